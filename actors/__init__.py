@@ -1,0 +1,1 @@
+"""The two actors, their messages, and how to ask them."""

@@ -1,0 +1,44 @@
+"""Typed ways to send a message and have its reply."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, TypeVar
+
+import pykka
+
+from keyturn.actors.mailbox import DEFAULT_TIMEOUT, AskTimeoutError
+from keyturn.actors.messages import Message
+
+R = TypeVar("R")
+
+
+def ask(ref: pykka.ActorRef[Any], message: Message[R], *, timeout: float = DEFAULT_TIMEOUT) -> R:
+    """Send a message and wait for its reply.
+
+    Args:
+        ref: the actor.
+        message: the message; it knows the type of its reply.
+        timeout: seconds to wait.
+
+    Raises:
+        AskTimeoutError: no reply in time; the message may still be carried out.
+        pykka.ActorDeadError: the actor has stopped.
+        KeyturnError: what the message's documentation says.
+    """
+    reply: R = ref.ask(message, block=False).get(timeout=timeout)
+    return reply
+
+
+async def ask_async(
+    ref: pykka.ActorRef[Any], message: Message[R], *, timeout: float = DEFAULT_TIMEOUT
+) -> R:
+    """Send a message and await its reply: the same as `ask`, and never blocks the event loop."""
+    try:
+        async with asyncio.timeout(timeout):
+            reply: R = await ref.ask(message, block=False)
+    except TimeoutError as error:
+        if isinstance(error, AskTimeoutError):
+            raise
+        raise AskTimeoutError(f"no reply within {timeout:g} s", timeout=timeout) from None
+    return reply

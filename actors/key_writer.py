@@ -1,0 +1,194 @@
+"""Every change of the keys of a manager: load, command, append; on a conflict once more.
+
+The log decides who was first. Whoever comes second decides anew on the new head, so several
+processes never fork the history.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable
+
+from eventsourcing.domain import Aggregate
+
+from keyturn.config.logging import Logger
+from keyturn.domain.anchor import Anchor, Mark
+from keyturn.domain.errors import (
+    AnchorError,
+    LogConflictError,
+    LogRolledBackError,
+    TransactionConflictError,
+)
+from keyturn.domain.key_log import KeyLog
+from keyturn.domain.key_ring import KeyRingLike
+from keyturn.domain.session_keys import KEY_BYTES, Origin, SessionKeys, check_name
+
+MAX_ATTEMPTS = 50
+
+
+def new_secret() -> bytes:
+    """Return the secret of a new session key."""
+    return secrets.token_bytes(KEY_BYTES)
+
+
+class KeyWriter:
+    """Writes the key events of one manager. Used by the actor's thread only."""
+
+    def __init__(
+        self,
+        log: KeyLog,
+        key_ring: KeyRingLike,
+        manager: str,
+        *,
+        anchor: Anchor | None,
+        initiator: str,
+        logger: Logger,
+    ) -> None:
+        self._log = log
+        self._key_ring = key_ring
+        self._manager = check_name(manager)
+        self._anchor = anchor
+        self._initiator = initiator
+        self._logger = logger
+
+    def by(self, initiator: str | None, reason: str | None) -> Origin:
+        """Return the origin of a change; without an initiator it is the manager's own."""
+        return Origin.now(self._initiator if initiator is None else initiator, reason)
+
+    def begin(self, *, fresh: bool = False, accept_rollback: bool = False) -> None:
+        """Make sure that the log is the right one and that there is a current key.
+
+        Raises:
+            ForeignLogError: the log is another key ring's.
+            LogRolledBackError, AnchorError: it is not what this node has seen; with
+                `accept_rollback` the key is reset instead.
+            LogDamagedError: its newest event is not genuine.
+        """
+        self._log.check_owner(self._key_ring.node_id)
+        problem = self._find_rollback()
+        if problem is not None and not accept_rollback:
+            raise problem
+
+        def change(keys: SessionKeys) -> None:
+            reason = None if problem is None else f"roll-back accepted: {problem.args[0]}"[:1000]
+            if keys.is_destroyed:
+                keys.regenerate(new_secret(), self._key_ring, self.by(None, reason))
+            elif problem is not None:
+                keys.reset(new_secret(), self._key_ring, self.by(None, reason))
+            elif fresh:
+                keys.reset(new_secret(), self._key_ring, self.by(None, "fresh start"))
+
+        keys = self._write(change, replace_anchor=problem is not None)
+        self._move_anchor(keys)
+
+    def reset(self, by: Origin) -> None:
+        """Make a new key and end all others."""
+        self._write(lambda keys: keys.reset(new_secret(), self._key_ring, by))
+
+    def destroy(self, by: Origin, *, purge: bool) -> None:
+        """End all keys; with `purge` remove the manager's rows too."""
+
+        def change(keys: SessionKeys) -> None:
+            if not keys.is_destroyed:
+                keys.destroy(self._key_ring, by)
+
+        self._write(change)
+        if purge:
+            self._log.purge(self._manager)
+            if self._anchor is not None:
+                self._anchor.forget(self._manager)
+
+    def load(self) -> SessionKeys:
+        """Return the keys as they are now; blank ones if the log holds none."""
+        keys = self._log.load(self._manager)
+        return SessionKeys.blank(self._manager) if keys is None else keys
+
+    def commit(self, keys: SessionKeys, others: list[Aggregate]) -> None:
+        """Write what a transaction collected, all or nothing.
+
+        Raises:
+            TransactionConflictError: the log moved since the transaction began.
+        """
+        base = keys.version - len(keys.pending_events)
+        if self.load().version != base or not self._log.append(keys, *others):
+            raise TransactionConflictError(
+                f"the log {self._log.location} moved while the transaction was open: nothing "
+                "was written; run it again",
+                location=self._log.location,
+            )
+        self._move_anchor(keys)
+
+    def note_head(self) -> None:
+        """Move the anchor to where the log ends now, whoever wrote it."""
+        self._move_anchor(self.load())
+
+    def _write(
+        self,
+        change: Callable[[SessionKeys], None],
+        *,
+        replace_anchor: bool = False,
+    ) -> SessionKeys:
+        for attempt in range(MAX_ATTEMPTS):
+            keys = self.load()
+            change(keys)
+            events = list(keys.pending_events)
+            if not events:
+                return keys
+            if self._log.append(keys):
+                self._move_anchor(keys, anywhere=replace_anchor)
+                for event in events:
+                    self._logger.info(
+                        "session key changed",
+                        manager=self._manager,
+                        kind=event.kind,  # type: ignore[attr-defined]
+                        generation=keys.generation,
+                        kid=keys.key_id,
+                        position=keys.version,
+                    )
+                return keys
+            time.sleep(random.uniform(0, 0.001 * min(attempt + 1, 20)))  # noqa: S311
+        raise LogConflictError(
+            f"other writers of the log {self._log.location} were faster {MAX_ATTEMPTS} times in "
+            "a row: try again when it is quieter",
+            location=self._log.location,
+        )
+
+    def _find_rollback(self) -> LogRolledBackError | AnchorError | None:
+        if self._anchor is None:
+            return None
+        try:
+            seen = self._anchor.read(self._manager)
+        except AnchorError as error:
+            return error
+        if seen is None:
+            return None
+        found = self.load().version
+        digest = self._log.digest_at(self._manager, seen.position)
+        if digest == seen.digest:
+            return None
+        what = (
+            f"ends at position {found}"
+            if digest is None
+            else f"holds another event at position {seen.position}"
+        )
+        return LogRolledBackError(
+            f"the log {self._log.location} of manager {self._manager!r} {what}, but this node "
+            f"has seen position {seen.position} (digest {seen.digest[:16]}…): an old copy was "
+            "put back, and revoked tokens would come back to life; put the right log back, or "
+            "accept this one with accept_rollback=True (--accept-rollback), which resets the key",
+            location=self._log.location,
+            expected_position=seen.position,
+            found_position=found,
+        )
+
+    def _move_anchor(self, keys: SessionKeys, *, anywhere: bool = False) -> None:
+        """The change is in the log by now, so a failure here is no failure of the change."""
+        if self._anchor is None or keys.version == 0:
+            return
+        move = self._anchor.replace if anywhere else self._anchor.advance
+        try:
+            move(self._manager, Mark(keys.version, keys.digest))
+        except AnchorError as error:
+            self._logger.warning("the anchor could not be moved", detail=str(error))

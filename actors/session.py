@@ -1,0 +1,104 @@
+"""The session: an actor that owns the client's token file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from keyturn.actors import messages
+from keyturn.actors.lifecycle import Lifecycle, Status
+from keyturn.actors.messages import ANY_TOKEN, Unconditionally
+from keyturn.actors.supervised import SupervisedActor
+from keyturn.actors.token_file import TokenFile
+from keyturn.config.logging import Logger
+from keyturn.domain.errors import (
+    SessionDestroyedError,
+    SessionNotRunningError,
+    SessionRunningError,
+)
+from keyturn.domain.tokens import SessionToken
+
+
+class Session(SupervisedActor):
+    """Stores, reads and removes the session token of a client.
+
+    Start it with `Session.start(…)`, which returns its `ActorRef` and raises what goes wrong.
+    Send it the messages of `keyturn.actors.messages`, or call its methods through
+    `ref.proxy()`; there `Start` and `Stop` are `resume` and `suspend`.
+
+    Args:
+        session_token_path: the token file; many processes may share it.
+        session_token: a token to write at once.
+        fresh: remove the token that is there.
+        logger: a structlog logger; None: Keyturn's own.
+    """
+
+    def __init__(
+        self,
+        session_token_path: str | Path,
+        session_token: SessionToken | None = None,
+        fresh: bool = False,
+        logger: Logger | None = None,
+    ) -> None:
+        super().__init__(logger)
+        self._lifecycle = Lifecycle(
+            f"session of {session_token_path}",
+            SessionRunningError,
+            SessionNotRunningError,
+            SessionDestroyedError,
+        )
+        self._file = TokenFile(session_token_path)
+        self._begin(session_token, fresh)
+
+    def read_token(self) -> SessionToken | None:
+        """See `ReadToken`."""
+        self._lifecycle.require_running()
+        return self._file.read()
+
+    def write_token(
+        self,
+        token: SessionToken,
+        replacing: SessionToken | None | Unconditionally = ANY_TOKEN,
+    ) -> bool:
+        """See `WriteToken`."""
+        self._lifecycle.require_running()
+        return self._file.write(token, replacing)
+
+    def clear_token(self) -> None:
+        """See `ClearToken`."""
+        self._lifecycle.require_running()
+        self._file.clear()
+
+    def resume(self, session_token: SessionToken | None = None, fresh: bool = False) -> None:
+        """See `Start`."""
+        given = session_token is not None or fresh
+        if self._lifecycle.should_start(with_arguments=given):
+            self._begin(session_token, fresh)
+            self._lifecycle.status = Status.RUNNING
+
+    def suspend(self) -> None:
+        """See `Stop`."""
+        if self._lifecycle.is_running:
+            self._lifecycle.status = Status.STOPPED
+
+    def destroy(self) -> None:
+        """See `Destroy`."""
+        if self._lifecycle.should_destroy():
+            self._file.clear()
+            self._lifecycle.status = Status.DESTROYED
+
+    def _begin(self, session_token: SessionToken | None, fresh: bool) -> None:
+        self._file.prepare()
+        if session_token is not None:
+            self._file.write(session_token)
+        elif fresh:
+            self._file.clear()
+
+    handlers: ClassVar = {
+        messages.ReadToken: lambda self, m: self.read_token(),
+        messages.WriteToken: lambda self, m: self.write_token(m.token, m.replacing),
+        messages.ClearToken: lambda self, m: self.clear_token(),
+        messages.Start: lambda self, m: self.resume(m.session_token, m.fresh),
+        messages.Stop: lambda self, m: self.suspend(),
+        messages.Destroy: lambda self, m: self.destroy(),
+    }

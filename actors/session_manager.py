@@ -1,0 +1,298 @@
+"""The session manager: an actor that owns the keys of one manager and their log."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import socket
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pykka
+
+from keyturn.actors import messages
+from keyturn.actors.key_writer import KeyWriter, new_secret
+from keyturn.actors.lifecycle import Lifecycle, Status
+from keyturn.actors.messages import TokenReport
+from keyturn.actors.subscribers import LogWatcher, Subscribers
+from keyturn.actors.supervised import SupervisedActor
+from keyturn.actors.token_issuer import TokenIssuer
+from keyturn.actors.transaction import Transaction
+from keyturn.config.logging import Logger
+from keyturn.domain.anchor import Anchor
+from keyturn.domain.clock import Clock, steady_time
+from keyturn.domain.errors import (
+    SessionManagerDestroyedError,
+    SessionManagerNotRunningError,
+    SessionManagerRunningError,
+    UnknownMessageError,
+)
+from keyturn.domain.key_log import KeyLog
+from keyturn.domain.key_ring import KeyRingLike
+from keyturn.domain.tokens import KeySet, SessionKey, SessionToken
+from keyturn.projections.current_key import CurrentKey
+
+DEFAULT_EXPIRY = 24 * 60 * 60.0
+"""Seconds: one day. A leaked token must not be for ever by accident."""
+
+
+class SessionManager(SupervisedActor):
+    """Creates, verifies and revokes session tokens.
+
+    Start it with `SessionManager.start(…)`, which returns its `ActorRef` and raises what goes
+    wrong. Send it the messages of `keyturn.actors.messages`, or call its methods through
+    `ref.proxy()`; there `Start` and `Stop` are `resume` and `suspend`, since `start` and `stop`
+    are pykka's own.
+
+    Args:
+        log: where key changes are recorded: see `open_event_log`.
+        key_ring: identity and sealing key.
+        expiry: seconds a token lives unless told otherwise; None: for ever.
+        name: which manager of the log this is.
+        fresh: reset the key at once.
+        logger: a structlog logger; None: Keyturn's own.
+        anchor: remembers where the log ended; None: a rolled-back log goes unnoticed.
+        accept_rollback: take the log as it is, and reset the key.
+        max_lifetime: seconds that a session may last, however often refreshed; None: for ever.
+        initiator: who is recorded unless a message says; None: `user@host`.
+        clock: seconds since the epoch, for expiry.
+    """
+
+    def __init__(
+        self,
+        log: KeyLog,
+        key_ring: KeyRingLike,
+        expiry: float | None = DEFAULT_EXPIRY,
+        name: str = "default",
+        fresh: bool = False,
+        logger: Logger | None = None,
+        *,
+        anchor: Anchor | None = None,
+        accept_rollback: bool = False,
+        max_lifetime: float | None = None,
+        initiator: str | None = None,
+        clock: Clock = steady_time,
+    ) -> None:
+        super().__init__(logger)
+        self._name = name
+        self._log = log
+        self._key_ring = key_ring
+        self._lifecycle = Lifecycle(
+            f"session manager {name!r}",
+            SessionManagerRunningError,
+            SessionManagerNotRunningError,
+            SessionManagerDestroyedError,
+        )
+        self._writer = KeyWriter(
+            log,
+            key_ring,
+            name,
+            anchor=anchor,
+            initiator=default_initiator() if initiator is None else initiator,
+            logger=self._logger,
+        )
+        self._current_key = CurrentKey(log, key_ring, name, self._poke)
+        self._subscribers = Subscribers(self._logger)
+        self._watcher: LogWatcher | None = None
+        self._told_position = 0
+        self.tokens = TokenIssuer(
+            self._current_key,
+            self._lifecycle,
+            log=log,
+            key_ring=key_ring,
+            manager=name,
+            expiry=expiry,
+            max_lifetime=max_lifetime,
+            clock=clock,
+            logger=self._logger,
+        )
+        # Here and not in on_start, whose errors pykka logs and keeps to itself.
+        self._writer.begin(fresh=fresh, accept_rollback=accept_rollback)
+        self._current_key.get()
+
+    # --- tokens ---
+
+    def create_token(
+        self,
+        expiry: float | None = None,
+        subject: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        tran: Transaction | None = None,
+    ) -> SessionToken:
+        """See `CreateToken`."""
+        return self.tokens.create(expiry, subject, claims, self._keys_of(tran))
+
+    def verify_token(self, token: object, tran: Transaction | None = None) -> bool:
+        """See `VerifyToken`."""
+        return self.tokens.verify(token, self._keys_of(tran))
+
+    def refresh_token(
+        self, token: object, expiry: float | None = None, tran: Transaction | None = None
+    ) -> SessionToken:
+        """See `RefreshToken`."""
+        return self.tokens.refresh(token, expiry, self._keys_of(tran))
+
+    def inspect_token(self, token: object) -> TokenReport:
+        """See `InspectToken`."""
+        return self.tokens.inspect(token)
+
+    # --- keys ---
+
+    def setup_key(self) -> SessionKey:
+        """See `SetupKey`."""
+        self._lifecycle.require_running()
+        keys = self._writer.load()
+        return SessionKey(keys.generation, keys.key_id, keys.unseal(self._key_ring))
+
+    def reset_key(
+        self,
+        reason: str | None = None,
+        initiator: str | None = None,
+        tran: Transaction | None = None,
+    ) -> None:
+        """See `ResetKey`."""
+        self._lifecycle.require_running()
+        by = self._writer.by(initiator, reason)
+        if tran is None:
+            self._writer.reset(by)
+            self._tell_news()
+            return
+        tran.require_open(self)
+        tran.working_keys.reset(new_secret(), self._key_ring, by)
+        tran.key_set = self._current_key.snapshot_of(tran.working_keys).keys
+
+    # --- lifecycle ---
+
+    def resume(self, fresh: bool = False) -> None:
+        """See `Start`."""
+        if self._lifecycle.should_start(with_arguments=fresh):
+            self._writer.begin(fresh=fresh)
+            self._current_key.forget()
+            self._lifecycle.status = Status.RUNNING
+            self._tell_news()
+            self._subscribers.tell(messages.ManagerStarted(self._name))
+
+    def suspend(self) -> None:
+        """See `Stop`."""
+        if self._lifecycle.is_running:
+            self._tell_news()
+            self._lifecycle.status = Status.STOPPED
+            self._subscribers.tell(messages.ManagerStopped(self._name))
+
+    def destroy(self, purge: bool = False) -> None:
+        """See `Destroy`."""
+        if self._lifecycle.should_destroy():
+            self._writer.destroy(self._writer.by(None, None), purge=purge)
+            self._lifecycle.status = Status.DESTROYED
+            self._tell_news()
+            self._subscribers.tell(messages.ManagerDestroyed(self._name))
+
+    def recover(self) -> None:
+        """Start again from the log (in the actor's thread, after a bug)."""
+        self._current_key.forget()
+
+    def on_stop(self) -> None:
+        """Stop watching the log (in the actor's thread, as its last act)."""
+        self._stop_watching()
+        super().on_stop()
+
+    # --- subscribers ---
+
+    def subscribe(self, ref: pykka.ActorRef[Any]) -> None:
+        """See `Subscribe`."""
+        self._lifecycle.require_running()
+        if not self._subscribers:
+            self._told_position = self._writer.load().version
+        self._tell_news()
+        self._subscribers.add(ref)
+        if self._watcher is None:
+            self._watcher = LogWatcher(self._log, self._poke)
+
+    def unsubscribe(self, ref: pykka.ActorRef[Any]) -> None:
+        """See `Unsubscribe`."""
+        self._subscribers.remove(ref)
+        if not self._subscribers:
+            self._stop_watching()
+
+    def _tell_news(self) -> None:
+        """Tell subscribers what the log holds beyond what they were told."""
+        if not self._subscribers:
+            return
+        for event in self._log.key_events(self._name, after=self._told_position):
+            self._subscribers.tell(event)
+            self._told_position = event.originator_version
+
+    def _poke(self) -> None:
+        """Have the actor look at the log, from whatever thread noticed that it changed."""
+        with contextlib.suppress(pykka.ActorDeadError):
+            self.actor_ref.tell(_LogChanged())
+
+    def _log_changed(self) -> None:
+        self._writer.note_head()
+        if self._lifecycle.is_running:
+            self._tell_news()
+
+    def _stop_watching(self) -> None:
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher = None
+
+    # --- transactions ---
+
+    def begin_transaction(self) -> Transaction:
+        """See `BeginTransaction`."""
+        self._lifecycle.require_running()
+        return Transaction(self, self._writer.load())
+
+    def commit_transaction(self, tran: Transaction) -> None:
+        """See `CommitTransaction`."""
+        self._lifecycle.require_running()
+        tran.require_open(self)
+        tran.close()
+        self._writer.commit(tran.working_keys, tran.aggregates)
+        self._tell_news()
+
+    def _keys_of(self, tran: Transaction | None) -> KeySet | None:
+        if tran is None:
+            return None
+        tran.require_open(self)
+        return tran.key_set
+
+    def _on_start_message(self, message: messages.Start) -> None:
+        if message.session_token is not None:
+            raise UnknownMessageError("a SessionManager takes no session token: a Session does")
+        self.resume(message.fresh)
+
+    handlers: ClassVar = {
+        messages.SetupKey: lambda self, m: self.setup_key(),
+        messages.CreateToken: lambda self, m: self.create_token(
+            m.expiry, m.subject, m.claims, m.tran
+        ),
+        messages.VerifyToken: lambda self, m: self.verify_token(m.token, m.tran),
+        messages.RefreshToken: lambda self, m: self.refresh_token(m.token, m.expiry, m.tran),
+        messages.InspectToken: lambda self, m: self.inspect_token(m.token),
+        messages.ResetKey: lambda self, m: self.reset_key(m.reason, m.initiator, m.tran),
+        messages.Start: _on_start_message,
+        messages.Stop: lambda self, m: self.suspend(),
+        messages.Destroy: lambda self, m: self.destroy(m.purge),
+        messages.Subscribe: lambda self, m: self.subscribe(m.ref),
+        messages.Unsubscribe: lambda self, m: self.unsubscribe(m.ref),
+        messages.BeginTransaction: lambda self, m: self.begin_transaction(),
+        messages.CommitTransaction: lambda self, m: self.commit_transaction(m.tran),
+    }
+
+
+class _LogChanged:
+    """Told by the watcher: somebody committed."""
+
+
+SessionManager.handlers[_LogChanged] = lambda self, m: self._log_changed()
+
+
+def default_initiator() -> str:
+    """Return `user@host` of this process."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a user id without a name, in a container
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"

@@ -1,0 +1,72 @@
+"""Who is told of events, and the thread that notices what other processes wrote."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pykka
+
+from keyturn.config.logging import Logger
+from keyturn.domain.errors import UnknownMessageError
+from keyturn.domain.key_log import KeyLog
+
+POLL_SECONDS = 0.02
+
+
+class Subscribers:
+    """The actors to tell, in the order in which they subscribed."""
+
+    def __init__(self, logger: Logger) -> None:
+        self._logger = logger
+        self._refs: list[pykka.ActorRef[Any]] = []
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+    def add(self, ref: pykka.ActorRef[Any]) -> None:
+        if not isinstance(ref, pykka.ActorRef):
+            raise UnknownMessageError(f"a subscriber is an ActorRef, not a {type(ref).__name__}")
+        if ref not in self._refs:
+            self._refs.append(ref)
+
+    def remove(self, ref: pykka.ActorRef[Any]) -> None:
+        if ref in self._refs:
+            self._refs.remove(ref)
+
+    def tell(self, event: object) -> None:
+        """Tell everybody. One that cannot be told is dropped, and nobody else notices."""
+        for ref in list(self._refs):
+            try:
+                ref.tell(event)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is theirs
+                self._refs.remove(ref)
+                self._logger.warning(
+                    "dropped a subscriber", subscriber=str(ref), error=type(error).__name__
+                )
+
+
+class LogWatcher:
+    """A thread that calls `on_change` after commits to a log, whoever made them."""
+
+    def __init__(self, log: KeyLog, on_change: Callable[[], None]) -> None:
+        self._log = log
+        self._on_change = on_change
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keyturn-watcher", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _run(self) -> None:
+        seen: object = None
+        while not self._stopped.wait(POLL_SECONDS):
+            try:
+                changes = self._log.changes()
+                if changes != seen:
+                    seen = changes
+                    self._on_change()
+            except Exception:  # noqa: BLE001 - the log was closed
+                return

@@ -1,0 +1,91 @@
+"""An actor that a bad message cannot end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pykka
+
+from keyturn.actors.mailbox import Inbox, Reply
+from keyturn.config.logging import Logger, get_logger
+from keyturn.domain.errors import KeyturnError, MessageFailedError, UnknownMessageError
+
+
+class SupervisedActor(pykka.ThreadingActor):
+    """A pykka actor with typed messages.
+
+    Our own errors go to whoever asked. Any other exception is a bug, ours or a host's: it is
+    logged, the actor recovers (`recover`), and the asker gets it too. Nothing ends the thread
+    but a stop.
+    """
+
+    actor_inbox: Inbox
+    use_daemon_thread = True  # a service that was not closed must not keep the process alive
+
+    handlers: ClassVar[dict[type, Callable[[Any, Any], object]]] = {}
+    """The method for each type of message: called with the actor and the message."""
+
+    def __init__(self, logger: Logger | None) -> None:
+        self._logger = logger if logger is not None else get_logger()
+        super().__init__()
+        self.actor_inbox.on_untold_failure = self._log_untold_failure
+
+    @staticmethod
+    def _create_actor_inbox() -> Inbox:
+        return Inbox()
+
+    @staticmethod
+    def _create_future() -> pykka.Future[Any]:
+        return Reply()
+
+    def recover(self) -> None:
+        """Forget whatever may be wrong; called in the actor's thread after a bug."""
+
+    def on_receive(self, message: Any) -> Any:
+        """Hand a message to its handler (in the actor's thread)."""
+        handler = self.handlers.get(type(message))
+        if handler is None:
+            known = ", ".join(sorted(message_type.__name__ for message_type in self.handlers))
+            raise UnknownMessageError(
+                f"{type(self).__name__} has no handler for {type(message).__name__}: send {known}"
+            )
+        return handler(self, message)
+
+    def on_stop(self) -> None:
+        """Answer everybody who still comes (in the actor's thread, as its last act)."""
+        self.actor_inbox.close()
+
+    def _handle_receive(self, message: Any) -> Any:
+        # Where pykka handles messages and method calls alike.
+        try:
+            return super()._handle_receive(message)
+        except KeyturnError as error:
+            # Frames hold tokens and keys, and some loggers print the frames of a traceback.
+            raise error.with_traceback(None) from error.__cause__
+        except Exception:
+            self._crashed(message)
+            raise
+        except BaseException as error:  # SystemExit would end every actor of the process
+            self._crashed(message)
+            raise MessageFailedError(
+                f"handling {type(message).__name__} raised {type(error).__name__}; "
+                f"{type(self).__name__} goes on"
+            ) from error
+
+    def _crashed(self, message: object) -> None:
+        self._logger.error(
+            "unexpected error in an actor; it starts again",
+            actor=type(self).__name__,
+            message=type(message).__name__,
+            exc_info=True,
+        )
+        self.recover()
+
+    def _log_untold_failure(self, error: BaseException) -> None:
+        self._logger.error(
+            "a message that nobody waits for failed",
+            actor=type(self).__name__,
+            error=type(error).__name__,
+            detail=str(error),
+        )

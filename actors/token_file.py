@@ -1,0 +1,132 @@
+"""The client's token file: read whole, written whole, private, by many processes at once.
+
+Readers take no lock: a write is a rename. Writers take one for the moment of compare and
+rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from keyturn.actors.messages import ANY_TOKEN, Unconditionally
+from keyturn.domain import private_files
+from keyturn.domain.errors import TokenFileError, TokenFileLockedError
+from keyturn.domain.tokens import MAX_TOKEN_LENGTH, SessionToken
+
+LOCK_TIMEOUT = 10.0
+"""Seconds that a writer waits for another one."""
+
+
+class TokenFile:
+    """One token file. Safe to use from any thread and any process."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path).absolute()
+
+    def __repr__(self) -> str:
+        return f"<TokenFile {self._path}>"
+
+    def prepare(self) -> None:
+        """Make the folder (0700) if it is missing, and sweep up after killed writers."""
+        with self._writing():
+            private_files.sweep_temp_files(self._path)
+            self._refuse_what_is_no_file()
+
+    def read(self) -> SessionToken | None:
+        """Return the token, without white space around it; None if there is none.
+
+        Raises:
+            TokenFileError: the file is not one, cannot be read, or holds no token.
+        """
+        try:
+            content = private_files.read_private(self._path, limit=MAX_TOKEN_LENGTH + 1024)
+            token = content.decode("ascii").strip()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._error(error, "read") from error
+        except UnicodeDecodeError:
+            raise self._no_token() from None  # the error would carry the content
+        if not token:
+            return None
+        if not _could_be_token(token):
+            raise self._no_token()
+        return token
+
+    def write(
+        self,
+        token: SessionToken,
+        replacing: SessionToken | None | Unconditionally = ANY_TOKEN,
+    ) -> bool:
+        """Write the token, and return whether it was: see `WriteToken`.
+
+        Raises:
+            TokenFileError: it cannot be written; the previous token stands.
+            TokenFileLockedError: another writer kept the lock for too long.
+        """
+        if not isinstance(token, str) or not _could_be_token(token):
+            message = "a session token is printable ASCII without spaces, of at most 8 KiB"
+            raise TokenFileError(f"{message}: nothing was written", path=str(self._path))
+        with self._writing():
+            self._refuse_what_is_no_file()
+            if replacing is not ANY_TOKEN and self.read() != replacing:
+                return False
+            private_files.write_private(self._path, token.encode("ascii") + b"\n")
+        return True
+
+    def clear(self) -> None:
+        """Remove the file, if there is one."""
+        with self._writing():
+            self._refuse_what_is_no_file()
+            private_files.remove_private(self._path)
+
+    def _refuse_what_is_no_file(self) -> None:
+        """A folder, a pipe or a link may be somebody's: it is not renamed over or removed."""
+        try:
+            mode = os.lstat(self._path).st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISREG(mode):
+            code = errno.ELOOP if stat.S_ISLNK(mode) else errno.EINVAL
+            raise OSError(code, "", str(self._path))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            private_files.make_private_folder(self._path.parent)
+            with private_files.locked(self._path, timeout=LOCK_TIMEOUT):
+                yield
+        except private_files.LockTimeoutError as error:
+            message = f"the token file {self._path} {error.strerror}: try again"
+            raise TokenFileLockedError(message, path=str(self._path)) from error
+        except OSError as error:
+            raise self._error(error, "written") from error
+
+    def _error(self, error: OSError, verb: str) -> TokenFileError:
+        kinds = {
+            errno.ELOOP: "it is a symbolic link, which is not followed",
+            errno.EINVAL: "it is a folder or something else that is not a file",
+            errno.EISDIR: "it is a folder or something else that is not a file",
+            errno.ENXIO: "it is a folder or something else that is not a file",
+            errno.EFBIG: "it is larger than any token",
+        }
+        why = kinds.get(error.errno or 0, error.strerror)
+        message = f"the token file {self._path} cannot be {verb}: {why}"
+        return TokenFileError(message, path=str(self._path))
+
+    def _no_token(self) -> TokenFileError:
+        message = f"the token file {self._path} does not hold a token: write or clear it"
+        return TokenFileError(message, path=str(self._path))
+
+
+def _could_be_token(text: str) -> bool:
+    return (
+        0 < len(text) <= MAX_TOKEN_LENGTH
+        and text.isascii()
+        and all("!" <= character <= "~" for character in text)
+    )

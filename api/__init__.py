@@ -1,0 +1,100 @@
+"""Keyturn: session tokens whose keys have a history.
+
+Open a service with `open` (or `open_async`), or start the actors yourself and send them the
+messages below with `ask` (or `ask_async`).
+"""
+
+from keyturn.actors.asking import ask, ask_async
+from keyturn.actors.mailbox import AskTimeoutError
+from keyturn.actors.messages import (
+    ANY_TOKEN,
+    ClearToken,
+    CreateToken,
+    Destroy,
+    InspectToken,
+    ManagerDestroyed,
+    ManagerStarted,
+    ManagerStopped,
+    Message,
+    ReadToken,
+    RefreshToken,
+    ResetKey,
+    SetupKey,
+    Start,
+    Stop,
+    Subscribe,
+    TokenReport,
+    Unsubscribe,
+    VerifyToken,
+    WriteToken,
+)
+from keyturn.actors.session import Session
+from keyturn.actors.session_manager import SessionManager
+from keyturn.actors.transaction import Transaction, transaction
+from keyturn.aio import AsyncService, open_async
+from keyturn.client import ClientSession
+from keyturn.config.event_log import EventLog, open_event_log
+from keyturn.config.settings import Settings
+from keyturn.domain.anchor import Anchor
+from keyturn.domain.errors import KeyturnError, Refusal, TokenRefusedError
+from keyturn.domain.key_ring import KeyRing, KeyRingLike
+from keyturn.domain.node import decode_node_id, encode_node_id
+from keyturn.domain.session_keys import SessionKeys
+from keyturn.domain.tokens import Claims, SessionKey, SessionToken
+from keyturn.opening import open  # noqa: A004 - as keyturn.open
+from keyturn.projections.rotation_history import KeyChange, RotationHistory
+from keyturn.service import Service
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ANY_TOKEN",
+    "Anchor",
+    "AskTimeoutError",
+    "AsyncService",
+    "Claims",
+    "ClearToken",
+    "ClientSession",
+    "CreateToken",
+    "Destroy",
+    "EventLog",
+    "InspectToken",
+    "KeyChange",
+    "KeyRing",
+    "KeyRingLike",
+    "KeyturnError",
+    "ManagerDestroyed",
+    "ManagerStarted",
+    "ManagerStopped",
+    "Message",
+    "ReadToken",
+    "RefreshToken",
+    "Refusal",
+    "ResetKey",
+    "RotationHistory",
+    "Service",
+    "Session",
+    "SessionKey",
+    "SessionKeys",
+    "SessionManager",
+    "SessionToken",
+    "Settings",
+    "SetupKey",
+    "Start",
+    "Stop",
+    "Subscribe",
+    "TokenRefusedError",
+    "TokenReport",
+    "Transaction",
+    "Unsubscribe",
+    "VerifyToken",
+    "WriteToken",
+    "ask",
+    "ask_async",
+    "decode_node_id",
+    "encode_node_id",
+    "open",
+    "open_async",
+    "open_event_log",
+    "transaction",
+]

@@ -1,0 +1,230 @@
+"""The service handle for asyncio: the same names, awaited. Nothing here blocks the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar
+
+import pykka
+
+from keyturn import opening
+from keyturn.actors import messages
+from keyturn.actors.asking import ask_async
+from keyturn.actors.messages import ANY_TOKEN, Message, TokenReport, Unconditionally
+from keyturn.actors.session_manager import SessionManager
+from keyturn.actors.transaction import Transaction
+from keyturn.client import ClientSession
+from keyturn.domain.tokens import SessionToken
+from keyturn.projections.rotation_history import KeyChange
+from keyturn.service import Service
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_PAGE = 500
+
+
+class AsyncService:
+    """A `Service` whose methods are awaited. Close it, or use it in an `async with` block."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    @property
+    def manager(self) -> pykka.ActorRef[SessionManager]:
+        """The manager's actor, for messages with `ask_async`."""
+        return self._service.manager
+
+    async def create_token(
+        self,
+        expiry: float | None = None,
+        subject: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        tran: Transaction | None = None,
+    ) -> SessionToken:
+        """See `Service.create_token`."""
+        if tran is None and self._service.is_fresh:
+            return self._service.create_token(expiry, subject, claims)
+        return await self._ask(messages.CreateToken(expiry, subject, claims, tran))
+
+    async def verify_token(self, token: object, tran: Transaction | None = None) -> bool:
+        """See `Service.verify_token`."""
+        if tran is None and self._service.is_fresh:
+            return self._service.verify_token(token)
+        return await self._ask(messages.VerifyToken(token, tran))
+
+    async def refresh_token(
+        self, token: object, expiry: float | None = None, tran: Transaction | None = None
+    ) -> SessionToken:
+        """See `Service.refresh_token`."""
+        return await self._ask(messages.RefreshToken(token, expiry, tran))
+
+    async def inspect_token(self, token: object) -> TokenReport:
+        """See `Service.inspect_token`."""
+        return await self._ask(messages.InspectToken(token))
+
+    async def reset_key(
+        self,
+        reason: str | None = None,
+        initiator: str | None = None,
+        tran: Transaction | None = None,
+    ) -> None:
+        """See `Service.reset_key`."""
+        await self._ask(messages.ResetKey(reason, initiator, tran))
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """See `Service.transaction`."""
+        tran = await self._ask(messages.BeginTransaction())
+        try:
+            yield tran
+            await self._ask(messages.CommitTransaction(tran))
+        finally:
+            tran.close()
+
+    async def history(self, *, newest_first: bool = False) -> AsyncIterator[KeyChange]:
+        """See `Service.history`."""
+        changes = self._service.history(newest_first=newest_first)
+        while page := await asyncio.to_thread(_next_page, changes):
+            for change in page:
+                yield change
+
+    async def start(self, fresh: bool = False) -> None:
+        """See `Service.start`."""
+        await self._ask(messages.Start(fresh))
+
+    async def stop(self) -> None:
+        """See `Service.stop`."""
+        await self._ask(messages.Stop())
+
+    async def destroy(self, purge: bool = False) -> None:
+        """See `Service.destroy`."""
+        await self._ask(messages.Destroy(purge))
+
+    async def session(
+        self,
+        path: str | Path,
+        session_token: SessionToken | None = None,
+        fresh: bool = False,
+    ) -> AsyncClientSession:
+        """See `Service.session`."""
+        session = await asyncio.to_thread(self._service.session, path, session_token, fresh)
+        return AsyncClientSession(session)
+
+    async def close(self) -> None:
+        """See `Service.close`."""
+        await asyncio.to_thread(self._service.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<keyturn.AsyncService of {self._service!r}>"
+
+    async def _ask(self, message: Message[R]) -> R:
+        return await ask_async(self._service.manager, message)
+
+
+class AsyncClientSession:
+    """A `ClientSession` whose methods are awaited; it is closed with its service."""
+
+    def __init__(self, session: ClientSession) -> None:
+        self._session = session
+
+    async def read_token(self) -> SessionToken | None:
+        """See `ClientSession.read_token`."""
+        return await ask_async(self._session.ref, messages.ReadToken())
+
+    async def write_token(
+        self,
+        token: SessionToken,
+        replacing: SessionToken | None | Unconditionally = ANY_TOKEN,
+    ) -> bool:
+        """See `ClientSession.write_token`."""
+        return await ask_async(self._session.ref, messages.WriteToken(token, replacing))
+
+    async def clear_token(self) -> None:
+        """See `ClientSession.clear_token`."""
+        await ask_async(self._session.ref, messages.ClearToken())
+
+    async def start(self, session_token: SessionToken | None = None, fresh: bool = False) -> None:
+        """See `ClientSession.start`."""
+        await ask_async(self._session.ref, messages.Start(fresh, session_token))
+
+    async def stop(self) -> None:
+        """See `ClientSession.stop`."""
+        await ask_async(self._session.ref, messages.Stop())
+
+    async def destroy(self) -> None:
+        """See `ClientSession.destroy`."""
+        await ask_async(self._session.ref, messages.Destroy())
+
+
+class _Opening:
+    """What `open_async` returns: await it, or use it in an `async with` block."""
+
+    def __init__(self, call: functools.partial[Service]) -> None:
+        self._call = call
+        self._opened: AsyncService | None = None
+
+    def __await__(self) -> Generator[Any, None, AsyncService]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> AsyncService:
+        self._opened = await self
+        return self._opened
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+
+    async def _open(self) -> AsyncService:
+        opening = asyncio.ensure_future(asyncio.to_thread(self._call))
+        try:
+            return AsyncService(await asyncio.shield(opening))
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_unwanted)
+            raise
+
+
+def _awaited(open_service: Callable[P, Service]) -> Callable[P, _Opening]:
+    @functools.wraps(open_service)
+    def open_async(*args: P.args, **kwargs: P.kwargs) -> _Opening:
+        return _Opening(functools.partial(open_service, *args, **kwargs))
+
+    return open_async
+
+
+open_async = _awaited(opening.open)
+"""Open a service for asyncio: the arguments are those of `open`.
+
+Await it, or use it in an `async with` block.
+"""
+
+
+def _close_unwanted(opening: asyncio.Future[Service]) -> None:
+    """Close what was opened after nobody waited for it any more."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
+def _next_page(changes: Iterator[KeyChange]) -> list[KeyChange]:
+    return list(islice(changes, _PAGE))

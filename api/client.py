@@ -1,0 +1,85 @@
+"""The handle of a client's session: its actor's messages as plain methods."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pykka
+
+from keyturn.actors import messages
+from keyturn.actors.asking import ask
+from keyturn.actors.messages import ANY_TOKEN, Unconditionally
+from keyturn.actors.session import Session
+from keyturn.domain.tokens import SessionToken
+
+
+class ClientSession:
+    """A `Session` actor and its token file. Close it, or use it in a `with` block.
+
+    Needs no service: a client that only keeps a token opens one by itself.
+
+    Args:
+        path: the token file.
+        session_token: a token to write at once.
+        fresh: remove the token that is there.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        session_token: SessionToken | None = None,
+        fresh: bool = False,
+    ) -> None:
+        self._ref: pykka.ActorRef[Any] = Session.start(path, session_token, fresh)
+
+    @property
+    def ref(self) -> pykka.ActorRef[Any]:
+        """The actor, for messages."""
+        return self._ref
+
+    def read_token(self) -> SessionToken | None:
+        """Return the token in the file; None if there is none: see `ReadToken`."""
+        return ask(self._ref, messages.ReadToken())
+
+    def write_token(
+        self,
+        token: SessionToken,
+        replacing: SessionToken | None | Unconditionally = ANY_TOKEN,
+    ) -> bool:
+        """Write the token, and return whether it was written: see `WriteToken`."""
+        return ask(self._ref, messages.WriteToken(token, replacing))
+
+    def clear_token(self) -> None:
+        """Log out here: see `ClearToken`."""
+        ask(self._ref, messages.ClearToken())
+
+    def start(self, session_token: SessionToken | None = None, fresh: bool = False) -> None:
+        """Start it again after `stop`: see `Start`."""
+        ask(self._ref, messages.Start(fresh, session_token))
+
+    def stop(self) -> None:
+        """Stop it: see `Stop`."""
+        ask(self._ref, messages.Stop())
+
+    def destroy(self) -> None:
+        """Remove the token file; it must be stopped: see `Destroy`."""
+        ask(self._ref, messages.Destroy())
+
+    def close(self) -> None:
+        """End the actor. The token file stays."""
+        with contextlib.suppress(pykka.ActorDeadError):
+            self._ref.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

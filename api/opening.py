@@ -1,0 +1,168 @@
+"""Where everything meets: settings, key ring, anchor, log and session manager."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import pykka
+from eventsourcing.domain import Aggregate
+from msgspec import UNSET, UnsetType
+
+from keyturn.actors.session_manager import SessionManager
+from keyturn.config.event_log import MEMORY, EventLog, has_log, open_event_log
+from keyturn.config.logging import Logger, get_logger
+from keyturn.config.settings import Settings, find_password
+from keyturn.domain.anchor import Anchor
+from keyturn.domain.clock import Clock, steady_time
+from keyturn.domain.errors import (
+    KeyRingExistsError,
+    KeyRingNotFoundError,
+    LogRolledBackError,
+    PasswordRequiredError,
+)
+from keyturn.domain.key_ring import KeyRing, KeyRingLike
+from keyturn.service import Service
+
+
+def open(  # noqa: A001 - as keyturn.open
+    settings: Settings | None = None,
+    *,
+    password: str | None | UnsetType = UNSET,
+    path: str | Path | UnsetType = UNSET,
+    store: str | UnsetType = UNSET,
+    anchor: str | Path | UnsetType = UNSET,
+    name: str | UnsetType = UNSET,
+    expiry: float | None | UnsetType = UNSET,
+    max_lifetime: float | None | UnsetType = UNSET,
+    initiator: str | UnsetType = UNSET,
+    fresh: bool = False,
+    accept_rollback: bool = False,
+    key_ring: KeyRingLike | None = None,
+    aggregates: Collection[type[Aggregate]] = (),
+    clock: Clock = steady_time,
+    logger: Logger | None = None,
+) -> Service:
+    """Open a service: its key ring, its log and its session manager. Makes what is missing.
+
+    Args:
+        settings: where everything is; None: from the environment and the file that
+            `KEYTURN_CONFIG` names. The arguments below that a setting has too go before it.
+        password: of the key ring; None: explicitly none. Not given: `KEYTURN_PASSWORD`, or
+            what `password_file` holds.
+        path: the data folder.
+        store: the URL of the log; with `memory:` and no path nothing is written anywhere.
+        anchor: the file of the anchor.
+        name: which manager of the log.
+        expiry: seconds that a token lives; None: for ever.
+        max_lifetime: seconds that a session lasts, however often refreshed; None: for ever.
+        initiator: who is recorded for changes of keys.
+        fresh: reset the key: no earlier token is good.
+        accept_rollback: take the log as it is, although this node has seen another, and reset
+            the key.
+        key_ring: the host's own, instead of the file's.
+        aggregates: classes of the host's own aggregates in the same log.
+        clock: the time that decides about expiry, in seconds since the epoch.
+        logger: a structlog logger.
+
+    Raises:
+        SettingsError: a setting is unknown or bad.
+        KeyRingError: the key ring cannot be opened; its subclasses say why.
+        LogError: the log cannot be opened, or is not to be trusted; its subclasses say why.
+        AnchorError: the anchor is damaged or another node's.
+    """
+    explicit: dict[str, object] = {
+        "path": path,
+        "store": store,
+        "anchor": anchor,
+        "name": name,
+        "expiry": expiry,
+        "max_lifetime": max_lifetime,
+        "initiator": initiator,
+    }
+    known = Settings.load(explicit) if settings is None else settings.replace(explicit)
+    is_first_start = key_ring is not None
+    if key_ring is None and known.store_url == MEMORY and known.path is None:
+        key_ring = KeyRing.ephemeral()
+    elif key_ring is None:
+        key_ring, is_first_start = open_key_ring(known, find_password(known, password))
+    rollback_guard = None if known.store_url == MEMORY else Anchor(known.anchor_path, key_ring)
+
+    log = open_event_log(known.store_url, lock_timeout=known.lock_timeout, aggregates=aggregates)
+    try:
+        if rollback_guard is not None and not rollback_guard.exists() and not is_first_start:
+            _check_log_without_anchor(log, known, accept_rollback, logger)
+
+        def start_manager(
+            *, fresh: bool = False, accept_rollback: bool = False
+        ) -> pykka.ActorRef[SessionManager]:
+            return SessionManager.start(
+                log,
+                key_ring,
+                known.expiry,
+                known.name,
+                fresh,
+                logger,
+                anchor=rollback_guard,
+                accept_rollback=accept_rollback,
+                max_lifetime=known.max_lifetime,
+                initiator=known.initiator,
+                clock=clock,
+            )
+
+        first = start_manager(fresh=fresh, accept_rollback=accept_rollback)
+        return Service(first, start_manager, log, known.name)
+    except BaseException:
+        log.close()
+        raise
+
+
+def open_key_ring(settings: Settings, password: str | None | UnsetType) -> tuple[KeyRing, bool]:
+    """Return the key ring of the data folder, and whether it was made just now."""
+    path = settings.key_ring_path
+    known_password = None if password is UNSET else password
+    try:
+        return KeyRing.open(path, known_password), False
+    except KeyRingNotFoundError as missing:
+        for place, is_there in (
+            (settings.anchor_path, not Anchor.is_blank(settings.anchor_path)),
+            (settings.store_url, has_log(settings.store_url)),
+        ):
+            if is_there:
+                message = (
+                    f"there is no key ring at {path}, but {place} is there and needs the one it "
+                    "was made with: put back a backup of the key ring"
+                )
+                raise KeyRingNotFoundError(message, path=str(path)) from missing
+    if password is UNSET:
+        message = (
+            f"a new key ring at {path} needs a password (KEYTURN_PASSWORD, or the argument "
+            "`password`); password=None makes one without"
+        )
+        raise PasswordRequiredError(message, path=str(path))
+    ring = KeyRing.ephemeral()
+    # The anchor first: a key ring without an anchor means that there was a log.
+    if settings.store_url != MEMORY:
+        Anchor(settings.anchor_path, ring).create()
+    try:
+        ring.save(path, password)
+    except KeyRingExistsError:  # another process was faster
+        return KeyRing.open(path, password), False
+    return ring, True
+
+
+def _check_log_without_anchor(
+    log: EventLog, settings: Settings, accept_rollback: bool, logger: Logger | None
+) -> None:
+    """A key ring was used before: without an anchor an empty log is one that lost everything."""
+    if log.load(settings.name) is None and not accept_rollback:
+        raise LogRolledBackError(
+            f"the log {log.location} is empty and the anchor {settings.anchor_path} is gone, but "
+            f"the key ring {settings.key_ring_path} was in use: put the log back, or accept an "
+            "empty one with accept_rollback=True (--accept-rollback)",
+            location=log.location,
+        )
+    (logger or get_logger()).warning(
+        "no anchor: a log that was rolled back would not be noticed this time",
+        anchor=str(settings.anchor_path),
+    )

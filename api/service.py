@@ -1,0 +1,249 @@
+"""The service handle: a session manager's messages as plain methods.
+
+Tokens are created and verified in the caller's own thread; whatever changes something is a
+message to the manager's actor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import pykka
+
+from keyturn.actors import messages
+from keyturn.actors.asking import ask
+from keyturn.actors.lifecycle import Status
+from keyturn.actors.messages import Message, TokenReport
+from keyturn.actors.session_manager import SessionManager
+from keyturn.actors.token_issuer import TokenIssuer
+from keyturn.actors.transaction import Transaction, transaction
+from keyturn.client import ClientSession
+from keyturn.config.event_log import EventLog
+from keyturn.domain.errors import LogClosedError, SessionManagerNotRunningError
+from keyturn.domain.tokens import SessionToken
+from keyturn.projections.rotation_history import KeyChange, RotationHistory
+
+R = TypeVar("R")
+
+
+class Service:
+    """A session manager, ready to use from any thread. Get one from `keyturn.open`.
+
+    Close it, or use it in a `with` block.
+    """
+
+    def __init__(
+        self,
+        manager: pykka.ActorRef[SessionManager],
+        restart_manager: Callable[[], pykka.ActorRef[SessionManager]],
+        log: EventLog,
+        name: str,
+    ) -> None:
+        self._manager = manager
+        self._restart_manager = restart_manager
+        self._log = log
+        self._name = name
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._sessions: list[ClientSession] = []
+        self._tokens: TokenIssuer = manager.proxy().tokens.get()
+
+    @property
+    def manager(self) -> pykka.ActorRef[SessionManager]:
+        """The manager's actor, for messages. One that died is started again from the log."""
+        if self._manager.is_alive():
+            return self._manager
+        with self._lock:
+            if self._closed:
+                raise SessionManagerNotRunningError("the service was closed: open it again")
+            if not self._manager.is_alive():
+                self._restart()
+            return self._manager
+
+    @property
+    def log(self) -> EventLog:
+        """The log: an eventsourcing application, where a host may keep aggregates too."""
+        return self._log
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether creating and verifying need to read nothing from the log just now."""
+        return self._tokens.is_fresh
+
+    # --- tokens ---
+
+    def create_token(
+        self,
+        expiry: float | None = None,
+        subject: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        tran: Transaction | None = None,
+    ) -> SessionToken:
+        """Return a new token, of a new session.
+
+        Args:
+            expiry: seconds; None: the manager's default.
+            subject: whose session it is; None: the node's.
+            claims: the host's own claims.
+            tran: an open transaction, whose key it is to see.
+
+        Raises:
+            ExpiryError: the expiry is not a finite number ≥ 0.
+            ClaimError: a claim is reserved, or is no value of JSON.
+            SessionManagerNotRunningError: the manager was stopped or destroyed.
+            LogError: the log cannot be read, or is not to be trusted.
+        """
+        if tran is None:
+            return self._tokens.create(expiry, subject, claims)
+        return self._ask(messages.CreateToken(expiry, subject, claims, tran))
+
+    def verify_token(self, token: object, tran: Transaction | None = None) -> bool:
+        """Return whether `token` is a good token; False for everything else there is.
+
+        Raises:
+            SessionManagerNotRunningError: the manager was stopped or destroyed.
+            LogError: the log cannot be read, or is not to be trusted.
+        """
+        if tran is None:
+            return self._tokens.verify(token)
+        return self._ask(messages.VerifyToken(token, tran))
+
+    def refresh_token(
+        self, token: object, expiry: float | None = None, tran: Transaction | None = None
+    ) -> SessionToken:
+        """Return a new token of the same session.
+
+        Raises:
+            TokenRefusedError: the token is not good; `reason` says why.
+            ExpiryError: the expiry is not a finite number ≥ 0.
+        """
+        if tran is None:
+            return self._tokens.refresh(token, expiry)
+        return self._ask(messages.RefreshToken(token, expiry, tran))
+
+    def inspect_token(self, token: object) -> TokenReport:
+        """Return all that is known of a token, good or not."""
+        return self._tokens.inspect(token)
+
+    # --- keys ---
+
+    def reset_key(
+        self,
+        reason: str | None = None,
+        initiator: str | None = None,
+        tran: Transaction | None = None,
+    ) -> None:
+        """Make a new key: every earlier token is refused at once, in every process.
+
+        Args:
+            reason: why, for the record.
+            initiator: who, for the record; None: the default.
+            tran: an open transaction, with which it then takes effect.
+
+        Raises:
+            LogUnavailableError: it cannot be recorded now; `recorded` says what became of it.
+            LogConflictError: other writers were faster, many times in a row.
+            AuditTextError: reason or initiator cannot be recorded.
+        """
+        self._ask(messages.ResetKey(reason, initiator, tran))
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Open a transaction, and commit it at the end of the block: see `Transaction`.
+
+        Raises:
+            TransactionConflictError: the log moved meanwhile, and nothing was written.
+        """
+        with transaction(self._checked_manager()) as tran:
+            yield tran
+
+    def history(self, *, newest_first: bool = False) -> Iterator[KeyChange]:
+        """Yield the changes of keys, oldest first unless told otherwise."""
+        return RotationHistory(self._log, self._name).changes(newest_first=newest_first)
+
+    # --- lifecycle ---
+
+    def start(self, fresh: bool = False) -> None:
+        """Start the manager again after `stop`; with `fresh` its key is reset."""
+        self._ask(messages.Start(fresh))
+
+    def stop(self) -> None:
+        """Stop the manager: no token is created or verified until `start`."""
+        self._ask(messages.Stop())
+
+    def destroy(self, purge: bool = False) -> None:
+        """End the keys of a stopped manager for good; with `purge` remove their history too."""
+        self._ask(messages.Destroy(purge))
+
+    def session(
+        self,
+        path: str | Path,
+        session_token: SessionToken | None = None,
+        fresh: bool = False,
+    ) -> ClientSession:
+        """Return the session of a token file; it is closed with the service."""
+        session = ClientSession(path, session_token, fresh)
+        self._sessions.append(session)
+        return session
+
+    def close(self) -> None:
+        """End the actors' threads and close the log. Calling it again does nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        if os.getpid() == self._pid:  # after a fork these threads are not ours
+            for session in self._sessions:
+                session.close()
+            with contextlib.suppress(pykka.ActorDeadError):
+                self._manager.stop()
+        self._tokens.lifecycle.status = Status.STOPPED
+        self._log.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True):
+            warnings.warn(
+                f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2
+            )
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<keyturn.Service {self._name!r} on {self._log.location}>"
+
+    def _ask(self, message: Message[R]) -> R:
+        return ask(self._checked_manager(), message)
+
+    def _checked_manager(self) -> pykka.ActorRef[SessionManager]:
+        if os.getpid() != self._pid:
+            raise LogClosedError(
+                "the service was opened before a fork: open it again in this process",
+                location=self._log.location,
+            )
+        return self.manager
+
+    def _restart(self) -> None:
+        lifecycle = self._tokens.lifecycle
+        lifecycle.require_not_destroyed()
+        self._manager = self._restart_manager()
+        self._tokens = self._manager.proxy().tokens.get()
+        if not lifecycle.is_running:
+            ask(self._manager, messages.Stop())

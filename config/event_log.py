@@ -1,0 +1,281 @@
+"""The log of session keys: an eventsourcing application over one of the stores.
+
+What it adds to the library: topics are never resolved unless they are known, signatures are
+checked before anything is mapped, a commit whose fate is unknown is looked up, and every
+failure of a store is a `LogError` that names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any, Protocol, cast
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+from eventsourcing.application import Application
+from eventsourcing.domain import Aggregate, CanMutateAggregate, EventSourcingError
+from eventsourcing.persistence import (
+    ApplicationRecorder,
+    InfrastructureFactory,
+    IntegrityError,
+    Mapper,
+    StoredEvent,
+)
+from eventsourcing.utils import Environment, EnvType, get_topic
+
+from keyturn.config.memory_store import MemoryStore
+from keyturn.config.sqlite_store import SQLiteStore
+from keyturn.domain.errors import (
+    ForeignLogError,
+    LogClosedError,
+    LogError,
+    LogUnavailableError,
+    NotAKeyturnLogError,
+    SettingsError,
+)
+from keyturn.domain.event_mapper import KeyEventMapper, read_event
+from keyturn.domain.provenance import decode_state
+from keyturn.domain.session_keys import EVENT_CLASSES, SessionKeys, manager_id
+
+_PAGE = 500
+
+
+class Store(Protocol):
+    """What differs between the places where a log can lie."""
+
+    changes: Callable[[], object]
+
+    @property
+    def factory(self) -> InfrastructureFactory[Any]: ...
+    def recorder(self) -> ApplicationRecorder: ...
+    def refuse_alien_topics(self, host_topics: Collection[str]) -> None: ...
+    def purge(self, originator_id: UUID) -> None: ...
+    def reopen(self, recorder: ApplicationRecorder) -> None: ...
+    def close(self) -> None: ...
+
+
+MEMORY = "memory:"
+"""The URL of a log in memory."""
+
+
+def open_event_log(
+    url: str, *, lock_timeout: float = 5.0, aggregates: Collection[type[Aggregate]] = ()
+) -> EventLog:
+    """Open a log, and make it if there is none.
+
+    Args:
+        url: `sqlite:///relative.db`, `sqlite:////absolute.db` or `memory:`.
+        lock_timeout: seconds to wait for another writer.
+        aggregates: the host's own aggregate classes, if it keeps them in the same log.
+
+    Raises:
+        SettingsError: the URL names no store that we know.
+        NotAKeyturnLogError: something else lies there, or there is a topic that is not ours.
+        LogUnavailableError: it cannot be opened now.
+    """
+    if url == MEMORY:
+        return EventLog(MemoryStore, MEMORY, aggregates)
+    path = _sqlite_path(url)
+    return EventLog(lambda: SQLiteStore(path, lock_timeout=lock_timeout), str(path), aggregates)
+
+
+def has_log(url: str) -> bool:
+    """Return whether something lies at the place of a log already."""
+    if url == MEMORY:
+        return False
+    path = _sqlite_path(url)
+    return path.exists() and path.stat().st_size > 0
+
+
+def _sqlite_path(url: str) -> Path:
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
+        return Path(unquote(parts.path[1:]))
+    raise SettingsError(
+        "a store is sqlite:///PATH (four slashes for an absolute path) or memory:",
+        key="store",
+        source="the argument",
+    )
+
+
+class EventLog(Application[UUID]):
+    """A log of key events: see `KeyLog` for what it promises. Close it when done.
+
+    A host may keep aggregates of its own in it, with `save` and `repository`, and have them
+    saved in one commit with a change of keys (see `Transaction.save`).
+    """
+
+    name = "keyturn"
+
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        location: str,
+        aggregates: Collection[type[Aggregate]] = (),
+    ) -> None:
+        self._location = location
+        self._host_topics = frozenset(_topics(aggregates))
+        with self._speaking_of_the_log():
+            self._store = open_store()
+            super().__init__()
+            self._store.refuse_alien_topics(self._host_topics)
+
+    # How eventsourcing puts an application together. Its environment variables could put
+    # anything in our place (a cipher, a mapper, another store): they are not looked at.
+
+    def construct_env(self, name: str, env: EnvType | None = None) -> Environment:  # noqa: ARG002
+        return Environment(name, {})
+
+    def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:  # noqa: ARG002
+        return self._store.factory
+
+    def construct_mapper(self) -> Mapper[UUID]:
+        return KeyEventMapper(self.construct_transcoder(), self._host_topics)
+
+    def construct_recorder(self) -> ApplicationRecorder:
+        return self._store.recorder()
+
+    @property
+    def location(self) -> str:
+        return self._location
+
+    @property
+    def changes(self) -> Callable[[], object]:
+        return self._store.changes
+
+    def load(self, manager: str) -> SessionKeys | None:
+        with self._speaking_of_the_log():
+            newest = self.recorder.select_events(manager_id(manager), desc=True, limit=1)
+            if not newest:
+                return None
+            event = self.mapper.to_domain_event(newest[0])
+        return SessionKeys.resume(cast(SessionKeys.Event, event))
+
+    def digest_at(self, manager: str, position: int) -> str | None:
+        with self._speaking_of_the_log():
+            rows = self.recorder.select_events(
+                manager_id(manager), gt=position - 1, lte=position, limit=1
+            )
+            return read_event(rows[0]).digest if rows else None
+
+    def append(self, *aggregates: Aggregate) -> bool:
+        ours = [
+            (keys.manager, keys.version, keys.digest)
+            for keys in aggregates
+            if isinstance(keys, SessionKeys) and keys.pending_events
+        ]
+        try:
+            with self._speaking_of_the_log():
+                self.save(*aggregates)
+        except LogUnavailableError as error:
+            self._find_out_what_became_of(ours, error)
+            raise
+        except IntegrityError:
+            return bool(ours) and self._holds(ours)  # a lost reply makes our own commit one
+        return True
+
+    def key_events(
+        self, manager: str, *, after: int = 0, newest_first: bool = False
+    ) -> Iterator[SessionKeys.Event]:
+        id_, before = manager_id(manager), None
+        while True:
+            with self._speaking_of_the_log():
+                page = self.recorder.select_events(
+                    id_, gt=after, lte=before, desc=newest_first, limit=_PAGE
+                )
+                events = [read_event(row) for row in page]
+            yield from events
+            if len(events) < _PAGE:
+                return
+            if newest_first:
+                before = events[-1].originator_version - 1
+            else:
+                after = events[-1].originator_version
+
+    def purge(self, manager: str) -> None:
+        with self._speaking_of_the_log():
+            self._store.purge(manager_id(manager))
+
+    def check_owner(self, node_id: str) -> None:
+        with self._speaking_of_the_log():
+            first: list[StoredEvent] = list(
+                self.recorder.select_notifications(1, 1, topics=tuple(EVENT_CLASSES))
+            )
+            found = str(decode_state(first[0]).get("node_id")) if first else node_id
+        if found != node_id:
+            message = (
+                f"the log {self._location} belongs to another key ring (node {found}), this one "
+                f"is of node {node_id}: open it with its own key ring, or choose another log"
+            )
+            raise ForeignLogError(message, location=self._location, expected=node_id, found=found)
+
+    def close(self) -> None:
+        """Close the store. What is asked later raises `LogClosedError`."""
+        if hasattr(self, "_store"):
+            self._store.close()
+            super().close()
+
+    def _find_out_what_became_of(
+        self, ours: list[tuple[str, int, str]], error: LogUnavailableError
+    ) -> None:
+        """A commit that failed may have been carried out: only new connections can tell."""
+        if error.is_busy:
+            error.recorded = False  # it never got as far as a commit
+            return
+        with contextlib.suppress(LogError), self._speaking_of_the_log():
+            self._store.reopen(self.recorder)
+            error.recorded = bool(ours) and self._holds(ours)
+        if error.recorded:
+            error.add_note("The change is in force, but the disk did not confirm it.")
+
+    def _holds(self, marks: list[tuple[str, int, str]]) -> bool:
+        return all(
+            self.digest_at(manager, position) == digest for manager, position, digest in marks
+        )
+
+    @contextlib.contextmanager
+    def _speaking_of_the_log(self) -> Iterator[None]:
+        """Turn what stores raise into our errors, with the log's name."""
+        try:
+            yield
+        except IntegrityError:
+            raise
+        except LogError as error:
+            error.location = error.location or self._location
+            raise
+        except (sqlite3.Error, EventSourcingError, OSError) as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: Exception) -> LogError:
+        location, text = self._location, str(error)
+        if "not a database" in text:
+            message = f"{location} is not a database: choose another path"
+            return NotAKeyturnLogError(message, location=location)
+        if type(error).__name__ in ("ConnectionPoolClosedError", "ProgrammingError"):
+            return LogClosedError(f"{location} was closed: open it again", location=location)
+        is_busy = any(sign in text for sign in _BUSY)
+        meaning = next((_MEANINGS[sign] for sign in _MEANINGS if sign in text), text)
+        message = f"the log {location} is not available: {meaning}"
+        return LogUnavailableError(message, location=location, is_busy=is_busy)
+
+
+_BUSY = ("locked", "Timed out")
+_MEANINGS = {
+    "locked": "another process has kept it locked for too long; try again",
+    "Timed out": "other threads have kept it busy for too long; try again",
+    "disk is full": "the disk is full; make room and try again",
+    "readonly": "it is read-only here; let this user write to it",
+    "disk I/O error": "the disk reported an error; check the disk and try again",
+    "unable to open": "its file cannot be opened; check that its folder is there and writable",
+    "malformed": "its file is damaged; put back a copy of it",
+}
+
+
+def _topics(aggregates: Collection[type[Aggregate]]) -> Iterator[str]:
+    for aggregate in aggregates:
+        for value in vars(aggregate).values():
+            if isinstance(value, type) and issubclass(value, CanMutateAggregate):
+                yield get_topic(value)

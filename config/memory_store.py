@@ -1,0 +1,52 @@
+"""A log in memory: for tests, and for hosts whose sessions need not outlive the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from uuid import UUID
+
+from eventsourcing.persistence import ApplicationRecorder
+from eventsourcing.popo import POPOApplicationRecorder, POPOFactory
+
+
+class MemoryStore:
+    """One log of this process."""
+
+    location = "memory:"
+
+    def __init__(self) -> None:
+        self.factory = POPOFactory({})
+        self._recorder = _Recorder()
+        self.changes: Callable[[], object] = self._recorder.changes
+
+    def recorder(self) -> ApplicationRecorder:
+        return self._recorder
+
+    def refuse_alien_topics(self, host_topics: Collection[str]) -> None:
+        """Nobody else can have written here."""
+
+    def purge(self, originator_id: UUID) -> None:
+        self._recorder.purge(originator_id)
+
+    def reopen(self, recorder: ApplicationRecorder) -> None:
+        """There is nothing to open."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class _Recorder(POPOApplicationRecorder):
+    def __init__(self) -> None:
+        super().__init__()
+        self._purges = 0
+
+    def changes(self) -> object:
+        return self._purges, len(self._stored_events)
+
+    def purge(self, originator_id: UUID) -> None:
+        with self._database_lock:
+            kept = [e for e in self._stored_events if e.originator_id != originator_id]
+            self._stored_events.clear()
+            self._stored_events_index.clear()
+            self._update_table(kept)
+            self._purges += 1

@@ -1,0 +1,281 @@
+"""Every error that Keyturn raises, each with its facts as attributes.
+
+A message says what was wrong, with which thing, and what to do. None ever holds a password,
+a key or a token: the text of an exception ends up in logs.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class KeyturnError(Exception):
+    """The base of every error of Keyturn."""
+
+
+# --- node ids and the key ring -----------------------------------------------------------------
+
+
+class NodeIdError(KeyturnError, ValueError):
+    """A text that is not a node id."""
+
+
+class KeyRingError(KeyturnError):
+    """Something is wrong with a key ring. `path` names its file, if it has one."""
+
+    def __init__(self, message: str, *, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class KeyRingNotFoundError(KeyRingError):
+    """There is no key ring at this path."""
+
+
+class KeyRingExistsError(KeyRingError):
+    """There is a key ring at this path already; it is never overwritten."""
+
+
+class KeyRingPermissionError(KeyRingError):
+    """The file cannot be read, or others can read it too."""
+
+
+class KeyRingDamagedError(KeyRingError):
+    """The file is not a whole and unaltered key ring."""
+
+
+class KeyRingVersionError(KeyRingError):
+    """The file was written by a newer version of Keyturn."""
+
+
+class WrongPasswordError(KeyRingError):
+    """The password is not the one of this key ring."""
+
+
+class PasswordRequiredError(WrongPasswordError):
+    """A password (or an explicit None, for none) is needed, and none was given."""
+
+
+class SealError(KeyRingError):
+    """A sealed key cannot be opened here: wrong key ring, wrong place in the log, or altered."""
+
+
+# --- the log -----------------------------------------------------------------------------------
+
+
+class LogError(KeyturnError):
+    """Something is wrong with the log. `location` names it, without any password."""
+
+    def __init__(self, message: str, *, location: str | None = None) -> None:
+        super().__init__(message)
+        self.location = location
+
+
+class LogUnavailableError(LogError):
+    """The log cannot be read or written now: locked, full, read-only, gone.
+
+    `recorded` tells what became of the change that was being written: False, it was not
+    recorded; True, it is in the log although the disk did not confirm it; None, nothing
+    was being written or its fate is unknown. `is_busy`: others use it; trying again may do.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        location: str | None = None,
+        recorded: bool | None = None,
+        is_busy: bool = False,
+    ) -> None:
+        super().__init__(message, location=location)
+        self.recorded = recorded
+        self.is_busy = is_busy
+
+
+class LogClosedError(LogError):
+    """The log (or the service that owns it) was closed, or was opened before a fork."""
+
+
+class LogConflictError(LogError):
+    """Other writers were faster, more often than we were willing to try again."""
+
+
+class NotAKeyturnLogError(LogError):
+    """The file or table belongs to something else, or holds topics that are not ours."""
+
+
+class ForeignLogError(LogError):
+    """The log belongs to another key ring. `expected` and `found` are node ids."""
+
+    def __init__(
+        self, message: str, *, location: str | None = None, expected: str = "", found: str = ""
+    ) -> None:
+        super().__init__(message, location=location)
+        self.expected = expected
+        self.found = found
+
+
+class LogDamagedError(LogError):
+    """An event was altered: its encoding, signature or place is wrong. `position` says where."""
+
+    def __init__(
+        self, message: str, *, location: str | None = None, position: int | None = None
+    ) -> None:
+        super().__init__(message, location=location)
+        self.position = position
+
+
+class LogVersionError(LogDamagedError):
+    """An event was written by a newer version of Keyturn."""
+
+
+class LogRolledBackError(LogError):
+    """The log ends before, or differs at, what this node has seen: an old copy was put back.
+
+    `expected_position` is the last position seen, `found_position` where the log ends now.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        location: str | None = None,
+        expected_position: int = 0,
+        found_position: int = 0,
+    ) -> None:
+        super().__init__(message, location=location)
+        self.expected_position = expected_position
+        self.found_position = found_position
+
+
+class AnchorError(KeyturnError):
+    """The anchor file is damaged, of another node, or cannot be read. `path` names it."""
+
+    def __init__(self, message: str, *, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class TransactionConflictError(LogError):
+    """The log moved while a transaction was open; nothing of it was written."""
+
+
+class TransactionClosedError(KeyturnError):
+    """The transaction was committed or discarded already, or is of another manager."""
+
+
+# --- tokens ------------------------------------------------------------------------------------
+
+
+class Refusal(enum.Enum):
+    """Why a token is not good."""
+
+    MALFORMED = "malformed"
+    UNKNOWN_KEY = "unknown key"
+    BAD_SIGNATURE = "bad signature"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    LIFETIME_EXCEEDED = "session too old"
+
+
+class TokenRefusedError(KeyturnError):
+    """A token is not good. `reason` says why; the token itself is never shown."""
+
+    def __init__(self, message: str, *, reason: Refusal = Refusal.MALFORMED) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ClaimError(KeyturnError, ValueError):
+    """A claim that cannot be put into a token. `claim` names it."""
+
+    def __init__(self, message: str, *, claim: str = "") -> None:
+        super().__init__(message)
+        self.claim = claim
+
+
+class ExpiryError(KeyturnError, ValueError):
+    """An expiry that is not a finite number of seconds ≥ 0, nor None."""
+
+
+class AuditTextError(KeyturnError, ValueError):
+    """A reason, initiator or manager name that cannot be recorded. `field` names it."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+# --- actors ------------------------------------------------------------------------------------
+
+
+class LifecycleError(KeyturnError):
+    """The actor is not in the state that this message needs."""
+
+
+class RunningError(LifecycleError):
+    """It is running, and must be stopped first."""
+
+
+class NotRunningError(LifecycleError):
+    """It is not running: it was stopped or destroyed."""
+
+
+class DestroyedError(LifecycleError):
+    """It was destroyed, for good."""
+
+
+class SessionManagerRunningError(RunningError):
+    """The session manager is running."""
+
+
+class SessionManagerNotRunningError(NotRunningError):
+    """The session manager is stopped or destroyed."""
+
+
+class SessionManagerDestroyedError(DestroyedError, SessionManagerNotRunningError):
+    """The session manager was destroyed, here or by another process on the same log."""
+
+
+class SessionRunningError(RunningError):
+    """The session is running."""
+
+
+class SessionNotRunningError(NotRunningError):
+    """The session is stopped or destroyed."""
+
+
+class SessionDestroyedError(DestroyedError, SessionNotRunningError):
+    """The session was destroyed."""
+
+
+class UnknownMessageError(KeyturnError, TypeError):
+    """A message that this actor has no handler for."""
+
+
+class MessageFailedError(KeyturnError):
+    """A handler failed in a way nobody foresaw; the actor started again from the log."""
+
+
+# --- token files and settings ------------------------------------------------------------------
+
+
+class TokenFileError(KeyturnError):
+    """A token file cannot be read or written. `path` names it."""
+
+    def __init__(self, message: str, *, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class TokenFileLockedError(TokenFileError):
+    """Another process has held the file's lock for longer than we wait."""
+
+
+class SettingsError(KeyturnError, ValueError):
+    """A setting is unknown or has a bad value. `key` names it, `source` says where it stood."""
+
+    def __init__(self, message: str, *, key: str = "", source: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+        self.source = source

@@ -1,0 +1,58 @@
+"""What the rest of the code asks of a log of session keys, whatever store it lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from eventsourcing.domain import Aggregate
+
+from keyturn.domain.session_keys import SessionKeys
+
+
+class KeyLog(Protocol):
+    """An append-only log of key events, of one or more managers. Safe to use from any thread."""
+
+    @property
+    def location(self) -> str:
+        """What to call it in messages; never holds a password."""
+
+    @property
+    def changes(self) -> Callable[[], object]:
+        """A function that returns a value which differs once anybody has committed anything.
+
+        It is called before each use of a key, so it takes well under a microsecond if it can.
+        """
+
+    def load(self, manager: str) -> SessionKeys | None:
+        """Return the keys as the newest event leaves them; None if there is no event.
+
+        Raises:
+            LogDamagedError: that event is not genuine.
+            LogUnavailableError: the store cannot be read now.
+        """
+
+    def digest_at(self, manager: str, position: int) -> str | None:
+        """Return the digest of the event at this position, None if there is none."""
+
+    def append(self, *aggregates: Aggregate) -> bool:
+        """Write the pending events of all of them in one commit, durably.
+
+        Returns:
+            Whether they were written. False: somebody else wrote to these positions first,
+            and nothing was written.
+
+        Raises:
+            LogUnavailableError: the store cannot be written now.
+        """
+
+    def key_events(
+        self, manager: str, *, after: int = 0, newest_first: bool = False
+    ) -> Iterator[SessionKeys.Event]:
+        """Yield the events behind a position, read page by page, signatures unchecked."""
+
+    def purge(self, manager: str) -> None:
+        """Remove every row of this manager, for good."""
+
+    def check_owner(self, node_id: str) -> None:
+        """Raise `ForeignLogError` if the log holds key events of another node."""

@@ -1,0 +1,254 @@
+"""The format of the key ring's file, and the password that protects it.
+
+One JSON object, mode 0600:
+
+    format    "keyturn key ring"
+    version   1
+    node_id   readable without the password
+    kdf       {"name": "argon2id", "memory_kib", "iterations", "lanes", "salt"}, or
+              {"name": "none"}
+    secrets   base64url: nonce (12 bytes) and AES-256-GCM ciphertext of identity seed (32) and
+              sealing key (32), everything above as associated data; with kdf "none" the
+              plain 64 bytes
+    checksum  SHA-256 of the rest: it tells damage from a wrong password, and protects nothing
+
+Versions to come read every older version.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import os
+import secrets
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+from keyturn.domain import private_files
+from keyturn.domain.errors import (
+    KeyRingDamagedError,
+    KeyRingNotFoundError,
+    KeyRingPermissionError,
+    KeyRingVersionError,
+    PasswordRequiredError,
+    WrongPasswordError,
+)
+from keyturn.domain.node import decode_node_id
+from keyturn.domain.private_files import WiderMode
+
+FORMAT = "keyturn key ring"
+VERSION = 1
+SECRETS_BYTES = 64
+_LIMIT = 16 * 1024
+_LOCK_TIMEOUT = 10.0
+_NONCE_BYTES = 12
+_SALT_BYTES = 16
+
+
+class Kdf(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the password becomes a key; the name "none" means that there is no password.
+
+    The values for new files are the second recommended option of RFC 9106, section 4.
+    """
+
+    name: str
+    memory_kib: int = 0
+    iterations: int = 0
+    lanes: int = 0
+    salt: str = ""
+
+    @classmethod
+    def new(cls) -> Kdf:
+        salt = _text(secrets.token_bytes(_SALT_BYTES))
+        return cls("argon2id", memory_kib=64 * 1024, iterations=3, lanes=4, salt=salt)
+
+    def is_sane(self) -> bool:
+        """Bounds, since a crafted file could otherwise ask for terabytes of memory."""
+        return (
+            8 * self.lanes <= self.memory_kib <= 1024 * 1024
+            and 1 <= self.iterations <= 32
+            and 1 <= self.lanes <= 32
+            and 8 <= len(_bytes(self.salt)) <= 64
+        )
+
+    def derive(self, password: str) -> bytes:
+        kdf = Argon2id(
+            salt=_bytes(self.salt),
+            length=32,
+            iterations=self.iterations,
+            lanes=self.lanes,
+            memory_cost=self.memory_kib,
+        )
+        return kdf.derive(unicodedata.normalize("NFC", password).encode("utf-8"))
+
+
+class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    format: str
+    version: int
+    node_id: str
+    kdf: Kdf
+    secrets: str
+    checksum: str
+
+    def associated_data(self) -> bytes:
+        head = (self.format, self.version, self.node_id, self.kdf)
+        return msgspec.json.encode(head, order="sorted")
+
+    def right_checksum(self) -> str:
+        return hashlib.sha256(self.associated_data() + self.secrets.encode("utf-8")).hexdigest()
+
+
+class _Version(msgspec.Struct):
+    format: str
+    version: int
+
+
+@dataclass(frozen=True, repr=False)
+class StoredKeyRing:
+    """A key ring as it lies in its file, still locked."""
+
+    path: Path
+    record: _Record
+
+    @property
+    def node_id(self) -> str:
+        return self.record.node_id
+
+    @property
+    def has_password(self) -> bool:
+        return self.record.kdf.name != "none"
+
+
+def damaged(path: Path, what: str, cause: Exception | None = None) -> KeyRingDamagedError:
+    """Return the error for a file that is not a whole key ring."""
+    message = f"{path} is damaged: {what}; put back a backup of it"
+    error = KeyRingDamagedError(message, path=str(path))
+    error.__cause__ = cause
+    return error
+
+
+def read(path: Path) -> StoredKeyRing:
+    """Read the file and check all that can be checked without the password."""
+    try:
+        content = private_files.read_private(path, limit=_LIMIT, wider_mode=WiderMode.REFUSE)
+    except FileNotFoundError as error:
+        message = f"there is no key ring at {path}: create one with `keyturn init`"
+        raise KeyRingNotFoundError(message, path=str(path)) from error
+    except PermissionError as error:
+        why = error.strerror if "chmod" in str(error.strerror) else "cannot be read by this user"
+        raise KeyRingPermissionError(f"{path} {why}", path=str(path)) from error
+    except OSError as error:
+        raise damaged(path, f"it {error.strerror}") from error
+    return StoredKeyRing(path, _parse(path, content))
+
+
+def _parse(path: Path, content: bytes) -> _Record:
+    try:
+        head = msgspec.json.decode(content, type=_Version)
+        if head.format != FORMAT:
+            raise damaged(path, "it is not a key ring")
+        if head.version != VERSION:
+            message = (
+                f"{path} has version {head.version} of the format, this Keyturn reads "
+                f"{VERSION}: install a newer Keyturn"
+            )
+            raise KeyRingVersionError(message, path=str(path))
+        record = msgspec.json.decode(content, type=_Record)
+        if record.checksum != record.right_checksum():
+            raise damaged(path, "its checksum is wrong")
+        decode_node_id(record.node_id)
+        _bytes(record.secrets)
+        if record.kdf.name not in ("argon2id", "none"):
+            raise damaged(path, "its key derivation is not one we know")
+        if record.kdf.name == "argon2id" and not record.kdf.is_sane():
+            raise damaged(path, "its key derivation asks for more than any file of ours does")
+    except ValueError:  # of msgspec, base64, UTF-8 and node ids
+        raise damaged(path, "it is not a whole JSON object of a key ring") from None
+    return record
+
+
+def unlock(stored: StoredKeyRing, password: str | None) -> bytes:
+    """Return the secrets: identity seed and sealing key, 64 bytes."""
+    record, path = stored.record, stored.path
+    sealed = _bytes(record.secrets)
+    if not stored.has_password:
+        if password is not None:
+            message = f"{path} has no password: open it with none"
+            raise WrongPasswordError(message, path=str(path))
+        plain = sealed
+    else:
+        if password is None:
+            message = f"{path} is protected by a password: give it"
+            raise PasswordRequiredError(message, path=str(path))
+        key = record.kdf.derive(check_password(password))
+        nonce, ciphertext = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        try:
+            plain = AESGCM(key).decrypt(nonce, ciphertext, record.associated_data())
+        except (InvalidTag, ValueError) as error:
+            message = f"this is not the password of {path}"
+            raise WrongPasswordError(message, path=str(path)) from error
+    if len(plain) != SECRETS_BYTES:
+        raise damaged(path, "its secrets have the wrong length")
+    return plain
+
+
+def write(path: Path, node_id: str, plain: bytes, password: str | None) -> None:
+    """Write the secrets to the file, atomically, under this password."""
+    kdf = Kdf("none") if password is None else Kdf.new()
+    record = _Record(FORMAT, VERSION, node_id, kdf, "", "")
+    if password is not None:
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        key = kdf.derive(check_password(password))
+        plain = nonce + AESGCM(key).encrypt(nonce, plain, record.associated_data())
+    record = msgspec.structs.replace(record, secrets=_text(plain))
+    record = msgspec.structs.replace(record, checksum=record.right_checksum())
+    content = msgspec.json.format(msgspec.json.encode(record)) + b"\n"
+    try:
+        private_files.write_private(path, content)
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}"
+        raise KeyRingPermissionError(message, path=str(path)) from error
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Keep other processes from writing this key ring; make its folder if need be."""
+    try:
+        private_files.make_private_folder(path.parent)
+        with private_files.locked(path, timeout=_LOCK_TIMEOUT):
+            private_files.sweep_temp_files(path)
+            yield
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror or os.strerror(error.errno or 0)}"
+        raise KeyRingPermissionError(message, path=str(path)) from error
+
+
+def check_password(password: str) -> str:
+    """Return the password if it is text that can be used as one."""
+    if not isinstance(password, str) or not password:
+        raise WrongPasswordError("a password is text and not empty; None means no password")
+    try:
+        password.encode("utf-8")
+    except UnicodeEncodeError:
+        raise WrongPasswordError("a password is valid Unicode text") from None
+    return password
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise ValueError("not base64url") from error

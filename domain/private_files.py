@@ -1,0 +1,158 @@
+"""Small files that only their owner may read: written whole or not at all, never followed.
+
+Key ring, anchor and token file all go through here. What a file means is for its owner to
+know; errors leave as `OSError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+MODE = 0o600
+_TEMP_SUFFIX = ".tmp"
+_OPEN_FLAGS = os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+class LockTimeoutError(OSError):
+    """Somebody else has held the lock for longer than the timeout."""
+
+
+def make_private_folder(folder: Path) -> None:
+    """Create the folder, and those above it that are missing, with mode 0700."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for path in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+
+
+class WiderMode(enum.Enum):
+    """What to do with a file that others can read too."""
+
+    NARROW = "make it 0600"
+    REFUSE = "raise PermissionError"
+    IGNORE = "read it all the same"
+
+
+def read_private(path: Path, *, limit: int, wider_mode: WiderMode = WiderMode.NARROW) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes.
+
+    Symbolic links are not followed, a pipe or a device is not waited for.
+
+    Raises:
+        FileNotFoundError: there is none.
+        PermissionError: it may not be read, or others may read it and that is refused.
+        OSError: it is a link, is not a regular file, or is too large.
+    """
+    fd = os.open(path, os.O_RDONLY | _OPEN_FLAGS)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
+        mode = stat.S_IMODE(status.st_mode)
+        if mode & 0o077 and wider_mode is WiderMode.REFUSE:
+            message = f"can be read by others (mode {mode:04o}): run chmod 600 on it"
+            raise PermissionError(errno.EACCES, message, str(path))
+        if mode & 0o077 and wider_mode is WiderMode.NARROW:
+            os.fchmod(fd, MODE)
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            content = file.read(limit + 1)
+    finally:
+        os.close(fd)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
+    return content
+
+
+def write_private(path: Path, content: bytes, *, sync_folder: bool = True) -> None:
+    """Put `content` at `path` atomically, with mode 0600.
+
+    A reader sees the old content or the new one, whole, whatever is killed when. Once this
+    returns the content survives a power cut; with `sync_folder=False` a power cut may bring
+    the old content back, but never a torn one. On failure the old content stands.
+    """
+    temp = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMP_SUFFIX}")
+    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS, MODE)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(fd)
+        if path.is_dir():  # rename(2) says "is a directory" for some, "not empty" for others
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        os.rename(temp, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temp)
+        raise
+    if sync_folder:
+        _sync_folder(path.parent)
+
+
+def remove_private(path: Path) -> bool:
+    """Remove the file for good; return False if there was none."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    _sync_folder(path.parent)
+    return True
+
+
+def sweep_temp_files(path: Path) -> int:
+    """Remove what killed writers of `path` left behind; call it with the lock held."""
+    swept = 0
+    prefix = f".{path.name}."
+    with contextlib.suppress(FileNotFoundError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and entry.name.endswith(_TEMP_SUFFIX):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(entry.path)
+                    swept += 1
+    return swept
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, timeout: float) -> Iterator[None]:
+    """Hold the writers' lock of `path`: a file beside it that is never removed.
+
+    Args:
+        path: the file to write.
+        timeout: seconds to wait for another writer.
+
+    Raises:
+        LockTimeoutError: another writer held it all that time.
+    """
+    import filelock  # here, since it takes 30 ms to import and readers need none
+
+    lock = filelock.FileLock(
+        path.with_name(f".{path.name}.lock"), timeout=timeout, mode=MODE, poll_interval=0.005
+    )
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        message = f"is locked by another process for more than {timeout:g} s"
+        raise LockTimeoutError(errno.EAGAIN, message, str(path)) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

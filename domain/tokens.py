@@ -1,0 +1,344 @@
+"""Session tokens: minting and checking. Pure functions of text, keys and time.
+
+A token is a JWT (RFC 7519) in JWS compact form (RFC 7515, section 3.1), signed with HS256
+(RFC 7518, section 3.2). This is a strict reader, and the only one that it has to please is
+itself: one algorithm, whatever a token says; one header for each key, byte for byte; the
+signature before any claim is looked at; and of all spellings of a token only the one that
+`mint` would write.
+"""
+
+from __future__ import annotations
+
+import binascii
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hmac import compare_digest
+from math import isfinite
+from typing import Any, Final
+
+import msgspec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
+
+from keyturn.domain.errors import ClaimError, ExpiryError, Refusal, TokenRefusedError
+
+SessionToken = str
+"""A session token: printable ASCII, three parts with dots between them."""
+
+Claims = dict[str, Any]
+"""The claims of a token: names, and values of JSON (a host's claims have any)."""
+
+MAX_TOKEN_LENGTH: Final = 8192
+"""Characters; a longer token is neither minted nor looked at."""
+
+RESERVED_CLAIMS: Final = frozenset({"iss", "sub", "iat", "exp", "nbf", "jti", "sid", "auth_time"})
+"""The claims that Keyturn writes itself (`nbf`: that it never writes)."""
+
+_SIGNATURE_LENGTH = 43
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_FROM_URL = bytes.maketrans(b"-_+/", b"+/\0\0")
+_encode_json = msgspec.json.Encoder().encode
+_decode_json = msgspec.json.Decoder(dict[str, Any]).decode
+_b64encode = binascii.b2a_base64
+_b64decode = binascii.a2b_base64
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKey:
+    """A session key. Its repr does not show the secret.
+
+    Attributes:
+        generation: 1 for the first key of a manager, then 2, 3, …
+        key_id: the public fingerprint of the key, the `kid` of its tokens.
+        secret: the HS256 key, 32 bytes.
+    """
+
+    generation: int
+    key_id: str
+    secret: bytes = field(repr=False)
+
+
+class SigningKey:
+    """A session key made ready for signing; safe to use from any thread."""
+
+    __slots__ = ("_hmac", "generation", "header", "key_id", "prefix")
+
+    def __init__(self, key: SessionKey) -> None:
+        self.generation = key.generation
+        self.key_id = key.key_id
+        header = _encode_json({"alg": "HS256", "kid": key.key_id, "typ": "JWT"})
+        self.header = _base64url(header).decode("ascii")
+        self.prefix = self.header.encode("ascii") + b"."
+        self._hmac = HMAC(key.secret, SHA256())  # a copy costs half of a new one
+
+    def __repr__(self) -> str:
+        return f"<SigningKey {self.key_id} of generation {self.generation}>"
+
+    def signature(self, signing_input: bytes) -> bytes:
+        """Return the signature as it stands in a token: 43 bytes of base64url."""
+        mac = self._hmac.copy()
+        mac.update(signing_input)
+        encoded = _b64encode(mac.finalize(), newline=False)
+        return encoded.translate(_TO_URL)[:_SIGNATURE_LENGTH]
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """The keys by which tokens are minted and checked at one point of the log.
+
+    Attributes:
+        signing: the current key; None when there is none.
+        accepted: the current key and the keys in overlap, by the header of their tokens;
+            each with the end of its overlap (seconds since the epoch), or None.
+    """
+
+    signing: SigningKey | None
+    accepted: Mapping[str, tuple[SigningKey, float | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What stays the same through every refresh of a session's token."""
+
+    sid: str
+    auth_time: int
+    subject: str
+    claims: Claims
+
+
+def mint(
+    key: SigningKey,
+    *,
+    issuer: str,
+    subject: str,
+    now: float,
+    expiry: float | None,
+    max_lifetime: float | None = None,
+    claims: Mapping[str, Any] | None = None,
+    session: Session | None = None,
+) -> SessionToken:
+    """Return a new token.
+
+    Args:
+        key: the current key.
+        issuer: the node id.
+        subject: whose session it is.
+        now: seconds since the epoch.
+        expiry: seconds from now; None for a token that does not expire.
+        max_lifetime: seconds that the session may last from `auth_time` on; None for ever.
+        claims: the host's own, already checked by `check_claims`.
+        session: the session to go on with; None begins one.
+
+    Raises:
+        ClaimError: the claims make the token larger than 8 KiB.
+    """
+    second = int(now)
+    # One random string, cut in two: 22 characters of base64url hold 132 bits.
+    ids = _base64url(os.urandom(33)).decode("ascii")
+    sid, auth_time = (ids[22:], second) if session is None else (session.sid, session.auth_time)
+    payload: Claims = {"iss": issuer, "sub": subject, "iat": second}
+    if max_lifetime is not None:
+        left = auth_time + max_lifetime - now
+        expiry = left if expiry is None else min(expiry, left)
+    if expiry is not None:
+        payload["exp"] = int(now + expiry)
+    payload["jti"] = ids[:22]
+    payload["sid"] = sid
+    payload["auth_time"] = auth_time
+    if claims:
+        payload.update(claims)
+    signing_input = key.prefix + _base64url(_encode_json(payload))
+    if len(signing_input) > MAX_TOKEN_LENGTH - _SIGNATURE_LENGTH - 1:
+        raise ClaimError(
+            f"with these claims the token would be longer than {MAX_TOKEN_LENGTH} characters: "
+            "keep less in it"
+        )
+    return (signing_input + b"." + key.signature(signing_input)).decode("ascii")
+
+
+def verify(token: object, keys: KeySet, now: float, max_lifetime: float | None = None) -> Claims:
+    """Return the claims of a good token.
+
+    Args:
+        token: anything.
+        keys: the keys of this moment.
+        now: seconds since the epoch.
+        max_lifetime: seconds that a session may last from `auth_time` on; None for ever.
+
+    Raises:
+        TokenRefusedError: it is not a good token; `reason` says why.
+    """
+    if type(token) is not str or len(token) > MAX_TOKEN_LENGTH or not token.isascii():
+        raise _refused(Refusal.MALFORMED)
+    header = token.partition(".")[0]
+    accepted = keys.accepted.get(header)
+    if accepted is None:
+        raise _refused(Refusal.MALFORMED if read_key_id(token) is None else Refusal.UNKNOWN_KEY)
+    key, good_until = accepted
+    if good_until is not None and now >= good_until:
+        raise _refused(Refusal.REVOKED)
+    claims = open_with(key, token)
+    try:
+        if now >= claims["exp"] + 1:  # good through the second that exp names
+            raise _refused(Refusal.EXPIRED)
+    except KeyError:
+        pass
+    if max_lifetime is not None and now >= claims["auth_time"] + max_lifetime + 1:
+        raise _refused(Refusal.LIFETIME_EXCEEDED)
+    return claims
+
+
+def open_with(key: SigningKey, token: str) -> Claims:
+    """Return the claims of a token that this key signed, whatever the time.
+
+    Args:
+        key: the key.
+        token: ASCII text that begins with the header of this key.
+
+    Raises:
+        TokenRefusedError: the signature is wrong, or the token is not one that `mint` writes.
+    """
+    raw = token.encode("ascii")
+    signing_input, dot, signature = (
+        raw[: -_SIGNATURE_LENGTH - 1],
+        raw[-_SIGNATURE_LENGTH - 1 : -_SIGNATURE_LENGTH],
+        raw[-_SIGNATURE_LENGTH:],
+    )
+    # The signature is compared in its encoded form: that leaves it one spelling.
+    if dot != b"." or not compare_digest(key.signature(signing_input), signature):
+        raise _refused(Refusal.BAD_SIGNATURE if raw.count(b".") == 2 else Refusal.MALFORMED)
+    payload = signing_input[len(key.prefix) :]
+    try:
+        plain = _b64decode(payload.translate(_FROM_URL) + b"==")
+        claims = _decode_json(plain)
+        canonical = _encode_json(claims) == plain and _base64url(plain) == payload
+        if canonical and _are_well_typed(claims):
+            return claims
+    except (ValueError, KeyError, RecursionError):
+        pass  # and say nothing of what it held
+    raise _refused(Refusal.MALFORMED)
+
+
+def read_key_id(token: object) -> str | None:
+    """Return the `kid` of a text that has the shape of our tokens, else None. Proves nothing."""
+    if type(token) is not str or len(token) > MAX_TOKEN_LENGTH or not token.isascii():
+        return None
+    parts = token.encode("ascii").split(b".")
+    if len(parts) != 3 or len(parts[2]) != _SIGNATURE_LENGTH:
+        return None
+    try:
+        decoded = [_b64decode(part.translate(_FROM_URL) + b"==") for part in parts]
+        if [_base64url(part) for part in decoded] != parts:
+            return None
+        header = _decode_json(decoded[0])
+    except (ValueError, RecursionError):
+        return None
+    key_id = header.get("kid")
+    ours = {"alg": "HS256", "kid": key_id, "typ": "JWT"}
+    return key_id if isinstance(key_id, str) and _encode_json(ours) == decoded[0] else None
+
+
+def session_of(claims: Claims) -> Session:
+    """Return what a refreshed token keeps of the claims of a good one."""
+    own = {name: value for name, value in claims.items() if name not in RESERVED_CLAIMS}
+    return Session(claims["sid"], claims["auth_time"], claims["sub"], own)
+
+
+def check_expiry(expiry: object) -> float | None:
+    """Return an expiry in seconds, or None, if it is one.
+
+    Raises:
+        ExpiryError: it is not a finite number ≥ 0.
+    """
+    if expiry is None:
+        return None
+    if isinstance(expiry, bool) or not isinstance(expiry, int | float):
+        kind = type(expiry).__name__
+        raise ExpiryError(f"an expiry is a number of seconds or None, not a {kind}")
+    try:
+        seconds = float(expiry)
+    except OverflowError:
+        seconds = float("inf")
+    if not isfinite(seconds) or seconds < 0:
+        raise ExpiryError("an expiry is finite and not negative: None means never")
+    return seconds
+
+
+def check_subject(subject: object) -> str:
+    """Return a subject if it can stand in a token."""
+    if not isinstance(subject, str) or not subject:
+        raise ClaimError("a subject is text and not empty", claim="sub")
+    _check_value(subject, "sub")
+    return subject
+
+
+def check_claims(claims: object) -> Claims | None:
+    """Return a host's own claims if they can stand in a token.
+
+    Raises:
+        ClaimError: one is reserved, or is not a value of JSON; `claim` names it.
+    """
+    if claims is None:
+        return None
+    if not isinstance(claims, Mapping):
+        raise ClaimError(f"claims are a mapping, not a {type(claims).__name__}")
+    for name, value in claims.items():
+        if not isinstance(name, str):
+            raise ClaimError(f"a claim's name is text, not a {type(name).__name__}")
+        if name in RESERVED_CLAIMS:
+            hint = ": use the argument `subject`" if name == "sub" else ": choose another name"
+            raise ClaimError(f"the claim {name!r} is Keyturn's own{hint}", claim=name)
+        _check_value(name, name)
+        _check_value(value, name)
+    return dict(claims)
+
+
+def _check_value(value: object, claim: str, depth: int = 0) -> None:  # noqa: PLR0912
+    """Refuse what JSON would change or lose: tuples, int keys, NaN, lone surrogates."""
+    if depth > 16:
+        raise ClaimError(f"the claim {claim!r} is nested too deeply", claim=claim)
+    if value is None or isinstance(value, bool):
+        return
+    if type(value) is str:
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ClaimError(f"the claim {claim!r} is not valid Unicode text", claim=claim)
+    elif type(value) is int:
+        if not -(2**63) <= value < 2**64:
+            raise ClaimError(f"the claim {claim!r} has a number of over 64 bits", claim=claim)
+    elif type(value) is float:
+        if not isfinite(value):
+            raise ClaimError(f"the claim {claim!r} has a number that is not finite", claim=claim)
+    elif type(value) is list:
+        for item in value:
+            _check_value(item, claim, depth + 1)
+    elif type(value) is dict:
+        for name, item in value.items():
+            if type(name) is not str:
+                raise ClaimError(f"the claim {claim!r} has a key that is not text", claim=claim)
+            _check_value(name, claim, depth + 1)
+            _check_value(item, claim, depth + 1)
+    else:
+        kind = type(value).__name__
+        raise ClaimError(f"the claim {claim!r} has a {kind}, which JSON has not", claim=claim)
+
+
+def _are_well_typed(claims: Claims) -> bool:
+    """Tell whether the claims that `mint` always writes are there and of their types."""
+    return (
+        type(claims["iat"]) is int
+        and type(claims["auth_time"]) is int
+        and type(claims.get("exp", 0)) is int
+        and type(claims["jti"]) is str
+        and type(claims["sid"]) is str
+        and type(claims["sub"]) is str
+        and type(claims["iss"]) is str
+    )
+
+
+def _base64url(data: bytes) -> bytes:
+    return _b64encode(data, newline=False).translate(_TO_URL).rstrip(b"=")
+
+
+def _refused(reason: Refusal) -> TokenRefusedError:
+    return TokenRefusedError(f"the token is not good: {reason.value}", reason=reason)

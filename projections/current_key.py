@@ -1,0 +1,133 @@
+"""The current key: what minting and checking a token needs, and never stale.
+
+A snapshot of the newest event, swapped whole. Before each use the log is asked whether anybody
+has committed since; only then is the newest event read again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keyturn.domain.errors import ForeignLogError, LogRolledBackError
+from keyturn.domain.key_log import KeyLog
+from keyturn.domain.key_ring import KeyRingLike
+from keyturn.domain.session_keys import SessionKeys, unseal_key
+from keyturn.domain.tokens import KeySet, SessionKey, SigningKey
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The keys at one position of the log; position 0 is a log without events."""
+
+    keys: KeySet
+    position: int
+    digest: str
+
+
+_NOTHING = Snapshot(KeySet(None, {}), 0, "")
+
+
+class CurrentKey:
+    """The current key of one manager. Safe to use from any thread.
+
+    `on_change` is called, in whatever thread found it out, when a newer event was read.
+    """
+
+    def __init__(
+        self,
+        log: KeyLog,
+        key_ring: KeyRingLike,
+        manager: str,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._log = log
+        self._key_ring = key_ring
+        self._manager = manager
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._state: tuple[object, Snapshot] = (object(), _NOTHING)
+
+    def get(self) -> Snapshot:
+        """Return the snapshot of this moment.
+
+        Raises:
+            LogError: the log must be read for it, and cannot be, or is not to be trusted.
+        """
+        seen, snapshot = self._state
+        if self._log.changes() == seen:
+            return snapshot
+        return self._refresh()
+
+    def peek(self) -> Snapshot | None:
+        """Return what `get` returns if that needs no reading, else None. Never waits."""
+        seen, snapshot = self._state
+        return snapshot if self._log.changes() == seen else None
+
+    def forget(self) -> None:
+        """Read the log anew before the next use."""
+        self._state = (object(), self._state[1])
+
+    def _refresh(self) -> Snapshot:
+        with self._lock:
+            # Asked before reading: what is committed meanwhile is then read again next time.
+            seen = self._log.changes()
+            last_seen, old = self._state
+            if seen == last_seen:
+                return old
+            keys = self._log.load(self._manager)
+            self._refuse_rolled_back(keys, old)
+            snapshot = _NOTHING if keys is None else self.snapshot_of(keys)
+            self._state = (seen, snapshot)
+        if snapshot.position != old.position:
+            self._on_change()
+        return snapshot
+
+    def snapshot_of(self, keys: SessionKeys) -> Snapshot:
+        """Return the snapshot of keys at rest: the current one and those in overlap, unsealed."""
+        if keys.node_id != self._key_ring.node_id:
+            raise ForeignLogError(
+                f"the log {self._log.location} goes on with events of another node "
+                f"({keys.node_id}): somebody else writes to it",
+                location=self._log.location,
+                expected=self._key_ring.node_id,
+                found=keys.node_id,
+            )
+        if keys.sealed_key is None:
+            return Snapshot(KeySet(None, {}), keys.version, keys.digest)
+        current = self._signing_key(keys.sealed_key, keys.generation, keys.key_id)
+        accepted: dict[str, tuple[SigningKey, float | None]] = {
+            key.header: (key, retiring.good_until.timestamp())
+            for retiring in keys.retiring
+            for key in [
+                self._signing_key(retiring.sealed_key, retiring.generation, retiring.key_id)
+            ]
+        }
+        accepted[current.header] = (current, None)
+        return Snapshot(KeySet(current, accepted), keys.version, keys.digest)
+
+    def _signing_key(self, sealed_key: str, generation: int, key_id: str) -> SigningKey:
+        for key, _ in self._state[1].keys.accepted.values():
+            if key.key_id == key_id:
+                return key  # unsealed before: a key ring may be far away
+        secret = unseal_key(self._key_ring, sealed_key, self._manager, generation, key_id)
+        return SigningKey(SessionKey(generation, key_id, secret))
+
+    def _refuse_rolled_back(self, keys: SessionKeys | None, old: Snapshot) -> None:
+        """Refuse a log that lost what it held before; one without any events was purged."""
+        if keys is None or old.position == 0:
+            return
+        if keys.version == old.position:
+            same = keys.digest == old.digest
+        else:
+            same = self._log.digest_at(self._manager, old.position) == old.digest
+        if not same:
+            raise LogRolledBackError(
+                f"the log {self._log.location} no longer holds the event at position "
+                f"{old.position} that was there before: an old copy was put back; restart "
+                "with the right log, or accept this one with accept_rollback=True",
+                location=self._log.location,
+                expected_position=old.position,
+                found_position=keys.version,
+            )
