@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, TypeVar
 
 import pykka
@@ -34,6 +33,8 @@ async def ask_async(
     ref: pykka.ActorRef[Any], message: Message[R], *, timeout: float = DEFAULT_TIMEOUT
 ) -> R:
     """Send a message and await its reply: the same as `ask`, and never blocks the event loop."""
+    import asyncio  # loaded already, or else nobody could be here
+
     try:
         async with asyncio.timeout(timeout):
             reply: R = await ref.ask(message, block=False)

@@ -10,9 +10,11 @@ import random
 import secrets
 import time
 from collections.abc import Callable
+from copy import copy
 
 from eventsourcing.domain import Aggregate
 
+from keyturn.actors.lifecycle import Lifecycle
 from keyturn.config.logging import Logger
 from keyturn.domain.anchor import Anchor, Mark
 from keyturn.domain.errors import (
@@ -34,14 +36,19 @@ def new_secret() -> bytes:
 
 
 class KeyWriter:
-    """Writes the key events of one manager. Used by the actor's thread only."""
+    """Writes the key events of one manager. Safe to use from any thread.
+
+    `on_change` is called after each change, in the thread that made it.
+    """
 
     def __init__(
         self,
         log: KeyLog,
         key_ring: KeyRingLike,
         manager: str,
+        lifecycle: Lifecycle,
         *,
+        on_change: Callable[[], None],
         anchor: Anchor | None,
         initiator: str,
         logger: Logger,
@@ -49,9 +56,12 @@ class KeyWriter:
         self._log = log
         self._key_ring = key_ring
         self._manager = check_name(manager)
+        self._lifecycle = lifecycle
+        self._on_change = on_change
         self._anchor = anchor
         self._initiator = initiator
         self._logger = logger
+        self._head: tuple[object, SessionKeys] = (object(), SessionKeys.blank(manager))
 
     def by(self, initiator: str | None, reason: str | None) -> Origin:
         """Return the origin of a change; without an initiator it is the manager's own."""
@@ -83,9 +93,13 @@ class KeyWriter:
         keys = self._write(change, replace_anchor=problem is not None)
         self._move_anchor(keys)
 
-    def reset(self, by: Origin) -> None:
-        """Make a new key and end all others."""
-        self._write(lambda keys: keys.reset(new_secret(), self._key_ring, by))
+    def reset(self, reason: str | None = None, initiator: str | None = None) -> None:
+        """Make a new key and end all others: see `ResetKey`."""
+        by = self.by(initiator, reason)
+        with self._lifecycle.lock:
+            self._lifecycle.require_running()
+            self._write(lambda keys: keys.reset(new_secret(), self._key_ring, by))
+        self._on_change()
 
     def destroy(self, by: Origin, *, purge: bool) -> None:
         """End all keys; with `purge` remove the manager's rows too."""
@@ -102,8 +116,19 @@ class KeyWriter:
 
     def load(self) -> SessionKeys:
         """Return the keys as they are now; blank ones if the log holds none."""
-        keys = self._log.load(self._manager)
-        return SessionKeys.blank(self._manager) if keys is None else keys
+        changes = self._log.changes()
+        found = self._log.load(self._manager)
+        keys = SessionKeys.blank(self._manager) if found is None else found
+        self._head = (changes, keys)
+        return copy(keys)
+
+    def _head_or_load(self) -> SessionKeys:
+        """Return the keys as we wrote them last, if nobody wrote since.
+
+        Should that be wrong by a hair's breadth, the append conflicts, and they are loaded.
+        """
+        changes, keys = self._head
+        return copy(keys) if self._log.changes() == changes else self.load()
 
     def commit(self, keys: SessionKeys, others: list[Aggregate]) -> None:
         """Write what a transaction collected, all or nothing.
@@ -112,7 +137,9 @@ class KeyWriter:
             TransactionConflictError: the log moved since the transaction began.
         """
         base = keys.version - len(keys.pending_events)
-        if self.load().version != base or not self._log.append(keys, *others):
+        with self._lifecycle.lock:
+            committed = self.load().version == base and self._log.append(keys, *others)
+        if not committed:
             raise TransactionConflictError(
                 f"the log {self._log.location} moved while the transaction was open: nothing "
                 "was written; run it again",
@@ -122,7 +149,8 @@ class KeyWriter:
 
     def note_head(self) -> None:
         """Move the anchor to where the log ends now, whoever wrote it."""
-        self._move_anchor(self.load())
+        with self._lifecycle.lock:
+            self._move_anchor(self._head_or_load())
 
     def _write(
         self,
@@ -131,12 +159,13 @@ class KeyWriter:
         replace_anchor: bool = False,
     ) -> SessionKeys:
         for attempt in range(MAX_ATTEMPTS):
-            keys = self.load()
+            keys = self.load() if attempt else self._head_or_load()
             change(keys)
             events = list(keys.pending_events)
             if not events:
                 return keys
             if self._log.append(keys):
+                self._head = (self._log.changes(), keys)
                 self._move_anchor(keys, anywhere=replace_anchor)
                 for event in events:
                     self._logger.info(
@@ -189,6 +218,6 @@ class KeyWriter:
             return
         move = self._anchor.replace if anywhere else self._anchor.advance
         try:
-            move(self._manager, Mark(keys.version, keys.digest))
+            move(self._manager, Mark(keys.version, keys.digest, keys.signature))
         except AnchorError as error:
             self._logger.warning("the anchor could not be moved", detail=str(error))

@@ -7,6 +7,7 @@ destroy needs stopped, and destroyed is for good.
 from __future__ import annotations
 
 import enum
+import threading
 
 from keyturn.domain.errors import DestroyedError, NotRunningError, RunningError
 
@@ -20,7 +21,10 @@ class Status(enum.Enum):
 
 
 class Lifecycle:
-    """The status of one actor. Changed by the actor's thread only, read by any."""
+    """The status of one actor, read from any thread.
+
+    Its `lock` is held while the status changes, and for work that a stop is to wait for.
+    """
 
     def __init__(
         self,
@@ -34,6 +38,7 @@ class Lifecycle:
         self._not_running_error = not_running
         self._destroyed_error = destroyed
         self.status = Status.RUNNING
+        self.lock = threading.RLock()
 
     @property
     def is_running(self) -> bool:

@@ -7,7 +7,6 @@ quicker besides.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import queue
 import sys
@@ -86,6 +85,8 @@ class Reply(pykka.Future[T], Generic[T]):
         return self._awaited().__await__()
 
     async def _awaited(self) -> T:
+        import asyncio  # loaded already, or else nobody could be here
+
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
 

@@ -83,10 +83,12 @@ class SessionManager(SupervisedActor):
             SessionManagerNotRunningError,
             SessionManagerDestroyedError,
         )
-        self._writer = KeyWriter(
+        self.keys = KeyWriter(
             log,
             key_ring,
             name,
+            self._lifecycle,
+            on_change=self._notice_change,
             anchor=anchor,
             initiator=default_initiator() if initiator is None else initiator,
             logger=self._logger,
@@ -107,7 +109,7 @@ class SessionManager(SupervisedActor):
             logger=self._logger,
         )
         # Here and not in on_start, whose errors pykka logs and keeps to itself.
-        self._writer.begin(fresh=fresh, accept_rollback=accept_rollback)
+        self.keys.begin(fresh=fresh, accept_rollback=accept_rollback)
         self._current_key.get()
 
     # --- tokens ---
@@ -141,7 +143,7 @@ class SessionManager(SupervisedActor):
     def setup_key(self) -> SessionKey:
         """See `SetupKey`."""
         self._lifecycle.require_running()
-        keys = self._writer.load()
+        keys = self.keys.load()
         return SessionKey(keys.generation, keys.key_id, keys.unseal(self._key_ring))
 
     def reset_key(
@@ -152,12 +154,11 @@ class SessionManager(SupervisedActor):
     ) -> None:
         """See `ResetKey`."""
         self._lifecycle.require_running()
-        by = self._writer.by(initiator, reason)
         if tran is None:
-            self._writer.reset(by)
-            self._tell_news()
+            self.keys.reset(reason, initiator)
             return
         tran.require_open(self)
+        by = self.keys.by(initiator, reason)
         tran.working_keys.reset(new_secret(), self._key_ring, by)
         tran.key_set = self._current_key.snapshot_of(tran.working_keys).keys
 
@@ -166,7 +167,7 @@ class SessionManager(SupervisedActor):
     def resume(self, fresh: bool = False) -> None:
         """See `Start`."""
         if self._lifecycle.should_start(with_arguments=fresh):
-            self._writer.begin(fresh=fresh)
+            self.keys.begin(fresh=fresh)
             self._current_key.forget()
             self._lifecycle.status = Status.RUNNING
             self._tell_news()
@@ -175,14 +176,15 @@ class SessionManager(SupervisedActor):
     def suspend(self) -> None:
         """See `Stop`."""
         if self._lifecycle.is_running:
+            with self._lifecycle.lock:
+                self._lifecycle.status = Status.STOPPED
             self._tell_news()
-            self._lifecycle.status = Status.STOPPED
             self._subscribers.tell(messages.ManagerStopped(self._name))
 
     def destroy(self, purge: bool = False) -> None:
         """See `Destroy`."""
         if self._lifecycle.should_destroy():
-            self._writer.destroy(self._writer.by(None, None), purge=purge)
+            self.keys.destroy(self.keys.by(None, None), purge=purge)
             self._lifecycle.status = Status.DESTROYED
             self._tell_news()
             self._subscribers.tell(messages.ManagerDestroyed(self._name))
@@ -202,7 +204,7 @@ class SessionManager(SupervisedActor):
         """See `Subscribe`."""
         self._lifecycle.require_running()
         if not self._subscribers:
-            self._told_position = self._writer.load().version
+            self._told_position = self.keys.load().version
         self._tell_news()
         self._subscribers.add(ref)
         if self._watcher is None:
@@ -215,12 +217,19 @@ class SessionManager(SupervisedActor):
             self._stop_watching()
 
     def _tell_news(self) -> None:
-        """Tell subscribers what the log holds beyond what they were told."""
+        """Tell subscribers what the log holds beyond what they were told.
+
+        Only here, in the actor's thread, and from the log: so it is in order, and each once.
+        """
         if not self._subscribers:
             return
         for event in self._log.key_events(self._name, after=self._told_position):
             self._subscribers.tell(event)
             self._told_position = event.originator_version
+
+    def _notice_change(self) -> None:
+        if self._subscribers:
+            self._poke()
 
     def _poke(self) -> None:
         """Have the actor look at the log, from whatever thread noticed that it changed."""
@@ -228,7 +237,7 @@ class SessionManager(SupervisedActor):
             self.actor_ref.tell(_LogChanged())
 
     def _log_changed(self) -> None:
-        self._writer.note_head()
+        self.keys.note_head()
         if self._lifecycle.is_running:
             self._tell_news()
 
@@ -242,14 +251,14 @@ class SessionManager(SupervisedActor):
     def begin_transaction(self) -> Transaction:
         """See `BeginTransaction`."""
         self._lifecycle.require_running()
-        return Transaction(self, self._writer.load())
+        return Transaction(self, self.keys.load())
 
     def commit_transaction(self, tran: Transaction) -> None:
         """See `CommitTransaction`."""
         self._lifecycle.require_running()
         tran.require_open(self)
         tran.close()
-        self._writer.commit(tran.working_keys, tran.aggregates)
+        self.keys.commit(tran.working_keys, tran.aggregates)
         self._tell_news()
 
     def _keys_of(self, tran: Transaction | None) -> KeySet | None:

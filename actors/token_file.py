@@ -98,7 +98,6 @@ class TokenFile:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            private_files.make_private_folder(self._path.parent)
             with private_files.locked(self._path, timeout=LOCK_TIMEOUT):
                 yield
         except private_files.LockTimeoutError as error:

@@ -7,7 +7,7 @@ thread, without waiting for the actor.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from keyturn.actors.lifecycle import Lifecycle
 from keyturn.actors.messages import TokenReport
@@ -67,8 +67,9 @@ class TokenIssuer:
     ) -> SessionToken:
         """Mint a token: see `CreateToken`."""
         self.lifecycle.require_running()
+        signing = (keys or self._current_key.get().keys).signing
         return tokens.mint(
-            self._signing_key(keys or self._current_key.get().keys),
+            signing or self._no_key(),
             issuer=self._node_id,
             subject=self._node_id if subject is None else tokens.check_subject(subject),
             now=self._clock(),
@@ -109,7 +110,7 @@ class TokenIssuer:
             raise
         session = tokens.session_of(claims)
         return tokens.mint(
-            self._signing_key(keys),
+            keys.signing or self._no_key(),
             issuer=self._node_id,
             subject=session.subject,
             now=now,
@@ -171,12 +172,10 @@ class TokenIssuer:
             revoked_because=end.reason,
         )
 
-    def _signing_key(self, keys: KeySet) -> SigningKey:
-        if keys.signing is None:
-            raise SessionManagerDestroyedError(
-                f"the keys of manager {self._manager!r} were destroyed: open it anew for others"
-            )
-        return keys.signing
+    def _no_key(self) -> NoReturn:
+        raise SessionManagerDestroyedError(
+            f"the keys of manager {self._manager!r} were destroyed: open it anew for others"
+        )
 
     def _log_refusal(self, token: object, error: TokenRefusedError) -> None:
         self._logger.debug(

@@ -4,6 +4,8 @@ Open a service with `open` (or `open_async`), or start the actors yourself and s
 messages below with `ask` (or `ask_async`).
 """
 
+from typing import TYPE_CHECKING, Any
+
 from keyturn.actors.asking import ask, ask_async
 from keyturn.actors.mailbox import AskTimeoutError
 from keyturn.actors.messages import (
@@ -31,7 +33,6 @@ from keyturn.actors.messages import (
 from keyturn.actors.session import Session
 from keyturn.actors.session_manager import SessionManager
 from keyturn.actors.transaction import Transaction, transaction
-from keyturn.aio import AsyncService, open_async
 from keyturn.client import ClientSession
 from keyturn.config.event_log import EventLog, open_event_log
 from keyturn.config.settings import Settings
@@ -44,6 +45,9 @@ from keyturn.domain.tokens import Claims, SessionKey, SessionToken
 from keyturn.opening import open  # noqa: A004 - as keyturn.open
 from keyturn.projections.rotation_history import KeyChange, RotationHistory
 from keyturn.service import Service
+
+if TYPE_CHECKING:
+    from keyturn.aio import AsyncService, open_async
 
 __version__ = "0.1.0"
 
@@ -98,3 +102,12 @@ __all__ = [
     "open_event_log",
     "transaction",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs asyncio when it is first asked for: most hosts never do (PEP 562)."""
+    if name in ("AsyncService", "open_async"):
+        from keyturn import aio
+
+        return getattr(aio, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

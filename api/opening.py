@@ -86,7 +86,9 @@ def open(  # noqa: A001 - as keyturn.open
         key_ring = KeyRing.ephemeral()
     elif key_ring is None:
         key_ring, is_first_start = open_key_ring(known, find_password(known, password))
-    rollback_guard = None if known.store_url == MEMORY else Anchor(known.anchor_path, key_ring)
+    rollback_guard = (
+        None if known.store_url == MEMORY else Anchor(known.anchor_path, key_ring.node_id)
+    )
 
     log = open_event_log(known.store_url, lock_timeout=known.lock_timeout, aggregates=aggregates)
     try:
@@ -143,7 +145,7 @@ def open_key_ring(settings: Settings, password: str | None | UnsetType) -> tuple
     ring = KeyRing.ephemeral()
     # The anchor first: a key ring without an anchor means that there was a log.
     if settings.store_url != MEMORY:
-        Anchor(settings.anchor_path, ring).create()
+        Anchor(settings.anchor_path, ring.node_id).create()
     try:
         ring.save(path, password)
     except KeyRingExistsError:  # another process was faster

@@ -1,7 +1,7 @@
 """The service handle: a session manager's messages as plain methods.
 
-Tokens are created and verified in the caller's own thread; whatever changes something is a
-message to the manager's actor.
+Tokens and resets are made in the caller's own thread, by the parts that the manager's actor
+uses too; whatever else changes something is a message to the actor.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pykka
 
 from keyturn.actors import messages
 from keyturn.actors.asking import ask
+from keyturn.actors.key_writer import KeyWriter
 from keyturn.actors.lifecycle import Status
 from keyturn.actors.messages import Message, TokenReport
 from keyturn.actors.session_manager import SessionManager
@@ -54,7 +55,7 @@ class Service:
         self._lock = threading.Lock()
         self._closed = False
         self._sessions: list[ClientSession] = []
-        self._tokens: TokenIssuer = manager.proxy().tokens.get()
+        self._take_parts()
 
     @property
     def manager(self) -> pykka.ActorRef[SessionManager]:
@@ -153,7 +154,11 @@ class Service:
             LogConflictError: other writers were faster, many times in a row.
             AuditTextError: reason or initiator cannot be recorded.
         """
-        self._ask(messages.ResetKey(reason, initiator, tran))
+        if tran is None:
+            self._require_own_process()
+            self._keys.reset(reason, initiator)
+        else:
+            self._ask(messages.ResetKey(reason, initiator, tran))
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -232,18 +237,27 @@ class Service:
     def _ask(self, message: Message[R]) -> R:
         return ask(self._checked_manager(), message)
 
+    def _take_parts(self) -> None:
+        """Take the actor's parts that are safe to use from any thread."""
+        manager = self._manager.proxy()
+        self._tokens: TokenIssuer = manager.tokens.get()
+        self._keys: KeyWriter = manager.keys.get()
+
     def _checked_manager(self) -> pykka.ActorRef[SessionManager]:
+        self._require_own_process()
+        return self.manager
+
+    def _require_own_process(self) -> None:
         if os.getpid() != self._pid:
             raise LogClosedError(
                 "the service was opened before a fork: open it again in this process",
                 location=self._log.location,
             )
-        return self.manager
 
     def _restart(self) -> None:
         lifecycle = self._tokens.lifecycle
         lifecycle.require_not_destroyed()
         self._manager = self._restart_manager()
-        self._tokens = self._manager.proxy().tokens.get()
+        self._take_parts()
         if not lifecycle.is_running:
             ask(self._manager, messages.Stop())

@@ -4,6 +4,9 @@ A host that configured structlog is left alone: its processors get our events. O
 turn them into records of the standard logger "keyturn", which says nothing below WARNING until
 somebody sets a level or a handler. No processor here prints local variables of a traceback,
 as some do: they may hold a secret.
+
+structlog takes a tenth of a second to import, so it is loaded with the first line that anybody
+is going to see.
 """
 
 from __future__ import annotations
@@ -12,41 +15,35 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
-
-import structlog
+from typing import Any, Protocol
 
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _SECRET_NAMES = frozenset({"password", "token", "session_token", "secret", "key"})
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_stdlib_logger = logging.getLogger("keyturn")
 
-Logger = structlog.typing.FilteringBoundLogger
+
+class Logger(Protocol):
+    """What we ask of a logger; any of structlog's will do."""
+
+    def debug(self, event: str, **values: Any) -> Any: ...
+    def info(self, event: str, **values: Any) -> Any: ...
+    def warning(self, event: str, **values: Any) -> Any: ...
+    def error(self, event: str, **values: Any) -> Any: ...
 
 
 def get_logger() -> Logger:
-    """Return a logger."""
-    if structlog.is_configured():
-        logger: Logger = structlog.get_logger("keyturn")
-        return logger
-    return structlog.wrap_logger(
-        logging.getLogger("keyturn"),
-        processors=[
-            structlog.stdlib.filter_by_level,
-            redact,
-            structlog.processors.format_exc_info,
-            structlog.processors.KeyValueRenderer(key_order=["event"], sort_keys=True),
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-    )
+    """Return Keyturn's own logger."""
+    return _LazyLogger()
 
 
 def configure_for_command_line(level: str) -> None:
     """Send log lines of at least this level to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    logger = logging.getLogger("keyturn")
-    logger.addHandler(handler)
-    logger.setLevel(level.upper())
-    logger.propagate = False
+    _stdlib_logger.addHandler(handler)
+    _stdlib_logger.setLevel(level.upper())
+    _stdlib_logger.propagate = False
 
 
 def redact(
@@ -59,3 +56,40 @@ def redact(
         elif isinstance(value, str):
             event_dict[name] = _TOKEN.sub("[token]", value)
     return event_dict
+
+
+class _LazyLogger:
+    def debug(self, event: str, **values: Any) -> None:
+        _log("debug", event, values)
+
+    def info(self, event: str, **values: Any) -> None:
+        _log("info", event, values)
+
+    def warning(self, event: str, **values: Any) -> None:
+        _log("warning", event, values)
+
+    def error(self, event: str, **values: Any) -> None:
+        _log("error", event, values)
+
+
+def _log(method: str, event: str, values: dict[str, Any]) -> None:
+    structlog = sys.modules.get("structlog")
+    if structlog is not None and structlog.is_configured():
+        getattr(structlog.get_logger("keyturn"), method)(event, **values)
+    elif _stdlib_logger.isEnabledFor(_LEVELS[method]):
+        getattr(_own_logger(), method)(event, **values)
+
+
+def _own_logger() -> Logger:
+    import structlog
+
+    logger: Logger = structlog.wrap_logger(
+        _stdlib_logger,
+        processors=[
+            redact,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"], sort_keys=True),
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    return logger

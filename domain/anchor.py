@@ -1,9 +1,9 @@
 """The anchor: the last position and digest that this node has seen, kept apart from the log.
 
 A log that ends before its anchor, or differs at it, is an old copy: revoked tokens would come
-back to life in it. Each manager has an entry, signed by the key ring, so that an auditor can
-check it without the password. An entry only ever moves forward, also when several processes
-share the folder, unless a roll-back is accepted.
+back to life in it. Each manager has an entry; it repeats the newest event's own signature, so
+an auditor can check it with the node id alone. An entry only ever moves forward, also when
+several processes share the folder, unless a roll-back is accepted.
 """
 
 from __future__ import annotations
@@ -14,24 +14,18 @@ from pathlib import Path
 import msgspec
 
 from keyturn.domain import private_files, provenance
-from keyturn.domain.errors import AnchorError, NodeIdError
-from keyturn.domain.key_ring import KeyRingLike, is_signed_by
+from keyturn.domain.errors import AnchorError
+from keyturn.domain.session_keys import manager_id
 
 FORMAT = "keyturn anchor"
 VERSION = 1
 _LIMIT = 4 * 1024 * 1024
 _LOCK_TIMEOUT = 5.0
-_SIGNATURE_PREFIX = b"keyturn anchor v1\0"
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """The place of an event in the history of one manager: position (from 1) and digest."""
+    """The newest event of a manager: position (from 1), digest, and the event's signature."""
 
-    position: int
-    digest: str
-
-
-class _Entry(msgspec.Struct, frozen=True):
     position: int
     digest: str
     signature: str
@@ -41,15 +35,15 @@ class _File(msgspec.Struct, frozen=True):
     format: str
     version: int
     node_id: str
-    managers: dict[str, _Entry]
+    managers: dict[str, Mark]
 
 
 class Anchor:
     """The anchor of one node, in one file of mode 0600."""
 
-    def __init__(self, path: Path, key_ring: KeyRingLike) -> None:
-        self._path = path
-        self._key_ring = key_ring
+    def __init__(self, path: str | Path, node_id: str) -> None:
+        self._path = Path(path)
+        self._node_id = node_id
 
     def __repr__(self) -> str:
         return f"<Anchor {self._path}>"
@@ -84,8 +78,12 @@ class Anchor:
         Raises:
             AnchorError: the file is damaged, is another node's, or cannot be read.
         """
-        entry = self._read().get(manager)
-        return None if entry is None else Mark(entry.position, entry.digest)
+        mark = self._read().get(manager)
+        if mark is not None and not provenance.is_signed(
+            self._node_id, manager_id(manager), mark.position, mark.digest, mark.signature
+        ):
+            raise self._damaged(f"its entry for manager {manager!r} was altered")
+        return mark
 
     def advance(self, manager: str, mark: Mark) -> None:
         """Move forward to `mark`; a mark that is not ahead changes nothing.
@@ -94,11 +92,11 @@ class Anchor:
             AnchorError: the file cannot be written.
         """
 
-        def forward(entries: dict[str, _Entry]) -> bool:
+        def forward(entries: dict[str, Mark]) -> bool:
             old = entries.get(manager)
             if old is not None and old.position >= mark.position:
                 return False
-            entries[manager] = self._entry(manager, mark)
+            entries[manager] = mark
             return True
 
         self._update(forward)
@@ -106,8 +104,8 @@ class Anchor:
     def replace(self, manager: str, mark: Mark) -> None:
         """Move to `mark` wherever that is: an operator accepted a roll-back."""
 
-        def anywhere(entries: dict[str, _Entry]) -> bool:
-            entries[manager] = self._entry(manager, mark)
+        def anywhere(entries: dict[str, Mark]) -> bool:
+            entries[manager] = mark
             return True
 
         self._update(anywhere, discard_damaged=True)
@@ -117,12 +115,10 @@ class Anchor:
         self._update(lambda entries: entries.pop(manager, None) is not None)
 
     def _update(
-        self, change: Callable[[dict[str, _Entry]], bool], *, discard_damaged: bool = False
+        self, change: Callable[[dict[str, Mark]], bool], *, discard_damaged: bool = False
     ) -> None:
         try:
-            private_files.make_private_folder(self._path.parent)
             with private_files.locked(self._path, timeout=_LOCK_TIMEOUT):
-                private_files.sweep_temp_files(self._path)
                 try:
                     entries = self._read()
                 except AnchorError:
@@ -130,15 +126,20 @@ class Anchor:
                         raise
                     entries = {}
                 if change(entries):
-                    file = _File(FORMAT, VERSION, self._key_ring.node_id, entries)
-                    content = msgspec.json.format(msgspec.json.encode(file)) + b"\n"
-                    # An anchor of before a power cut is as good: it is only further behind.
-                    private_files.write_private(self._path, content, sync_folder=False)
+                    file = _File(FORMAT, VERSION, self._node_id, entries)
+                    self._write(msgspec.json.format(msgspec.json.encode(file)) + b"\n")
         except OSError as error:
             message = f"the anchor {self._path} cannot be written: {error.strerror}"
             raise AnchorError(message, path=str(self._path)) from error
 
-    def _read(self) -> dict[str, _Entry]:
+    def _write(self, content: bytes) -> None:
+        # An anchor of before a power cut is as good: it is only further behind. So mostly it is
+        # written over, unsynced, which costs a reset next to nothing.
+        if not private_files.overwrite_private(self._path, content):
+            private_files.sweep_temp_files(self._path)
+            private_files.write_private(self._path, content, sync_folder=False)
+
+    def _read(self) -> dict[str, Mark]:
         try:
             content = private_files.read_private(self._path, limit=_LIMIT)
         except FileNotFoundError:
@@ -152,25 +153,9 @@ class Anchor:
             raise self._damaged("it is not whole") from None
         if file.format != FORMAT or file.version != VERSION:
             raise self._damaged("it is not an anchor that this Keyturn can read")
-        if file.node_id != self._key_ring.node_id:
+        if file.node_id != self._node_id:
             raise self._damaged("it is the anchor of another node")
-        for manager, entry in file.managers.items():
-            if not self._is_genuine(manager, entry):
-                raise self._damaged(f"its entry for manager {manager!r} was altered")
         return file.managers
-
-    def _entry(self, manager: str, mark: Mark) -> _Entry:
-        message = _signed_bytes(self._key_ring.node_id, manager, mark.position, mark.digest)
-        signature = provenance.signature_text(self._key_ring.sign(message))
-        return _Entry(mark.position, mark.digest, signature)
-
-    def _is_genuine(self, manager: str, entry: _Entry) -> bool:
-        node_id = self._key_ring.node_id
-        message = _signed_bytes(node_id, manager, entry.position, entry.digest)
-        try:
-            return is_signed_by(node_id, provenance.signature_bytes(entry.signature), message)
-        except (ValueError, NodeIdError):
-            return False
 
     def _damaged(self, what: str) -> AnchorError:
         message = (
@@ -178,7 +163,3 @@ class Anchor:
             "the log as it is with accept_rollback=True (--accept-rollback)"
         )
         return AnchorError(message, path=str(self._path))
-
-
-def _signed_bytes(node_id: str, manager: str, position: int, digest: str) -> bytes:
-    return _SIGNATURE_PREFIX + msgspec.json.encode([node_id, manager, position, digest])

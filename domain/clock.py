@@ -9,29 +9,26 @@ Clock = Callable[[], float]
 """A source of the time, in seconds since the epoch."""
 
 
-class SteadyClock:
-    """Wall time that goes on at its own pace when the system's clock is set back.
+def steady_clock(wall: Clock = time.time, monotonic: Clock = time.monotonic) -> Clock:
+    """Return a clock that goes on at its own pace when the system's clock is set back.
 
     A clock that was set back would otherwise bring expired tokens back to life. A clock set
     forward is followed at once.
     """
+    offset = float("-inf")
 
-    def __init__(self, wall: Clock = time.time, monotonic: Clock = time.monotonic) -> None:
-        self._wall = wall
-        self._monotonic = monotonic
-        self._offset = float("-inf")
-        self()
+    def now() -> float:
+        nonlocal offset
+        # Wall first: a thread held up between the two lines then sees a smaller offset, which
+        # is ignored, and never a larger one, which would stay.
+        found = wall()
+        elapsed = monotonic()
+        found -= elapsed
+        offset = max(offset, found)
+        return elapsed + offset
 
-    def __call__(self) -> float:
-        """Return seconds since the epoch, never less than an earlier call did."""
-        # Wall first: a thread held up between the two lines then sees a smaller offset,
-        # which is ignored, and never a larger one, which would stay.
-        offset = self._wall()
-        now = self._monotonic()
-        offset -= now
-        self._offset = max(self._offset, offset)
-        return now + self._offset
+    return now
 
 
-steady_time: Clock = SteadyClock()
+steady_time = steady_clock()
 """The clock of this process."""

@@ -221,9 +221,8 @@ def write(path: Path, node_id: str, plain: bytes, password: str | None) -> None:
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Keep other processes from writing this key ring; make its folder if need be."""
+    """Keep other processes from writing this key ring."""
     try:
-        private_files.make_private_folder(path.parent)
         with private_files.locked(path, timeout=_LOCK_TIMEOUT):
             private_files.sweep_temp_files(path)
             yield

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import enum
 import errno
+import fcntl
 import os
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,13 +68,11 @@ def read_private(path: Path, *, limit: int, wider_mode: WiderMode = WiderMode.NA
             raise PermissionError(errno.EACCES, message, str(path))
         if mode & 0o077 and wider_mode is WiderMode.NARROW:
             os.fchmod(fd, MODE)
-        with os.fdopen(fd, "rb", closefd=False) as file:
-            content = file.read(limit + 1)
+        if status.st_size > limit:
+            raise OSError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
+        return os.read(fd, status.st_size)  # a regular file is read whole by one call
     finally:
         os.close(fd)
-    if len(content) > limit:
-        raise OSError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
-    return content
 
 
 def write_private(path: Path, content: bytes, *, sync_folder: bool = True) -> None:
@@ -100,6 +100,25 @@ def write_private(path: Path, content: bytes, *, sync_folder: bool = True) -> No
         _sync_folder(path.parent)
 
 
+def overwrite_private(path: Path, content: bytes) -> bool:
+    """Put `content` over that of a file of the same length; return False if there is none.
+
+    For content that may be lost in a power cut: it is not synced. Up to 512 bytes, a sector,
+    are never torn either.
+    """
+    try:
+        fd = os.open(path, os.O_WRONLY | _OPEN_FLAGS)
+    except FileNotFoundError:
+        return False
+    try:
+        if os.fstat(fd).st_size != len(content):
+            return False
+        os.pwrite(fd, content, 0)
+    finally:
+        os.close(fd)
+    return True
+
+
 def remove_private(path: Path) -> bool:
     """Remove the file for good; return False if there was none."""
     try:
@@ -125,7 +144,9 @@ def sweep_temp_files(path: Path) -> int:
 
 @contextlib.contextmanager
 def locked(path: Path, *, timeout: float) -> Iterator[None]:
-    """Hold the writers' lock of `path`: a file beside it that is never removed.
+    """Hold the writers' lock of `path`: flock(2) on a file beside it that is never removed.
+
+    The folder is made if it is missing.
 
     Args:
         path: the file to write.
@@ -134,20 +155,35 @@ def locked(path: Path, *, timeout: float) -> Iterator[None]:
     Raises:
         LockTimeoutError: another writer held it all that time.
     """
-    import filelock  # here, since it takes 30 ms to import and readers need none
-
-    lock = filelock.FileLock(
-        path.with_name(f".{path.name}.lock"), timeout=timeout, mode=MODE, poll_interval=0.005
-    )
+    lock_path = path.with_name(f".{path.name}.lock")
+    flags = os.O_RDWR | os.O_CREAT | _OPEN_FLAGS
     try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        message = f"is locked by another process for more than {timeout:g} s"
-        raise LockTimeoutError(errno.EAGAIN, message, str(path)) from error
+        fd = os.open(lock_path, flags, MODE)
+    except FileNotFoundError:
+        make_private_folder(path.parent)
+        fd = os.open(lock_path, flags, MODE)
     try:
-        yield
+        deadline = time.monotonic() + timeout
+        while not _try_lock(fd):
+            if time.monotonic() > deadline:
+                message = f"is locked by another process for more than {timeout:g} s"
+                raise LockTimeoutError(errno.EAGAIN, message, str(path))
+            time.sleep(0.002)
+        try:
+            yield
+        finally:
+            # Closing would not do: a child forked meanwhile has the same open file.
+            fcntl.flock(fd, fcntl.LOCK_UN)
     finally:
-        lock.release()
+        os.close(fd)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

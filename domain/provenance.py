@@ -1,14 +1,18 @@
 """What makes the log evidence: one encoding for each event, its digest and its signature.
 
-An event at rest is a row: originator id, originator version, topic, and a state of JSON. The
-state is canonical (RFC 8785: sorted names, no white space, whole numbers only), so that one
-event has one spelling. Digest and signature cover the whole row:
+An event at rest is a row: originator id, originator version (its position), topic, and a state
+of JSON. The state is canonical (RFC 8785: sorted names, no white space, whole numbers only), so
+that one event has one spelling. The digest is SHA-256, after a prefix of its own, over
 
     {"originator_id": hex, "originator_version": n, "state": {…}, "topic": "…"}
 
-The signature (Ed25519) is over that without the state's member `signature`, the digest
-(SHA-256) over all of it; each after a prefix that no other use of the key shares. The next
-event carries the digest, so nothing can be altered, removed or moved unnoticed.
+with the state's member `signature` left out. The signature is Ed25519, after another prefix,
+over the statement "at this position of this history stands this digest":
+
+    ["originator id in hex", n, "digest in hex"]
+
+The next event carries the digest, so nothing can be altered, removed or moved unnoticed. And
+the statement with its signature stands by itself: the anchor is the newest one.
 """
 
 from __future__ import annotations
@@ -28,8 +32,8 @@ from keyturn.domain.key_ring import KeyRingLike, is_signed_by
 NO_DIGEST: Final = "0" * 64
 """What stands for the digest of the event before the first."""
 
-_SIGNATURE_PREFIX = b"keyturn event signature v1\0"
 _DIGEST_PREFIX = b"keyturn event digest v1\0"
+_STATEMENT_PREFIX = b"keyturn event at position v1\0"
 
 Fields = Mapping[str, object]
 """The state of an event: its named values, as JSON has them."""
@@ -56,14 +60,27 @@ def decode_state(stored: StoredEvent) -> dict[str, object]:
     return fields
 
 
-def sign(key_ring: KeyRingLike, topic: str, id_: UUID, version: int, fields: Fields) -> str:
-    """Return the signature (base64url) for an event that has all its other fields."""
-    return signature_text(key_ring.sign(_signed_bytes(topic, id_, version, fields)))
+def digest(topic: str, id_: UUID, position: int, fields: Fields) -> str:
+    """Return the digest (hex) of an event; its signature, if it has one yet, does not count."""
+    state = {name: value for name, value in fields.items() if name != "signature"}
+    row = {"originator_id": id_.hex, "originator_version": position, "state": state}
+    return hashlib.sha256(_DIGEST_PREFIX + encode_state({**row, "topic": topic})).hexdigest()
 
 
-def digest(topic: str, id_: UUID, version: int, fields: Fields) -> str:
-    """Return the digest (hex) of an event that has all its fields, the signature too."""
-    return hashlib.sha256(_DIGEST_PREFIX + _row(topic, id_, version, fields)).hexdigest()
+def sign(key_ring: KeyRingLike, id_: UUID, position: int, digest: str) -> str:
+    """Return the signature (base64url) under the statement that this digest stands there."""
+    signature = key_ring.sign(_statement(id_, position, digest))
+    return base64.urlsafe_b64encode(signature).rstrip(b"=").decode("ascii")
+
+
+def is_signed(node_id: str, id_: UUID, position: int, digest: str, signature: str) -> bool:
+    """Tell whether this node signed the statement that this digest stands there."""
+    try:
+        raw = base64.urlsafe_b64decode(signature + "==")
+        canonical = base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii") == signature
+        return canonical and is_signed_by(node_id, raw, _statement(id_, position, digest))
+    except (NodeIdError, ValueError):
+        return False
 
 
 def verify(stored: StoredEvent) -> dict[str, object]:
@@ -78,12 +95,9 @@ def verify(stored: StoredEvent) -> dict[str, object]:
     signature, node_id = fields.get("signature"), fields.get("node_id")
     if not isinstance(signature, str) or not isinstance(node_id, str):
         raise altered(stored, "it is not signed")
-    message = _signed_bytes(stored.topic, _id(stored), stored.originator_version, fields)
-    try:
-        genuine = is_signed_by(node_id, signature_bytes(signature), message)
-    except (NodeIdError, ValueError):
-        genuine = False
-    if not genuine:
+    id_, position = _id(stored), stored.originator_version
+    found = digest(stored.topic, id_, position, fields)
+    if not is_signed(node_id, id_, position, found, signature):
         raise altered(stored, "its signature is wrong")
     return fields
 
@@ -98,29 +112,10 @@ def altered(stored: StoredEvent, what: str) -> LogDamagedError:
     return LogDamagedError(message, position=position)
 
 
-def signature_text(signature: bytes) -> str:
-    """Return a signature as base64url without padding."""
-    return base64.urlsafe_b64encode(signature).rstrip(b"=").decode("ascii")
-
-
-def signature_bytes(text: str) -> bytes:
-    """Return the signature that a text spells; raise ValueError for any other text."""
-    signature = base64.urlsafe_b64decode(text + "==")
-    if signature_text(signature) != text:
-        raise ValueError("not the canonical spelling of a signature")
-    return signature
-
-
 def _id(stored: StoredEvent) -> UUID:
     id_ = stored.originator_id
     return id_ if isinstance(id_, UUID) else UUID(id_)
 
 
-def _signed_bytes(topic: str, id_: UUID, version: int, fields: Fields) -> bytes:
-    unsigned = {name: value for name, value in fields.items() if name != "signature"}
-    return _SIGNATURE_PREFIX + _row(topic, id_, version, unsigned)
-
-
-def _row(topic: str, id_: UUID, version: int, fields: Fields) -> bytes:
-    row = {"originator_id": id_.hex, "originator_version": version, "state": fields}
-    return encode_state({**row, "topic": topic})
+def _statement(id_: UUID, position: int, digest: str) -> bytes:
+    return _STATEMENT_PREFIX + msgspec.json.encode([id_.hex, position, digest])

@@ -62,7 +62,7 @@ class SessionKeys(Aggregate):
     """The session keys of one manager.
 
     `generation` and `key_id` are those of the newest key; `is_destroyed` says that it was the
-    last one. `digest` is that of the newest event.
+    last one. `digest` and `signature` are those of the newest event.
     """
 
     TOPIC = "keyturn.SessionKeys"
@@ -85,7 +85,7 @@ class SessionKeys(Aggregate):
 
         @property
         def digest(self) -> str:
-            """The SHA-256 of the whole event, in hex."""
+            """The SHA-256 of the event, in hex."""
             return provenance.digest(
                 topic_of(self), self.originator_id, self.originator_version, fields_of(self)
             )
@@ -98,6 +98,7 @@ class SessionKeys(Aggregate):
             aggregate.sealed_key = getattr(self, "sealed_key", None)
             aggregate.retiring = getattr(self, "retiring", ())
             aggregate.digest = self.digest
+            aggregate.signature = self.signature
 
     class KeyGenerated(Event, Aggregate.Created):
         """The first key of this manager, or the first after a destroy."""
@@ -142,6 +143,7 @@ class SessionKeys(Aggregate):
         self.sealed_key: str | None = None
         self.retiring: tuple[RetiringKey, ...] = ()
         self.digest = provenance.NO_DIGEST
+        self.signature = ""
 
     @classmethod
     def blank(cls, manager: str) -> Self:
@@ -166,6 +168,12 @@ class SessionKeys(Aggregate):
         keys.__base_init__(event.originator_id, event.originator_version, event.timestamp)
         keys.__init__()  # type: ignore[misc]
         event.apply(keys)
+        return keys
+
+    def __copy__(self) -> Self:
+        """Return the same keys, without what is pending."""
+        keys = type(self).__new__(type(self))
+        keys.__dict__.update(self.__dict__, _pending_events=[])
         return keys
 
     @property
@@ -252,8 +260,9 @@ class SessionKeys(Aggregate):
             "reason": None if by.reason is None else check_text(by.reason, "reason", MAX_REASON),
             "timestamp": by.at.astimezone(UTC),
         }
-        topic = TOPICS_BY_CLASS[event_class]
-        signature = provenance.sign(key_ring, topic, self.id, self.version + 1, fields)
+        topic, position = TOPICS_BY_CLASS[event_class], self.version + 1
+        digest = provenance.digest(topic, self.id, position, fields)
+        signature = provenance.sign(key_ring, self.id, position, digest)
         self.trigger_event(event_class, signature=signature, **fields)
 
 

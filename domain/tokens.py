@@ -10,7 +10,6 @@ signature before any claim is looked at; and of all spellings of a token only th
 from __future__ import annotations
 
 import binascii
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hmac import compare_digest
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
 from keyturn.domain.errors import ClaimError, ExpiryError, Refusal, TokenRefusedError
+from keyturn.domain.random_ids import ID_LENGTH, next_pair
 
 SessionToken = str
 """A session token: printable ASCII, three parts with dots between them."""
@@ -134,18 +134,24 @@ def mint(
         ClaimError: the claims make the token larger than 8 KiB.
     """
     second = int(now)
-    # One random string, cut in two: 22 characters of base64url hold 132 bits.
-    ids = _base64url(os.urandom(33)).decode("ascii")
-    sid, auth_time = (ids[22:], second) if session is None else (session.sid, session.auth_time)
-    payload: Claims = {"iss": issuer, "sub": subject, "iat": second}
+    ids = next_pair()
+    if session is None:
+        sid, auth_time = ids[ID_LENGTH:], second
+    else:
+        sid, auth_time = session.sid, session.auth_time
+    payload: Claims = {
+        "iss": issuer,
+        "sub": subject,
+        "iat": second,
+        "jti": ids[:ID_LENGTH],
+        "sid": sid,
+        "auth_time": auth_time,
+    }
     if max_lifetime is not None:
         left = auth_time + max_lifetime - now
         expiry = left if expiry is None else min(expiry, left)
     if expiry is not None:
         payload["exp"] = int(now + expiry)
-    payload["jti"] = ids[:22]
-    payload["sid"] = sid
-    payload["auth_time"] = auth_time
     if claims:
         payload.update(claims)
     signing_input = key.prefix + _base64url(_encode_json(payload))
