@@ -226,10 +226,12 @@ class Service:
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
-            warnings.warn(
-                f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=2
-            )
-            self.close()
+            message = f"{self!r} was never closed"
+            warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
+            # Not `close`: at exit the actors' threads stand still, and would be waited for.
+            with contextlib.suppress(Exception):
+                self._manager.stop(block=False)
+                self._log.close()
 
     def __repr__(self) -> str:
         return f"<keyturn.Service {self._name!r} on {self._log.location}>"

@@ -1,0 +1,61 @@
+"""What most tests need: a service in a temporary folder, and a second process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+import keyturn
+from keyturn import KeyRing, Service
+
+hypothesis.settings.register_profile("default", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("default")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the settings of whoever runs the tests out of them."""
+    import os
+
+    for variable in [name for name in os.environ if name.startswith("KEYTURN_")]:
+        monkeypatch.delenv(variable)
+
+
+@pytest.fixture
+def key_ring() -> KeyRing:
+    """A key ring in memory."""
+    return KeyRing.ephemeral()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A service on a real SQLite file, without a password."""
+    with keyturn.open(path=tmp_path / "data", password=None) as service:
+        yield service
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of each kind of log in turn: one contract for all."""
+    return "memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/log.db"
+
+
+@pytest.fixture
+def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a piece of Python in a process of its own, and fail if it fails."""
+
+    def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+
+    return run
