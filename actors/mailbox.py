@@ -87,6 +87,8 @@ class Reply(pykka.Future[T], Generic[T]):
     async def _awaited(self) -> T:
         import asyncio  # loaded already, or else nobody could be here
 
+        if self._get_hook is not None:  # mapped, joined or of a stop: nobody will ever set it
+            return await asyncio.to_thread(self.get)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
 

@@ -71,7 +71,9 @@ class RefreshToken(Message[SessionToken]):
     `sid`, `auth_time`, subject and the host's claims stay. Check and mint use one snapshot of
     the keys: a token from before a reset never becomes one from after it.
 
-    Errors: TokenRefusedError, with the reason; ExpiryError.
+    Errors: TokenRefusedError, with the reason; ExpiryError. To say whether an unknown key is
+    one of ours that ended takes a look at the history, and that anybody could ask for:
+    `InspectToken` does it.
     """
 
     token: object = field(repr=False)

@@ -47,7 +47,7 @@ class TokenIssuer:
         self._log = log
         self._key_ring = key_ring
         self._manager = manager
-        self._node_id = key_ring.node_id
+        self.node_id = key_ring.node_id
         self._expiry = tokens.check_expiry(expiry)
         self._max_lifetime = tokens.check_expiry(max_lifetime)
         self._clock = clock
@@ -70,8 +70,8 @@ class TokenIssuer:
         signing = (keys or self._current_key.get().keys).signing
         return tokens.mint(
             signing or self._no_key(),
-            issuer=self._node_id,
-            subject=self._node_id if subject is None else tokens.check_subject(subject),
+            issuer=self.node_id,
+            subject=self.node_id if subject is None else tokens.check_subject(subject),
             now=self._clock(),
             expiry=self._expiry if expiry is None else tokens.check_expiry(expiry),
             max_lifetime=self._max_lifetime,
@@ -111,7 +111,7 @@ class TokenIssuer:
         session = tokens.session_of(claims)
         return tokens.mint(
             keys.signing or self._no_key(),
-            issuer=self._node_id,
+            issuer=self.node_id,
             subject=session.subject,
             now=now,
             expiry=expiry,

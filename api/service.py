@@ -75,6 +75,11 @@ class Service:
         return self._log
 
     @property
+    def node_id(self) -> str:
+        """The id of the node whose key ring signs the log."""
+        return self._tokens.node_id
+
+    @property
     def is_fresh(self) -> bool:
         """Whether creating and verifying need to read nothing from the log just now."""
         return self._tokens.is_fresh

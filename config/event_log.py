@@ -12,7 +12,6 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Protocol, cast
-from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from eventsourcing.application import Application
@@ -27,6 +26,8 @@ from eventsourcing.persistence import (
 from eventsourcing.utils import Environment, EnvType, get_topic
 
 from keyturn.config.memory_store import MemoryStore
+from keyturn.config.settings import MEMORY as MEMORY
+from keyturn.config.settings import sqlite_path
 from keyturn.config.sqlite_store import SQLiteStore
 from keyturn.domain.errors import (
     ForeignLogError,
@@ -53,12 +54,8 @@ class Store(Protocol):
     def recorder(self) -> ApplicationRecorder: ...
     def refuse_alien_topics(self, host_topics: Collection[str]) -> None: ...
     def purge(self, originator_id: UUID) -> None: ...
-    def reopen(self, recorder: ApplicationRecorder) -> None: ...
+    def reopen(self) -> None: ...
     def close(self) -> None: ...
-
-
-MEMORY = "memory:"
-"""The URL of a log in memory."""
 
 
 def open_event_log(
@@ -91,14 +88,14 @@ def has_log(url: str) -> bool:
 
 
 def _sqlite_path(url: str) -> Path:
-    parts = urlsplit(url)
-    if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
-        return Path(unquote(parts.path[1:]))
-    raise SettingsError(
-        "a store is sqlite:///PATH (four slashes for an absolute path) or memory:",
-        key="store",
-        source="the argument",
-    )
+    path = sqlite_path(url)
+    if path is None:
+        raise SettingsError(
+            "a store is sqlite:///PATH (four slashes for an absolute path) or memory:",
+            key="store",
+            source="the argument",
+        )
+    return path
 
 
 class EventLog(Application[UUID]):
@@ -226,7 +223,7 @@ class EventLog(Application[UUID]):
             error.recorded = False  # it never got as far as a commit
             return
         with contextlib.suppress(LogError), self._speaking_of_the_log():
-            self._store.reopen(self.recorder)
+            self._store.reopen()
             error.recorded = bool(ours) and self._holds(ours)
         if error.recorded:
             error.add_note("The change is in force, but the disk did not confirm it.")

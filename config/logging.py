@@ -54,11 +54,18 @@ def redact(
         if name in _SECRET_NAMES:
             event_dict[name] = "[removed]"
         elif isinstance(value, str):
-            event_dict[name] = _TOKEN.sub("[token]", value)
+            event_dict[name] = without_tokens(value)
     return event_dict
 
 
+def without_tokens(text: str) -> str:
+    """Return the text with everything that looks like a token taken out."""
+    return _TOKEN.sub("[token]", text)
+
+
 class _LazyLogger:
+    """Keyturn's own logger."""
+
     def debug(self, event: str, **values: Any) -> None:
         _log("debug", event, values)
 

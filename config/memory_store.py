@@ -28,7 +28,7 @@ class MemoryStore:
     def purge(self, originator_id: UUID) -> None:
         self._recorder.purge(originator_id)
 
-    def reopen(self, recorder: ApplicationRecorder) -> None:
+    def reopen(self) -> None:
         """There is nothing to open."""
 
     def close(self) -> None:

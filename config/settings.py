@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from msgspec import UNSET, UnsetType
 
@@ -24,7 +24,13 @@ PREFIX = "KEYTURN_"
 NOT_SETTINGS = frozenset({"KEYTURN_CONFIG", "KEYTURN_PASSWORD"})
 """Variables with our prefix that are read elsewhere."""
 
+MEMORY = "memory:"
+"""The URL of a log in memory."""
+
 _PASSWORD_LIMIT = 4096
+_MAY_BE_NONE = frozenset(
+    {"path", "store", "anchor", "expiry", "max_lifetime", "password_file", "initiator"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +65,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name, parse in _PARSERS.items():
             value = getattr(self, name)
-            if value is not None:
+            if value is not None or name not in _MAY_BE_NONE:
                 object.__setattr__(self, name, parse(name, value, "the arguments"))
 
     @classmethod
@@ -152,13 +158,26 @@ def find_password(
             path.resolve(), limit=_PASSWORD_LIMIT, wider_mode=WiderMode.IGNORE
         )
         return content.decode("utf-8").removesuffix("\n").removesuffix("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "is not UTF-8"
+    except (
+        OSError,
+        UnicodeDecodeError,
+        RuntimeError,
+    ) as error:  # RuntimeError: links in a circle
+        why = getattr(error, "strerror", None) or "is not UTF-8, or a link in a circle"
         raise SettingsError(
             f"the password file {path} cannot be used: {why}",
             key="password_file",
             source=str(path),
         ) from None
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the file that the URL of a log names, None if it names none."""
+    parts = urlsplit(url)
+    path = unquote(parts.path[1:])
+    if parts.scheme != "sqlite" or parts.netloc or "?" in url or "#" in url or "\0" in path:
+        return None
+    return Path(path) if path else None
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -221,10 +240,25 @@ def _text(key: str, value: object, source: str) -> str:
     return value
 
 
+def _store(key: str, value: object, source: str) -> str:
+    url = _text(key, value, source)
+    if url != MEMORY and sqlite_path(url) is None:
+        raise _bad(
+            key,
+            source,
+            "no URL of a log: sqlite:///PATH (four slashes for an absolute path; ? and # are "
+            "written %3F and %23) or memory:",
+        )
+    return url
+
+
 def _path(key: str, value: object, source: str) -> Path:
-    if not isinstance(value, str | Path) or not str(value):
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
         raise _bad(key, source, "not a path")
-    return Path(value).expanduser()
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise _bad(key, source, "in the home of an unknown user") from None
 
 
 def _level(key: str, value: object, source: str) -> str:
@@ -235,7 +269,7 @@ def _level(key: str, value: object, source: str) -> str:
 
 _PARSERS: dict[str, Callable[[str, object, str], Any]] = {
     "path": _path,
-    "store": _text,
+    "store": _store,
     "anchor": _path,
     "name": _text,
     "expiry": _seconds,

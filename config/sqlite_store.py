@@ -5,39 +5,40 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import stat
-import time
+import threading
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
-from urllib.parse import quote
+from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
-from eventsourcing.persistence import ApplicationRecorder, InfrastructureFactory
-from eventsourcing.sqlite import (
-    SQLiteApplicationRecorder,
-    SQLiteConnection,
-    SQLiteConnectionPool,
-    SQLiteCursor,
-    SQLiteDatastore,
-    SQLiteFactory,
+from eventsourcing.persistence import (
+    ApplicationRecorder,
+    InfrastructureFactory,
+    Notification,
+    StoredEvent,
 )
+from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteCursor, SQLiteFactory
 
+from keyturn.config.sqlite_connections import (
+    APPLICATION_ID,
+    Datastore,
+    ForkedPool,
+    make_file,
+    refuse_another_application,
+)
 from keyturn.config.wal_index import change_counter
-from keyturn.domain import private_files
 from keyturn.domain.errors import (
     LogClosedError,
+    LogDamagedError,
+    LogError,
     LogUnavailableError,
     LogVersionError,
-    NotAKeyturnLogError,
 )
 from keyturn.domain.event_mapper import unknown_topic
 
-APPLICATION_ID = 0x4B54524E
-"""`PRAGMA application_id` of our files: "KTRN"."""
-
 SCHEMA_VERSION = 1
+Row = TypeVar("Row", bound=StoredEvent)
 _NOT_OURS = "(topic < 'keyturn.' OR topic >= 'keyturn/')"
 _ALIEN_INDEX = (
     f"CREATE INDEX IF NOT EXISTS alien_topics ON stored_events(topic) WHERE {_NOT_OURS}"
@@ -49,11 +50,14 @@ class SQLiteStore:
 
     def __init__(self, path: Path, *, lock_timeout: float = 5.0) -> None:
         self._path = path.absolute()
-        self._lock_timeout = lock_timeout
+        self._lock = threading.Lock()
         self.location = str(path)
         self.changes: Callable[[], object] = self._not_open
-        _prepare_file(self._path)
-        self.factory: InfrastructureFactory[Any] = _Factory(self._open_datastore())
+        make_file(self._path)
+        self._datastore = Datastore(self._path, lock_timeout)
+        self._probe, count = self._open_probe()
+        self.changes = count
+        self.factory: InfrastructureFactory[Any] = _Factory(self._datastore)
         _open_stores.add(self)
 
     def recorder(self) -> ApplicationRecorder:
@@ -88,35 +92,53 @@ class SQLiteStore:
             )
         self._probe.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def reopen(self, recorder: ApplicationRecorder) -> None:
+    def reopen(self) -> None:
         """Give up all connections and open new ones: after an error nothing else is sure."""
-        assert isinstance(recorder, SQLiteApplicationRecorder)
-        self._close_connections()
-        recorder.datastore = self._open_datastore()
+        with self._lock:
+            if self.changes in (self._closed, self._forked):
+                return
+            self.changes = self._changes_without_probe
+            self._datastore.pool.retire()
+            with contextlib.suppress(sqlite3.Error):
+                self._probe.close()
+            self._watch_again()
 
     def close(self) -> None:
         """Close all connections. What is asked of the log later raises `LogClosedError`."""
         _open_stores.discard(self)
-        self.changes = self._closed
-        self._close_connections()
+        with self._lock:
+            if self.changes == self._forked:
+                return  # the connections are the parent's
+            self.changes = self._closed
+            with contextlib.suppress(sqlite3.Error):
+                self._datastore.close()
+            with contextlib.suppress(sqlite3.Error):
+                self._probe.close()
 
     def abandon_after_fork(self) -> None:
         """Leave the parent's connections alone: to use or to close them here loses its rows."""
-        _abandoned.append((self._datastore, self._probe))
+        _abandoned.append((self._datastore.pool, self._probe))
+        self._lock = threading.Lock()  # another thread of the parent may hold the old one
         self.changes = self._forked
-        self._datastore.pool = _ForkedPool(self._forked)  # type: ignore[assignment]
+        self._datastore.pool = ForkedPool(self._forked)  # type: ignore[assignment]
 
-    def _open_datastore(self) -> _Datastore:
-        self._datastore = _Datastore(_uri(self._path), self._lock_timeout)
-        self._probe = self._datastore.pool.new_connection()
-        self.changes = change_counter(self._path, self._probe)
-        return self._datastore
+    def _open_probe(self) -> tuple[sqlite3.Connection, Callable[[], object]]:
+        probe = self._datastore.pool.new_connection()
+        self._datastore.note_place()
+        return probe, change_counter(self._path, probe)
 
-    def _close_connections(self) -> None:
-        with contextlib.suppress(sqlite3.Error):
-            self._datastore.close()
-        with contextlib.suppress(sqlite3.Error):
-            self._probe.close()
+    def _watch_again(self) -> None:
+        self._probe, count = self._open_probe()
+        # Nobody counted meanwhile, so what the counter says now must be unlike all it said.
+        era = object()
+        self.changes = lambda: (era, count())
+
+    def _changes_without_probe(self) -> object:
+        """Stand for `changes` until the file can be opened again: whoever asks has to read."""
+        with self._lock, contextlib.suppress(sqlite3.Error, OSError, LogError):
+            if self.changes == self._changes_without_probe:
+                self._watch_again()
+        return object()
 
     def _not_open(self) -> NoReturn:
         raise LogClosedError(f"{self.location} is not open", location=self.location)
@@ -130,57 +152,33 @@ class SQLiteStore:
         raise LogClosedError(message, location=self.location)
 
 
-class _Pool(SQLiteConnectionPool):
-    """Connections that commit durably.
+class _Recorder(SQLiteApplicationRecorder):
+    """eventsourcing's recorder, which makes its table in no database but ours.
 
-    eventsourcing leaves WAL and FULL to SQLite's defaults; here they are set, and seen to be.
+    SQLite stores values of any type in any column, so it looks at the types of what it reads.
     """
 
-    def _create_connection(self) -> SQLiteConnection:
-        return SQLiteConnection(self.new_connection(), max_age=self.max_age)
+    datastore: Datastore
 
-    def new_connection(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.db_name,
-            uri=True,
-            check_same_thread=False,
-            isolation_level=None,
-            timeout=self.pool_timeout,
-        )
+    def select_events(self, *args: Any, **kwargs: Any) -> list[StoredEvent]:
+        return [_sound(row) for row in super().select_events(*args, **kwargs)]
+
+    def select_notifications(self, *args: Any, **kwargs: Any) -> Sequence[Notification]:
         try:
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA secure_delete = ON")
-            _use_wal(connection, self.pool_timeout)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+            return [_sound(row) for row in super().select_notifications(*args, **kwargs)]
+        except (ValueError, AttributeError) as error:  # what UUID() raises
+            raise LogDamagedError("the log has a row of no aggregate: it was altered") from error
 
-
-class _ForkedPool:
-    """Stands where a pool was that belongs to the parent process."""
-
-    def __init__(self, refuse: Callable[[], NoReturn]) -> None:
-        self._refuse = refuse
-
-    def get_connection(self, *_: object, **__: object) -> NoReturn:
-        self._refuse()
-
-    def close(self) -> None:
-        pass
-
-
-class _Datastore(SQLiteDatastore):
-    pool: _Pool
-
-    def __init__(self, uri: str, lock_timeout: float) -> None:
-        super().__init__(uri)
-        self.pool = _Pool(db_name=uri, pool_timeout=lock_timeout)
-
-
-class _Recorder(SQLiteApplicationRecorder):
-    """eventsourcing's recorder, which makes its table in no database but ours."""
+    def _insert_events(
+        self, c: SQLiteCursor, stored_events: Sequence[StoredEvent], **kwargs: Any
+    ) -> Sequence[int] | None:
+        if not self.datastore.is_in_place():
+            raise LogUnavailableError(
+                "the log's file was removed or replaced while it was open: put it back, or "
+                "open the log again",
+                recorded=False,
+            )
+        return super()._insert_events(c, stored_events, **kwargs)
 
     def create_table(self) -> None:
         with self.datastore.transaction(commit=False) as cursor:
@@ -190,6 +188,7 @@ class _Recorder(SQLiteApplicationRecorder):
             cursor = connection.cursor()
             cursor.execute("BEGIN IMMEDIATE")  # of several first openers one makes the table
             try:
+                refuse_another_application(cursor.sqlite_cursor)
                 if not self._is_ours(cursor):
                     self._create_table(cursor)
                 connection.commit()
@@ -198,11 +197,6 @@ class _Recorder(SQLiteApplicationRecorder):
                 raise
 
     def _create_table(self, c: SQLiteCursor) -> None:
-        c.execute("SELECT count(*) FROM sqlite_schema")
-        if c.fetchone()[0]:
-            raise NotAKeyturnLogError(
-                "the log's place is the database of another application: choose another path"
-            )
         super()._create_table(c)
         c.execute(_ALIEN_INDEX)
         c.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -219,58 +213,24 @@ class _Recorder(SQLiteApplicationRecorder):
 class _Factory(SQLiteFactory):
     application_recorder_class = _Recorder
 
-    def __init__(self, datastore: SQLiteDatastore) -> None:
+    def __init__(self, datastore: Datastore) -> None:
         InfrastructureFactory.__init__(self, {})
         self.datastore = datastore
 
 
-def _prepare_file(path: Path) -> None:
-    """Make the database's file before SQLite does, which would let others read it.
-
-    A file that exists is never opened here: closing it would drop the locks of a connection
-    that this process has to it already.
-    """
-    try:
-        private_files.make_private_folder(path.parent)
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, private_files.MODE))
-        for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
-            with contextlib.suppress(FileNotFoundError):
-                status = os.lstat(file)
-                if not stat.S_ISREG(status.st_mode):
-                    message = f"{file} is not a regular file: name the database itself"
-                    raise NotAKeyturnLogError(message, location=str(path))
-                if status.st_mode & 0o077:
-                    os.chmod(file, private_files.MODE)
-    except OSError as error:
-        message = f"the log {path} cannot be opened: {error.strerror}"
-        raise LogUnavailableError(message, location=str(path)) from error
+def _sound(row: Row) -> Row:
+    types = type(row.originator_version), type(row.topic), type(row.state)
+    if types != (int, str, bytes):
+        raise LogDamagedError(
+            f"the row at position {row.originator_version!r:.40} of {row.originator_id} was "
+            "altered: its values have other types; put back an unaltered copy of the log"
+        )
+    return row
 
 
 def _pragma(cursor: SQLiteCursor, name: str) -> int:
     cursor.execute(f"PRAGMA {name}")
     return int(cursor.fetchone()[0])
-
-
-def _use_wal(connection: sqlite3.Connection, timeout: float) -> None:
-    """Switch to WAL; SQLite does not wait for other openers there, so we do."""
-    deadline = time.monotonic() + timeout
-    while True:
-        try:
-            mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
-            if mode != "wal":
-                mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-            break
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-    if mode != "wal" or connection.execute("PRAGMA synchronous").fetchone()[0] != 2:
-        raise sqlite3.OperationalError("this place does not allow a write-ahead log")
-
-
-def _uri(path: Path) -> str:
-    return f"file:{quote(str(path))}?mode=rw"
 
 
 _open_stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()

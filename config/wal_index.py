@@ -28,6 +28,11 @@ _WAL_INDEX_VERSION = 3007000
 # SQLite has removed the file, which it does when the last connection of all closes.
 _maps: dict[tuple[int, int], tuple[int, mmap.mmap]] = {}
 _maps_lock = threading.Lock()
+os.register_at_fork(
+    before=_maps_lock.acquire,
+    after_in_parent=_maps_lock.release,
+    after_in_child=_maps_lock.release,
+)
 
 
 def change_counter(database: Path, connection: sqlite3.Connection) -> Callable[[], object]:

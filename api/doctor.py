@@ -1,0 +1,61 @@
+"""What `keyturn doctor` looks at: versions, places and modes."""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from keyturn.config.settings import Settings
+
+WAL_RESET_FIXED = (3, 51, 3)
+"""SQLite before this version can, very rarely, corrupt a WAL that is reset at a bad moment."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at, and what is wrong with it, if anything."""
+
+    what: str
+    value: str
+    warning: str | None = None
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Yield what there is to know of this installation and its data."""
+    yield Finding("python", platform.python_version())
+    for package in ("keyturn", "pykka", "eventsourcing", "cryptography"):
+        yield Finding(package, version(package))
+    yield _sqlite()
+    yield Finding("log", settings.store_url)
+    for what, path in (
+        ("data", settings.data_folder),
+        ("key ring", settings.key_ring_path),
+        ("anchor", settings.anchor_path),
+    ):
+        yield _place(what, path)
+
+
+def _sqlite() -> Finding:
+    warning = None
+    if sqlite3.sqlite_version_info < WAL_RESET_FIXED:
+        warning = (
+            "versions before 3.51.3 have a rare fault that can corrupt a log that several "
+            "connections write to: keep backups, and use a newer SQLite where you can"
+        )
+    return Finding("sqlite", sqlite3.sqlite_version, warning)
+
+
+def _place(what: str, path: Path) -> Finding:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return Finding(what, f"{path} (not there yet)")
+    except OSError as error:
+        return Finding(what, str(path), f"cannot be looked at: {error.strerror}")
+    warning = "others can get at it: take that right away with chmod" if mode & 0o077 else None
+    return Finding(what, f"{path} (mode {mode:04o})", warning)

@@ -1,0 +1,201 @@
+"""Connections to the SQLite file of a log: private, durable, and given up after an error.
+
+eventsourcing's pool leaves WAL and FULL to SQLite's defaults; here they are set, and seen to
+be. A file that is not ours is left as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import quote
+
+from eventsourcing.sqlite import (
+    SQLiteConnection,
+    SQLiteConnectionPool,
+    SQLiteCursor,
+    SQLiteDatastore,
+)
+
+from keyturn.domain import private_files
+from keyturn.domain.errors import LogUnavailableError, NotAKeyturnLogError
+
+APPLICATION_ID = 0x4B54524E
+"""`PRAGMA application_id` of our files: "KTRN"."""
+
+# Closing a file drops the locks of every connection that this process has to it. So the file
+# is made, and that descriptor closed, before any other thread can have one.
+_making = threading.Lock()
+os.register_at_fork(
+    before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release
+)
+
+
+class Datastore(SQLiteDatastore):
+    """The connections to one file, which must be there."""
+
+    pool: Pool
+
+    def __init__(self, path: Path, lock_timeout: float) -> None:
+        uri = f"file:{quote(str(path))}?mode=rw"
+        super().__init__(uri)
+        self._path = path
+        self._inode: tuple[int, int] | None = None
+        self.pool = Pool(path, db_name=uri, pool_timeout=lock_timeout)
+
+    def note_place(self) -> None:
+        """Remember which file lies at the path now."""
+        self._inode = self._found()
+
+    def is_in_place(self) -> bool:
+        """Whether it is still there; what is written to a removed file is lost."""
+        return self._inode is not None and self._found() == self._inode
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+
+class Pool(SQLiteConnectionPool):
+    """Connections that commit durably."""
+
+    def __init__(self, path: Path, *, db_name: str, pool_timeout: float) -> None:
+        super().__init__(db_name=db_name, pool_timeout=pool_timeout)
+        self._path = path
+
+    def new_connection(self) -> sqlite3.Connection:
+        """Return a connection that is not of the pool."""
+        connection = sqlite3.connect(
+            self.db_name,
+            uri=True,
+            check_same_thread=False,
+            isolation_level=None,
+            timeout=self.pool_timeout,
+        )
+        try:
+            connection.row_factory = sqlite3.Row
+            refuse_another_application(connection)
+            _make_private(self._path)
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
+            _use_wal(connection, self.pool_timeout)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def retire(self) -> None:
+        """Close all connections, those in use once they are given back."""
+        with self._put_condition:
+            while self._pool:
+                self._pool.popleft().close()
+            for connection in self._in_use.values():
+                connection.closing_soon()  # type: ignore[attr-defined]
+
+    def _create_connection(self) -> SQLiteConnection:
+        try:
+            return _Connection(self.new_connection(), max_age=self.max_age)
+        except Exception as error:  # noqa: BLE001 - whoever uses the connection gets it
+            return _FailedConnection(error)
+
+
+class _Connection(SQLiteConnection):
+    def closing_soon(self) -> None:
+        self._closing.set()
+
+
+class _FailedConnection(_Connection):
+    """Stands for a connection that could not be made, and says so when it is used.
+
+    If making it raised at once, eventsourcing's pool would never unlock its writer lock.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(sqlite3.connect(":memory:"), max_age=None)
+        self._error = error
+        self.closing_soon()
+
+    def cursor(self) -> SQLiteCursor:
+        raise self._error
+
+
+class ForkedPool:
+    """Stands where a pool was that belongs to the parent process."""
+
+    def __init__(self, refuse: Callable[[], NoReturn]) -> None:
+        self._refuse = refuse
+
+    def get_connection(self, *_: object, **__: object) -> NoReturn:
+        self._refuse()
+
+    def close(self) -> None:
+        pass
+
+
+def make_file(path: Path) -> None:
+    """Make the database's file before SQLite does, which would let others read it.
+
+    A file that exists is not opened: that would drop the locks of a connection to it.
+    """
+    try:
+        private_files.make_private_folder(path.parent)
+        with _making, contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, private_files.MODE))
+        for file in _files_of(path):
+            with contextlib.suppress(FileNotFoundError):
+                if not stat.S_ISREG(os.lstat(file).st_mode):
+                    message = f"{file} is not a regular file: name the database itself"
+                    raise NotAKeyturnLogError(message, location=str(path))
+    except OSError as error:
+        message = f"the log {path} cannot be opened: {error.strerror}"
+        raise LogUnavailableError(message, location=str(path)) from error
+
+
+def refuse_another_application(connection: sqlite3.Connection | sqlite3.Cursor) -> None:
+    """Raise `NotAKeyturnLogError` if there are tables that are not ours."""
+    # In this order: the first opener of all commits tables and id together.
+    is_empty = not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if not is_empty:
+        found = connection.execute("PRAGMA application_id").fetchone()[0]
+        if found != APPLICATION_ID:
+            raise NotAKeyturnLogError(
+                "the log's place is the database of another application: choose another path"
+            )
+
+
+def _make_private(path: Path) -> None:
+    for file in _files_of(path):
+        with contextlib.suppress(FileNotFoundError):
+            if os.lstat(file).st_mode & 0o077:
+                os.chmod(file, private_files.MODE)
+
+
+def _files_of(path: Path) -> tuple[Path, Path, Path]:
+    return path, Path(f"{path}-wal"), Path(f"{path}-shm")
+
+
+def _use_wal(connection: sqlite3.Connection, timeout: float) -> None:
+    """Switch to WAL; SQLite does not wait for other openers there, so we do."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+            if mode != "wal":
+                mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            break
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+    if mode != "wal" or connection.execute("PRAGMA synchronous").fetchone()[0] != 2:
+        raise sqlite3.OperationalError("this place does not allow a write-ahead log")

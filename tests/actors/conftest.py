@@ -1,0 +1,99 @@
+"""Session managers over each store, called in each way, and somebody who listens."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pykka
+import pytest
+
+import keyturn
+from keyturn import EventLog, KeyRing, Service, SessionManager
+from tests.actors.ways import WAYS, Way
+
+
+@pytest.fixture(autouse=True)
+def _no_actor_left_behind() -> Iterator[None]:
+    yield
+    pykka.ActorRegistry.stop_all(timeout=30)
+
+
+@pytest.fixture
+def log(store_url: str) -> Iterator[EventLog]:
+    """A log in each kind of store."""
+    log = keyturn.open_event_log(store_url)
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def start_manager(
+    log: EventLog, key_ring: KeyRing
+) -> Callable[..., pykka.ActorRef[SessionManager]]:
+    """Start a session manager on the log; every call starts another one on the same log."""
+
+    def start(**arguments: Any) -> pykka.ActorRef[SessionManager]:
+        return SessionManager.start(log, key_ring, **arguments)
+
+    return start
+
+
+@pytest.fixture
+def ref(start_manager: Callable[..., pykka.ActorRef[SessionManager]]) -> pykka.ActorRef[Any]:
+    """A running session manager."""
+    return start_manager()
+
+
+@pytest.fixture
+def stored_service(store_url: str, tmp_path: Path) -> Iterator[Service]:
+    """A service over each kind of store."""
+    with keyturn.open(path=tmp_path / "data", store=store_url, password=None) as service:
+        yield service
+
+
+@pytest.fixture(params=sorted(WAYS))
+def manager(request: pytest.FixtureRequest, stored_service: Service) -> Way:
+    """A running session manager, to be called in each way, over each kind of store."""
+    way: Way = WAYS[request.param](stored_service)
+    return way
+
+
+class Listener(pykka.ThreadingActor):
+    """A subscriber that keeps what it is told."""
+
+    def __init__(self, heard: queue.Queue[Any]) -> None:
+        super().__init__()
+        self._heard = heard
+
+    def on_receive(self, message: Any) -> None:
+        self._heard.put(message)
+
+
+class Ear:
+    """What a listener heard, in order."""
+
+    def __init__(self) -> None:
+        self._heard: queue.Queue[Any] = queue.Queue()
+        self.ref = Listener.start(self._heard)
+
+    def next(self) -> Any:
+        return self._heard.get(timeout=30)
+
+    def next_kinds(self, count: int) -> list[str]:
+        """Return the kinds of the next messages: of events, or the names of their classes."""
+        messages = [self.next() for _ in range(count)]
+        return [getattr(message, "kind", type(message).__name__) for message in messages]
+
+    def heard_nothing_more(self) -> bool:
+        """Whether there is nothing left, once all that was told so far has arrived."""
+        self.ref.ask("a last word", timeout=30)
+        return bool(self._heard.get(timeout=30) == "a last word")
+
+
+@pytest.fixture
+def ear() -> Ear:
+    """A subscriber."""
+    return Ear()

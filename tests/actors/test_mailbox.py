@@ -1,0 +1,331 @@
+"""The inbox and the reply: everybody is answered, in time, and no event loop waits."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pykka
+import pytest
+
+from keyturn.actors import mailbox
+from keyturn.actors.mailbox import AskTimeoutError, Reply
+from keyturn.actors.supervised import SupervisedActor
+
+
+class Echo(SupervisedActor):
+    """Replies with what it gets."""
+
+    def on_receive(self, message: Any) -> Any:
+        return message
+
+
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """Have threads take turns as often as they can: races that are rare become frequent."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+# --- replies -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [AskTimeoutError, pykka.Timeout, TimeoutError])
+def test_a_reply_that_does_not_come_in_time_is_a_timeout_of_every_kind(
+    kind: type[Exception],
+) -> None:
+    reply: Reply[str] = Reply()
+
+    with pytest.raises(kind) as caught:
+        reply.get(timeout=0.01)
+
+    assert getattr(caught.value, "timeout", None) == 0.01
+
+
+def test_a_get_without_a_timeout_has_the_default_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mailbox, "DEFAULT_TIMEOUT", 0.01)
+    reply: Reply[str] = Reply()
+
+    with pytest.raises(AskTimeoutError, match="0.01 s"):
+        reply.get()
+
+
+def test_a_negative_timeout_does_not_wait() -> None:
+    reply: Reply[str] = Reply()
+
+    with pytest.raises(AskTimeoutError):
+        reply.get(timeout=-5)
+
+
+def test_a_reply_that_came_after_a_timeout_can_still_be_had() -> None:
+    reply: Reply[str] = Reply()
+    with pytest.raises(AskTimeoutError):
+        reply.get(timeout=0)
+
+    reply.set("late")
+
+    assert reply.get(timeout=0) == "late"
+
+
+def test_a_reply_can_be_had_by_many_threads_and_many_times() -> None:
+    reply: Reply[str] = Reply()
+    got: queue.Queue[str] = queue.Queue()
+    threads = [
+        threading.Thread(target=lambda: [got.put(reply.get(timeout=30)) for _ in range(2)])
+        for _ in range(8)
+    ]
+
+    for thread in threads:
+        thread.start()
+    reply.set("there")
+
+    assert [got.get(timeout=30) for _ in range(16)] == ["there"] * 16
+
+
+def test_an_exception_is_raised_to_whoever_gets_it() -> None:
+    reply: Reply[str] = Reply()
+
+    reply.set_exception((ValueError, ValueError("no"), None))
+
+    with pytest.raises(ValueError, match="no"):
+        reply.get(timeout=0)
+
+
+def test_set_exception_takes_the_one_that_is_being_handled() -> None:
+    reply: Reply[str] = Reply()
+
+    try:
+        raise KeyError("here")
+    except KeyError:
+        reply.set_exception()
+
+    with pytest.raises(KeyError, match="here"):
+        reply.get(timeout=0)
+
+
+@pytest.mark.parametrize("first", ["set", "set_exception", "set_get_hook"])
+@pytest.mark.parametrize("second", ["set", "set_exception"])
+def test_a_second_answer_is_refused_as_pykka_does(first: str, second: str) -> None:
+    reply: Reply[Any] = Reply()
+    arguments: dict[str, Any] = {
+        "set": 1,
+        "set_exception": (ValueError, ValueError(), None),
+        "set_get_hook": lambda timeout: 1,
+    }
+    getattr(reply, first)(arguments[first])
+
+    with pytest.raises(queue.Full):
+        getattr(reply, second)(arguments[second])
+
+
+# --- what pykka's futures can do ---------------------------------------------------------------
+
+
+def test_map_join_filter_and_reduce_work_as_with_any_future_of_pykka() -> None:
+    numbers, one = Reply[list[int]](), Reply[int]()
+    numbers.set([1, 2, 3])
+    one.set(1)
+
+    results = [
+        numbers.map(len).get(timeout=0),
+        one.join(one, numbers).get(timeout=0),
+        numbers.filter(lambda n: n > 1).get(timeout=0),
+        numbers.reduce(lambda a, b: a + b).get(timeout=0),
+    ]
+
+    assert results == [3, [1, 1, [1, 2, 3]], [2, 3], 6]
+
+
+def test_a_get_hook_is_called_once_with_the_timeout() -> None:
+    asked: list[float | None] = []
+    reply: Reply[str] = Reply()
+    reply.set_get_hook(lambda timeout: asked.append(timeout) or "hooked")  # type: ignore[func-returns-value]
+
+    results = [reply.get(timeout=3), reply.get(timeout=4)]
+
+    assert (results, asked) == (["hooked", "hooked"], [3])
+
+
+def test_get_all_collects_replies() -> None:
+    ref = Echo.start(None)
+
+    replies = pykka.get_all([ref.ask(n, block=False) for n in range(5)], timeout=30)
+
+    assert list(replies) == [0, 1, 2, 3, 4]
+
+
+# --- awaiting ----------------------------------------------------------------------------------
+
+
+def test_awaiting_a_reply_lets_the_event_loop_run() -> None:
+    async def count_until_answered() -> tuple[int, str]:
+        reply: Reply[str] = Reply()
+        loop = asyncio.get_running_loop()
+        waiting = asyncio.ensure_future(_await(reply))
+        turns = 0
+        while not waiting.done():
+            turns += 1
+            if turns == 1000:
+                loop.run_in_executor(None, reply.set, "there")
+            await asyncio.sleep(0)
+        return turns, waiting.result()
+
+    turns, value = asyncio.run(asyncio.wait_for(count_until_answered(), 30))
+
+    assert (turns >= 1000, value) == (True, "there")
+
+
+async def _await(reply: Any) -> Any:
+    return await reply
+
+
+def test_a_reply_that_is_there_already_can_be_awaited_more_than_once() -> None:
+    async def twice(reply: Reply[str]) -> list[str]:
+        return [await reply, await reply]
+
+    reply: Reply[str] = Reply()
+    reply.set("there")
+
+    assert asyncio.run(asyncio.wait_for(twice(reply), 30)) == ["there", "there"]
+
+
+def test_awaiting_raises_what_the_actor_raised() -> None:
+    reply: Reply[str] = Reply()
+    reply.set_exception((ValueError, ValueError("no"), None))
+
+    with pytest.raises(ValueError, match="no"):
+        asyncio.run(_await(reply))
+
+
+def test_a_mapped_reply_can_be_awaited() -> None:
+    async def mapped() -> str:
+        return await asyncio.wait_for(_await(Echo.start(None).ask("a", block=False).map(str.upper)), 30)
+
+    assert asyncio.run(mapped()) == "A"
+
+
+def test_a_stop_can_be_awaited() -> None:
+    async def stop() -> bool:
+        return await asyncio.wait_for(_await(Echo.start(None).stop(block=False)), 30)
+
+    assert asyncio.run(stop()) is True
+
+
+def test_a_reply_for_an_event_loop_that_was_closed_disturbs_nobody() -> None:
+    reply: Reply[str] = Reply()
+
+    async def give_up() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(_await(reply), 0.01)
+
+    asyncio.run(give_up())
+    reply.set("too late")
+
+    assert reply.get(timeout=0) == "too late"
+
+
+@pytest.mark.usefixtures("quick_switches")
+def test_callbacks_added_by_many_threads_while_the_reply_comes_are_each_called_once() -> None:
+    rounds, threads = 200, 4
+    called: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
+    replies: list[Reply[None]] = [Reply() for _ in range(rounds)]
+    together = threading.Barrier(threads + 1, timeout=30)
+
+    def add(number: int) -> None:
+        for i, reply in enumerate(replies):
+            together.wait()
+            reply.then(lambda i=i: called.put((i, number)))  # type: ignore[misc]
+
+    adding = [threading.Thread(target=add, args=(number,)) for number in range(threads)]
+    for thread in adding:
+        thread.start()
+    for reply in replies:
+        together.wait()
+        reply.set(None)
+    for thread in adding:
+        thread.join(30)
+
+    calls = [called.get(timeout=30) for _ in range(rounds * threads)]
+    assert (sorted(calls), called.empty()) == (
+        [(i, number) for i in range(rounds) for number in range(threads)],
+        True,
+    )
+
+
+# --- the inbox ---------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("quick_switches")
+def test_an_ask_that_races_a_stop_is_always_answered() -> None:
+    answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+    rounds, threads, asks = 120, 4, 10
+
+    def ask_often(ref: pykka.ActorRef[Any], together: threading.Barrier) -> None:
+        together.wait()
+        for _ in range(asks):
+            try:
+                answers.put(ref.ask("answered", timeout=10))
+            except pykka.ActorDeadError:
+                answers.put("dead")
+            except BaseException as error:
+                answers.put(repr(error))
+
+    for _ in range(rounds):
+        ref, together = Echo.start(None), threading.Barrier(threads + 1, timeout=30)
+        asking = [threading.Thread(target=ask_often, args=(ref, together)) for _ in range(threads)]
+        for thread in asking:
+            thread.start()
+        together.wait()
+        ref.stop(timeout=10)
+        for thread in asking:
+            thread.join(30)
+
+    outcomes = [answers.get(timeout=30) for _ in range(rounds * threads * asks)]
+    assert set(outcomes) <= {"answered", "dead"}
+
+
+def test_an_ask_of_a_stopped_actor_says_that_it_is_dead() -> None:
+    ref = Echo.start(None)
+    ref.stop(timeout=30)
+
+    with pytest.raises(pykka.ActorDeadError):
+        ref.ask("anybody there?", timeout=30)
+
+
+def test_messages_from_before_a_stop_are_answered_before_it() -> None:
+    ref = Echo.start(None)
+
+    replies = [ref.ask(n, block=False) for n in range(100)]
+    ref.stop(timeout=30)
+
+    assert [reply.get(timeout=0) for reply in replies] == list(range(100))
+
+
+def test_stopping_a_stopped_actor_does_nothing_and_says_so() -> None:
+    ref = Echo.start(None)
+
+    stops = [ref.stop(timeout=30), ref.stop(timeout=30)]
+
+    assert stops == [True, False]
+
+
+@pytest.mark.usefixtures("quick_switches")
+def test_many_stops_at_once_are_all_answered() -> None:
+    stopped: queue.Queue[bool] = queue.Queue()
+    ref = Echo.start(None)
+    together = threading.Barrier(8, timeout=30)
+
+    def stop() -> None:
+        together.wait()
+        stopped.put(ref.stop(timeout=30))
+
+    for _ in range(8):
+        threading.Thread(target=stop).start()
+
+    assert any([stopped.get(timeout=30) for _ in range(8)])

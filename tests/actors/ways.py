@@ -1,0 +1,116 @@
+"""The three ways to call a session manager: messages, its proxy, the service handle.
+
+They promise the same, so most tests of the manager run with each of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import keyturn
+from keyturn import Service, SessionToken, TokenReport, Transaction
+
+
+class Way(Protocol):
+    """What all three can do."""
+
+    def create_token(
+        self,
+        expiry: float | None = None,
+        subject: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        tran: Transaction | None = None,
+    ) -> SessionToken: ...
+    def verify_token(self, token: object, tran: Transaction | None = None) -> bool: ...
+    def refresh_token(
+        self, token: object, expiry: float | None = None, tran: Transaction | None = None
+    ) -> SessionToken: ...
+    def inspect_token(self, token: object) -> TokenReport: ...
+    def reset_key(
+        self,
+        reason: str | None = None,
+        initiator: str | None = None,
+        tran: Transaction | None = None,
+    ) -> None: ...
+    def transaction(self) -> contextlib.AbstractContextManager[Transaction]: ...
+    def start(self, fresh: bool = False) -> None: ...
+    def stop(self) -> None: ...
+    def destroy(self, purge: bool = False) -> None: ...
+
+
+class ByMessages:
+    """With `keyturn.ask`."""
+
+    def __init__(self, service: Service) -> None:
+        self.ref = service.manager
+
+    def create_token(self, *args: Any, **kwargs: Any) -> SessionToken:
+        return keyturn.ask(self.ref, keyturn.CreateToken(*args, **kwargs))
+
+    def verify_token(self, *args: Any, **kwargs: Any) -> bool:
+        return keyturn.ask(self.ref, keyturn.VerifyToken(*args, **kwargs))
+
+    def refresh_token(self, *args: Any, **kwargs: Any) -> SessionToken:
+        return keyturn.ask(self.ref, keyturn.RefreshToken(*args, **kwargs))
+
+    def inspect_token(self, token: object) -> TokenReport:
+        return keyturn.ask(self.ref, keyturn.InspectToken(token))
+
+    def reset_key(self, *args: Any, **kwargs: Any) -> None:
+        keyturn.ask(self.ref, keyturn.ResetKey(*args, **kwargs))
+
+    def transaction(self) -> contextlib.AbstractContextManager[Transaction]:
+        return keyturn.transaction(self.ref)
+
+    def start(self, fresh: bool = False) -> None:
+        keyturn.ask(self.ref, keyturn.Start(fresh))
+
+    def stop(self) -> None:
+        keyturn.ask(self.ref, keyturn.Stop())
+
+    def destroy(self, purge: bool = False) -> None:
+        keyturn.ask(self.ref, keyturn.Destroy(purge))
+
+
+class ByProxy:
+    """With the methods of pykka's proxy."""
+
+    def __init__(self, service: Service) -> None:
+        self.ref = service.manager
+        self._proxy: Any = self.ref.proxy()
+
+    def create_token(self, *args: Any, **kwargs: Any) -> SessionToken:
+        return self._proxy.create_token(*args, **kwargs).get()
+
+    def verify_token(self, *args: Any, **kwargs: Any) -> bool:
+        return self._proxy.verify_token(*args, **kwargs).get()
+
+    def refresh_token(self, *args: Any, **kwargs: Any) -> SessionToken:
+        return self._proxy.refresh_token(*args, **kwargs).get()
+
+    def inspect_token(self, token: object) -> TokenReport:
+        return self._proxy.inspect_token(token).get()
+
+    def reset_key(self, *args: Any, **kwargs: Any) -> None:
+        self._proxy.reset_key(*args, **kwargs).get()
+
+    def transaction(self) -> contextlib.AbstractContextManager[Transaction]:
+        return keyturn.transaction(self.ref)
+
+    def start(self, fresh: bool = False) -> None:
+        self._proxy.resume(fresh).get()
+
+    def stop(self) -> None:
+        self._proxy.suspend().get()
+
+    def destroy(self, purge: bool = False) -> None:
+        self._proxy.destroy(purge).get()
+
+
+WAYS: dict[str, type[Any]] = {
+    "messages": ByMessages,
+    "proxy": ByProxy,
+    "handle": lambda service: service,  # type: ignore[dict-item]
+}

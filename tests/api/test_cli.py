@@ -1,0 +1,238 @@
+"""The command line, as a person and as a program uses it: real processes, real files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keyturn
+
+
+class Keyturn:
+    """Runs `keyturn` with a data folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("KEYTURN_")}
+
+    def __call__(
+        self, *arguments: str, stdin: str | None = None, code: int = 0
+    ) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "keyturn", "--path", str(self.folder), *arguments]
+        done = subprocess.run(
+            command,
+            input=stdin if stdin is not None else "",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=self.environment,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Keyturn:
+    """A command line whose data folder is made already."""
+    run = Keyturn(tmp_path / "data")
+    run("init", "--no-password")
+    return run
+
+
+def test_init_makes_a_private_data_folder_and_names_the_node(tmp_path: Path) -> None:
+    run = Keyturn(tmp_path / "data")
+
+    facts = json.loads(run("init", "--no-password", "--json").stdout)
+
+    keyturn.decode_node_id(facts["node_id"])
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+    assert {"keyring.json", "keyturn.db", "anchor.json"} <= set(os.listdir(tmp_path / "data"))
+
+
+def test_init_leaves_a_folder_that_is_made_already_alone(cli: Keyturn) -> None:
+    before = (cli.folder / "keyring.json").read_bytes()
+
+    done = cli("init", "--no-password", code=os.EX_CANTCREAT)
+
+    assert "exists already" in done.stderr
+    assert (cli.folder / "keyring.json").read_bytes() == before
+
+
+def test_the_password_comes_from_the_environment_or_from_a_file(tmp_path: Path) -> None:
+    run = Keyturn(tmp_path / "data")
+    run.environment["KEYTURN_PASSWORD"] = "correct horse"
+    run("init")
+
+    run("token", "create")
+    run.environment["KEYTURN_PASSWORD"] = "wrong"
+    wrong = run("token", "create", code=os.EX_NOPERM)
+    del run.environment["KEYTURN_PASSWORD"]
+    secret = tmp_path / "secret"
+    secret.write_text("correct horse\n")
+    run.environment["KEYTURN_PASSWORD_FILE"] = str(secret)
+    run("token", "create")
+
+    assert "password" in wrong.stderr
+    assert "wrong" not in wrong.stderr.replace("this is not", "")
+
+
+def test_a_token_is_created_verified_refreshed_and_inspected(cli: Keyturn) -> None:
+    token = cli("token", "create", "--subject", "alice", "--claims", '{"role": "admin"}').stdout
+    token = token.strip()
+
+    assert cli("token", "verify", token).stdout == "good\n"
+    refreshed = cli("token", "refresh", token, "--expiry", "60").stdout.strip()
+    report = json.loads(cli("token", "inspect", refreshed, "--json").stdout)
+
+    assert report["valid"] is True
+    assert report["claims"]["sub"] == "alice"
+    assert report["claims"]["role"] == "admin"
+
+
+def test_a_token_is_taken_from_standard_input_and_from_a_token_file(cli: Keyturn) -> None:
+    token = cli("token", "create").stdout
+    path = cli.folder / "client" / "token"
+
+    assert cli("token", "verify", "-", stdin=token).stdout == "good\n"
+    cli("session", "write", str(path), "-", stdin=token)
+
+    assert cli("token", "verify", "--file", str(path)).stdout == "good\n"
+    assert cli("session", "read", str(path)).stdout == token
+
+
+def test_g2_a_reset_on_the_command_line_ends_the_tokens_of_a_running_host(cli: Keyturn) -> None:
+    with keyturn.open(path=cli.folder, password=None) as host:
+        token = host.create_token()
+        assert host.verify_token(token)
+
+        cli("reset", "--reason", "laptop stolen", "--initiator", "alice")
+
+        assert not host.verify_token(token)
+    done = cli("token", "verify", token, "--json", code=1)
+    assert json.loads(done.stdout) == {"valid": False, "reason": "revoked"}
+
+
+def test_history_needs_no_password_and_tells_who_and_why(tmp_path: Path) -> None:
+    run = Keyturn(tmp_path / "data")
+    run.environment["KEYTURN_PASSWORD"] = "secret"
+    run("init")
+    run("reset", "--reason", "laptop stolen", "--initiator", "alice")
+    del run.environment["KEYTURN_PASSWORD"]
+
+    rows = [json.loads(line) for line in run("history", "--json").stdout.splitlines()]
+
+    assert [row["kind"] for row in rows] == ["generated", "reset"]
+    assert (rows[1]["initiator"], rows[1]["reason"]) == ("alice", "laptop stolen")
+    assert "laptop stolen" in run("history").stdout
+
+
+def test_what_is_in_the_log_is_shown_and_not_obeyed(cli: Keyturn) -> None:
+    cli("reset", "--reason", "\x1b[31m[bold]red[/bold]\u202e", "--initiator", "mallory")
+
+    shown = cli("history").stdout
+
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert "[bold]" in shown
+
+
+def test_a_token_is_never_echoed_in_an_error(cli: Keyturn) -> None:
+    token = cli("token", "create").stdout.strip()
+
+    errors = [
+        cli("token", "verify", token, token, code=os.EX_USAGE).stderr,
+        cli("token", "refresh", token + "x", code=1).stderr,
+        cli("token", token, code=os.EX_USAGE).stderr,
+        cli("session", "write", str(cli.folder), token, code=os.EX_IOERR).stderr,
+    ]
+
+    assert all(token.split(".")[2] not in error for error in errors)
+    assert all(error.startswith("keyturn: ") for error in errors)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("frobnicate",), os.EX_USAGE),
+        (("token", "create", "--expiry", "-1"), os.EX_USAGE),
+        (("token", "create", "--expiry", "soon"), os.EX_USAGE),
+        (("token", "create", "--claims", '{"exp": 1}'), os.EX_USAGE),
+        (("token", "create", "--claims", "["), os.EX_USAGE),
+        (("token", "verify"), os.EX_USAGE),
+        (("token", "verify", "nonsense"), 1),
+        (("reset", "--reason", "x" * 1001), os.EX_USAGE),
+        (("--store", "foo:bar", "history"), os.EX_CONFIG),
+        (("--config", "/nowhere.toml", "history"), os.EX_CONFIG),
+        (("--name", "other", "session", "read", "/nowhere/token"), 1),
+    ],
+)
+def test_bad_input_gets_one_line_and_its_exit_code(
+    cli: Keyturn, arguments: tuple[str, ...], code: int
+) -> None:
+    done = cli(*arguments, code=code)
+
+    assert len(done.stderr.splitlines()) <= 1
+
+
+def test_without_a_data_folder_each_command_says_how_to_make_one(tmp_path: Path) -> None:
+    run = Keyturn(tmp_path / "nowhere")
+
+    errors = [run(*c, code=os.EX_NOINPUT).stderr for c in (["token", "create"], ["history"])]
+
+    assert all("keyturn init" in error for error in errors)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_rolled_back_log_is_refused_until_it_is_accepted(cli: Keyturn) -> None:
+    database = cli.folder / "keyturn.db"
+    old = database.read_bytes()
+    cli("reset")
+    database.write_bytes(old)
+
+    refused = cli("token", "create", code=os.EX_DATAERR)
+    cli("--accept-rollback", "token", "create")
+
+    assert "--accept-rollback" in refused.stderr
+    kinds = [json.loads(line)["reason"] for line in cli("history", "--json").stdout.splitlines()]
+    assert kinds[-1].startswith("roll-back accepted")
+
+
+def test_doctor_names_the_versions_and_what_is_not_as_it_should_be(cli: Keyturn) -> None:
+    (cli.folder / "anchor.json").chmod(0o644)
+
+    done = cli("doctor", "--json", code=1)
+
+    findings = {(f := json.loads(line))["what"]: f for line in done.stdout.splitlines()}
+    assert findings["sqlite"]["value"]
+    assert "chmod" in findings["anchor"]["warning"]
+    assert findings["key ring"]["warning"] is None
+
+
+def test_the_password_is_changed_without_touching_the_log(tmp_path: Path) -> None:
+    run = Keyturn(tmp_path / "data")
+    run.environment["KEYTURN_PASSWORD"] = "old"
+    run("init")
+    token = run("token", "create").stdout.strip()
+
+    run("password", "--no-password")
+    del run.environment["KEYTURN_PASSWORD"]
+
+    assert run("token", "verify", token).stdout == "good\n"
+
+
+def test_every_command_explains_itself(cli: Keyturn) -> None:
+    from keyturn.cli import cli as group
+
+    def check(command: object, *path: str) -> None:
+        assert cli(*path, "--help").stdout.count("\n") > 3
+        for name, sub in getattr(command, "commands", {}).items():
+            check(sub, *path, name)
+
+    check(group)

@@ -1,0 +1,25 @@
+"""`keyturn demo` does what it says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_the_demo_shows_the_main_job_on_real_parts(tmp_path: Path) -> None:
+    picture = tmp_path / "demo.svg"
+
+    done = subprocess.run(
+        [sys.executable, "-m", "keyturn", "demo", "--svg", str(picture)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    lines = done.stdout.splitlines()
+    assert sum(line.split()[:2] == ["alice", "good"] for line in lines) == 1
+    assert "refused, revoked by alice: laptop stolen" in done.stdout
+    assert any("reset" in line and "laptop stolen" in line for line in lines[-6:])
+    assert picture.read_text("utf-8").startswith("<svg")

@@ -1,0 +1,65 @@
+"""Print the figures as a table: `python -m tests.benchmarks [--readme]`.
+
+With `--readme` the table also goes into the README.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import sqlite3
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.benchmarks.figures import all_figures
+from tests.benchmarks.measure import Figure
+
+README = Path(__file__).parent.parent.parent / "README.md"
+MARK = "<!-- benchmarks -->"
+
+
+def main() -> None:
+    """Measure in a folder of the working directory, whose disk it is about."""
+    lines = [
+        "| what | Keyturn | peer | ratio | goal |",
+        "|---|---:|---|---:|---:|",
+    ]
+    print("\n".join(lines))
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".benchmark-") as folder:
+        for figure in all_figures(Path(folder)):
+            lines.append(row(figure))
+            print(lines[-1], flush=True)
+    lines.append("")
+    lines.append(
+        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, Python {platform.python_version()}, "
+        f"SQLite {sqlite3.sqlite_version}, {platform.system()} {platform.machine()}, "
+        f"{os.cpu_count()} CPUs."
+    )
+    print("\n".join(lines[-2:]))
+    if "--readme" in sys.argv:
+        text = README.read_text("utf-8")
+        before, _, rest = text.partition(MARK)
+        _, _, after = rest.partition("\n## ")
+        README.write_text(f"{before}{MARK}\n" + "\n".join(lines) + f"\n\n## {after}", "utf-8")
+
+
+def row(figure: Figure) -> str:
+    """Return a figure as a row of the table."""
+    goal = f"≥ {figure.goal:g}" if figure.is_speedup else f"≤ {figure.goal:g}"
+    met = "" if figure.is_met else " (missed)"
+    return (
+        f"| {figure.what} | {seconds(figure.ours)} | {figure.peer_name}: "
+        f"{seconds(figure.peer)} | {figure.ratio:.2f} × | {goal}{met} |"
+    )
+
+
+def seconds(value: float) -> str:
+    """Return seconds in the unit that reads best."""
+    if value < 1e-3:
+        return f"{value * 1e6:.1f} µs"
+    return f"{value * 1e3:.1f} ms"
+
+
+main()

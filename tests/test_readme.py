@@ -1,0 +1,119 @@
+"""The README is code: every snippet in it runs, and what it lists is all there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from keyturn import Settings
+from keyturn.cli import cli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """Return the code blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
+
+
+@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def test_every_python_snippet_runs(number: int, tmp_path: Path) -> None:
+    snippet = blocks("python")[number]
+
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", snippet],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_first_snippet_prints_what_its_comments_say(tmp_path: Path) -> None:
+    snippet = blocks("python")[0]
+
+    done = subprocess.run(
+        [sys.executable, "-c", snippet],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    lines = done.stdout.splitlines()
+    assert [lines[0], lines[1], lines[-1]] == re.findall(r"# (.+)", snippet)
+    assert len(snippet.strip().splitlines()) <= 11
+
+
+@pytest.mark.parametrize("number", range(len(blocks("console"))))
+def test_every_console_snippet_runs(number: int, tmp_path: Path) -> None:
+    commands = re.findall(r"^\$ (.+)", blocks("console")[number], re.M)
+    scripts = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_ci_calls_the_test_command_that_the_readme_prints() -> None:
+    printed = [block.strip() for block in blocks("sh")]
+
+    pattern = re.search(r"grep -E '(.+?)' README.md", (ROOT / ".ci" / "run").read_text("utf-8"))
+
+    assert pattern is not None
+    assert re.findall(pattern[1], README, re.M) == [c for c in printed if c.endswith("pytest")]
+    assert [c.rsplit("/", 1)[1] for c in printed] == ["keyturn demo", "pytest"]
+
+
+def test_every_setting_is_in_the_table() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(KEYTURN_\w+)` \|", README, re.M)
+
+    names = [field.name for field in dataclasses.fields(Settings)]
+
+    assert rows == [(name, f"KEYTURN_{name.upper()}") for name in names]
+
+
+def test_every_command_is_in_the_readme() -> None:
+    def names(group: click.Group, prefix: str) -> list[str]:
+        found = []
+        for name, command in group.commands.items():
+            if isinstance(command, click.Group):
+                found += names(command, f"{prefix}{name} ")
+            else:
+                found.append(f"{prefix}{name}")
+        return found
+
+    commands = re.sub(r"keyturn --path data ", "keyturn ", README)
+
+    assert [n for n in names(cli, "") if f"keyturn {n}" not in commands] == []
+
+
+def test_every_option_before_the_command_is_in_the_readme() -> None:
+    options = [o for p in cli.params for o in p.opts if o.startswith("--")]
+
+    assert [o for o in options if o not in README and o not in ("--version", "--help")] == []
+
+
+def test_every_promise_is_in_the_readme() -> None:
+    assert re.findall(r"^\| (G\d) \|", README, re.M) == [f"G{n}" for n in range(1, 9)]
