@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -13,16 +14,20 @@ from keyturn.actors.session_manager import SessionManager
 from keyturn.config.event_log import MEMORY, EventLog, has_log, open_event_log
 from keyturn.config.logging import Logger, get_logger
 from keyturn.config.settings import Settings, find_password
+from keyturn.domain import private_files
 from keyturn.domain.anchor import Anchor
 from keyturn.domain.clock import Clock, steady_time
 from keyturn.domain.errors import (
-    KeyRingExistsError,
     KeyRingNotFoundError,
+    KeyRingPermissionError,
     LogRolledBackError,
     PasswordRequiredError,
 )
 from keyturn.domain.key_ring import KeyRing, KeyRingLike
 from keyturn.service import Service
+
+_FIRST_START = 30.0
+"""Seconds to wait for another process that is making the key ring."""
 
 
 def open(  # noqa: A001 - as keyturn.open
@@ -123,19 +128,31 @@ def open_key_ring(settings: Settings, password: str | None | UnsetType) -> tuple
     """Return the key ring of the data folder, and whether it was made just now."""
     path = settings.key_ring_path
     known_password = None if password is UNSET else password
-    try:
+    with contextlib.suppress(KeyRingNotFoundError):
         return KeyRing.open(path, known_password), False
-    except KeyRingNotFoundError as missing:
-        for place, is_there in (
-            (settings.anchor_path, not Anchor.is_blank(settings.anchor_path)),
-            (settings.store_url, has_log(settings.store_url)),
-        ):
-            if is_there:
-                message = (
-                    f"there is no key ring at {path}, but {place} is there and needs the one it "
-                    "was made with: put back a backup of the key ring"
-                )
-                raise KeyRingNotFoundError(message, path=str(path)) from missing
+    try:
+        # Of several first starts one makes it, with its anchor, and the others wait for that.
+        with private_files.locked(settings.data_folder / "first-start", timeout=_FIRST_START):
+            with contextlib.suppress(KeyRingNotFoundError):
+                return KeyRing.open(path, known_password), False
+            return _make_key_ring(settings, password), True
+    except OSError as error:
+        message = f"{path} cannot be made: {error.strerror}"
+        raise KeyRingPermissionError(message, path=str(path)) from error
+
+
+def _make_key_ring(settings: Settings, password: str | None | UnsetType) -> KeyRing:
+    path = settings.key_ring_path
+    for place, is_there in (
+        (settings.anchor_path, not Anchor.is_blank(settings.anchor_path)),
+        (settings.store_url, has_log(settings.store_url)),
+    ):
+        if is_there:
+            message = (
+                f"there is no key ring at {path}, but {place} is there and needs the one it was "
+                "made with: put back a backup of the key ring"
+            )
+            raise KeyRingNotFoundError(message, path=str(path))
     if password is UNSET:
         message = (
             f"a new key ring at {path} needs a password (KEYTURN_PASSWORD, or the argument "
@@ -146,11 +163,8 @@ def open_key_ring(settings: Settings, password: str | None | UnsetType) -> tuple
     # The anchor first: a key ring without an anchor means that there was a log.
     if settings.store_url != MEMORY:
         Anchor(settings.anchor_path, ring.node_id).create()
-    try:
-        ring.save(path, password)
-    except KeyRingExistsError:  # another process was faster
-        return KeyRing.open(path, password), False
-    return ring, True
+    ring.save(path, password)
+    return ring
 
 
 def _check_log_without_anchor(

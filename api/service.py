@@ -201,7 +201,7 @@ class Service:
     ) -> ClientSession:
         """Return the session of a token file; it is closed with the service."""
         session = ClientSession(path, session_token, fresh)
-        self._sessions.append(session)
+        self._sessions = [s for s in self._sessions if s.ref.is_alive()] + [session]
         return session
 
     def close(self) -> None:

@@ -179,11 +179,21 @@ class Refusal(enum.Enum):
 
 
 class TokenRefusedError(KeyturnError):
-    """A token is not good. `reason` says why; the token itself is never shown."""
+    """A token is not good. `reason` says why; the token itself is never shown.
 
-    def __init__(self, message: str, *, reason: Refusal = Refusal.MALFORMED) -> None:
+    `key_id` is the `kid` that it names, if it has the shape of a token.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Refusal = Refusal.MALFORMED,
+        key_id: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.reason = reason
+        self.key_id = key_id
 
 
 class ClaimError(KeyturnError, ValueError):

@@ -180,18 +180,19 @@ def verify(token: object, keys: KeySet, now: float, max_lifetime: float | None =
     header = token.partition(".")[0]
     accepted = keys.accepted.get(header)
     if accepted is None:
-        raise _refused(Refusal.MALFORMED if read_key_id(token) is None else Refusal.UNKNOWN_KEY)
+        key_id = read_key_id(token)
+        raise _refused(Refusal.MALFORMED if key_id is None else Refusal.UNKNOWN_KEY, key_id)
     key, good_until = accepted
     if good_until is not None and now >= good_until:
-        raise _refused(Refusal.REVOKED)
+        raise _refused(Refusal.REVOKED, key.key_id)
     claims = open_with(key, token)
     try:
         if now >= claims["exp"] + 1:  # good through the second that exp names
-            raise _refused(Refusal.EXPIRED)
+            raise _refused(Refusal.EXPIRED, key.key_id)
     except KeyError:
         pass
     if max_lifetime is not None and now >= claims["auth_time"] + max_lifetime + 1:
-        raise _refused(Refusal.LIFETIME_EXCEEDED)
+        raise _refused(Refusal.LIFETIME_EXCEEDED, key.key_id)
     return claims
 
 
@@ -213,7 +214,8 @@ def open_with(key: SigningKey, token: str) -> Claims:
     )
     # The signature is compared in its encoded form: that leaves it one spelling.
     if dot != b"." or not compare_digest(key.signature(signing_input), signature):
-        raise _refused(Refusal.BAD_SIGNATURE if raw.count(b".") == 2 else Refusal.MALFORMED)
+        reason = Refusal.BAD_SIGNATURE if raw.count(b".") == 2 else Refusal.MALFORMED
+        raise _refused(reason, key.key_id)
     payload = signing_input[len(key.prefix) :]
     try:
         plain = _b64decode(payload.translate(_FROM_URL) + b"==")
@@ -223,7 +225,7 @@ def open_with(key: SigningKey, token: str) -> Claims:
             return claims
     except (ValueError, KeyError, RecursionError):
         pass  # and say nothing of what it held
-    raise _refused(Refusal.MALFORMED)
+    raise _refused(Refusal.MALFORMED, key.key_id)
 
 
 def read_key_id(token: object) -> str | None:
@@ -346,5 +348,6 @@ def _base64url(data: bytes) -> bytes:
     return _b64encode(data, newline=False).translate(_TO_URL).rstrip(b"=")
 
 
-def _refused(reason: Refusal) -> TokenRefusedError:
-    return TokenRefusedError(f"the token is not good: {reason.value}", reason=reason)
+def _refused(reason: Refusal, key_id: str | None = None) -> TokenRefusedError:
+    message = f"the token is not good: {reason.value}"
+    return TokenRefusedError(message, reason=reason, key_id=key_id)

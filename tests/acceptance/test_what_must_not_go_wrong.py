@@ -1,0 +1,278 @@
+"""The design's last table: what the system that Keyturn grew out of gets wrong, row by row."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import pykka
+import pytest
+
+import keyturn
+from keyturn import (
+    Refusal,
+    ResetKey,
+    Service,
+    SessionKeys,
+    Subscribe,
+    TokenRefusedError,
+    ask,
+)
+from keyturn.domain.clock import steady_clock
+from keyturn.domain.errors import ExpiryError, SessionManagerDestroyedError
+
+WRITE_FOR_EVER = """
+import sys, itertools
+from keyturn.client import ClientSession
+session = ClientSession(sys.argv[1])
+print("ready", flush=True)
+for n in itertools.count():
+    session.write_token(("A" if n % 2 else "B") * 2000)
+"""
+REFRESH_LATE = """
+import sys
+from keyturn.client import ClientSession
+session = ClientSession(sys.argv[1])
+print("ready", flush=True)
+old, new = sys.stdin.readline().split()
+session.write_token(new, replacing=old)
+"""
+FIRST_START = """
+import sys, keyturn
+sys.stdin.readline()
+with keyturn.open(path=sys.argv[1], password=None) as service:
+    print(service.verify_token(service.create_token()))
+"""
+DESTROY = """
+import sys, keyturn
+with keyturn.open(path=sys.argv[1], password=None) as service:
+    service.stop()
+    service.destroy()
+"""
+
+
+def start(code: str, *arguments: object) -> subprocess.Popen[str]:
+    """Start a piece of Python in a process of its own."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+
+
+def answer(process: subprocess.Popen[str], text: str) -> str:
+    """Send a line and return all that the process says then."""
+    out, _ = process.communicate(text + "\n", timeout=60)
+    assert process.returncode == 0
+    return out
+
+
+def test_g4_a_writer_killed_at_any_moment_leaves_a_whole_token(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    seen = set()
+
+    for kill in range(12):
+        writer = start(WRITE_FOR_EVER, path)
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        deadline = time.monotonic() + 0.02 + 0.01 * kill
+        while time.monotonic() < deadline:
+            if path.exists():
+                seen.add(path.read_text().strip())
+        writer.send_signal(signal.SIGKILL)
+        writer.communicate()
+        seen.add(path.read_text().strip())
+
+    assert seen <= {"A" * 2000, "B" * 2000}
+
+
+def test_an_old_token_is_never_exchanged_for_one_under_the_new_key(service: Service) -> None:
+    exchanged: deque[tuple[str, str]] = deque(maxlen=20_000)
+    reset = threading.Event()
+    token = service.create_token()
+
+    def refresh_until_refused() -> None:
+        try:
+            for _ in itertools.count():
+                exchanged.append((token, service.refresh_token(token)))
+        except TokenRefusedError:
+            assert reset.is_set()
+
+    for _ in range(6):
+        reset.clear()
+        token = service.create_token()
+        threads = [threading.Thread(target=refresh_until_refused) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        reset.set()
+        service.reset_key()
+        for thread in threads:
+            thread.join(30)
+
+    assert exchanged
+    assert not any(service.verify_token(new) for _, new in exchanged)
+    assert all(new.split(".")[0] == old.split(".")[0] for old, new in exchanged)
+
+
+def test_a_late_refresh_does_not_undo_a_logout(service: Service, tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    old = service.create_token()
+    session = service.session(path, old)
+    clients = [start(REFRESH_LATE, path) for _ in range(4)]
+    for client in clients:
+        assert client.stdout is not None
+        client.stdout.readline()
+
+    session.clear_token()
+    for client in clients:
+        answer(client, f"{old} {service.refresh_token(old)}")
+
+    assert session.read_token() is None
+
+
+def test_several_first_starts_at_once_share_one_first_key(tmp_path: Path) -> None:
+    starters = [start(FIRST_START, tmp_path / "data") for _ in range(4)]
+
+    threads = [threading.Thread(target=answer, args=(s, "go")) for s in starters]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert [starter.returncode for starter in starters] == [0] * 4
+    with keyturn.open(path=tmp_path / "data", password=None) as service:
+        assert [change.kind for change in service.history()] == ["generated"]
+
+
+def test_a_manager_destroyed_by_another_process_says_so(
+    tmp_path: Path, run_python: Callable[..., object]
+) -> None:
+    with keyturn.open(path=tmp_path / "data", password=None) as service:
+        token = service.create_token()
+
+        run_python(DESTROY, tmp_path / "data")
+
+        assert service.verify_token(token) is False
+        with pytest.raises(SessionManagerDestroyedError):
+            service.create_token()
+        with pytest.raises(SessionManagerDestroyedError):
+            service.reset_key()
+
+
+def test_tokens_expire_unless_somebody_said_never(service: Service) -> None:
+    claims = service.inspect_token(service.create_token()).claims
+
+    assert claims is not None
+    assert claims["exp"] - claims["iat"] == 24 * 60 * 60
+
+
+@pytest.mark.parametrize("expiry", [float("nan"), float("inf"), -1, "3600", True, b"1", [1]])
+def test_an_expiry_that_is_none_is_refused_with_an_error(
+    service: Service, expiry: object
+) -> None:
+    with pytest.raises(ExpiryError):
+        service.create_token(expiry=expiry)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "spell_otherwise",
+    [
+        lambda token: token + "=",
+        lambda token: token + "\n",
+        lambda token: " " + token,
+        lambda token: token.replace(".", " .", 1),
+        lambda token: token[:-1] + chr(ord(token[-1]) + 1),
+        lambda token: token + ".",
+        lambda token: token + "." + token,
+        lambda token: token.replace("_", "/").replace("-", "+") + "=",
+    ],
+)
+def test_a_token_has_one_spelling(
+    service: Service, spell_otherwise: Callable[[str], str]
+) -> None:
+    token = service.create_token()
+
+    assert service.verify_token(spell_otherwise(token)) is False
+
+
+def test_g4_a_token_file_is_private_and_its_links_are_not_followed(
+    service: Service, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "link").symlink_to(victim)
+    old_umask = os.umask(0)
+    try:
+        service.session(tmp_path / "token", service.create_token())
+    finally:
+        os.umask(old_umask)
+
+    with pytest.raises(keyturn.KeyturnError):
+        service.session(tmp_path / "link", service.create_token())
+
+    assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
+    assert victim.read_text() == "precious"
+
+
+def test_readers_do_not_wait_for_a_writer_that_holds_the_lock(
+    service: Service, tmp_path: Path
+) -> None:
+    from keyturn.domain.private_files import locked
+
+    token = service.create_token()
+    session = service.session(tmp_path / "token", token)
+
+    with locked(tmp_path / "token", timeout=1):
+        assert session.read_token() == token
+
+
+def test_setting_the_clock_back_does_not_revive_an_expired_token(tmp_path: Path) -> None:
+    wall, elapsed = [1_000_000.0], [0.0]
+    clock = steady_clock(lambda: wall[0], lambda: elapsed[0])
+    with keyturn.open(store="memory:", clock=clock) as service:
+        token = service.create_token(expiry=60)
+        wall[0] += 120
+        elapsed[0] += 120
+        assert not service.verify_token(token)
+
+        wall[0] -= 3600
+        elapsed[0] += 1
+
+        assert not service.verify_token(token)
+
+
+def test_subscribers_are_told_of_a_reset_and_can_end_open_streams(service: Service) -> None:
+    told = threading.Event()
+
+    class Stream(pykka.ThreadingActor):
+        use_daemon_thread = True
+
+        def on_receive(self, message: object) -> None:
+            if isinstance(message, SessionKeys.KeyReset):
+                told.set()
+
+    stream = Stream.start()
+    ask(service.manager, Subscribe(stream))
+
+    ask(service.manager, ResetKey(reason="laptop stolen"))
+
+    assert told.wait(10)
+    stream.stop()
+
+
+def test_a_refusal_has_a_typed_reason_for_the_host(service: Service) -> None:
+    token = service.create_token()
+    service.reset_key(reason="laptop stolen", initiator="alice")
+
+    report = service.inspect_token(token)
+
+    assert service.verify_token(token) is False
+    assert report.refusal is Refusal.REVOKED
+    assert (report.revoked_by, report.revoked_because) == ("alice", "laptop stolen")
