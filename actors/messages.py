@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from keyturn.domain.errors import Refusal
 from keyturn.domain.tokens import Claims, SessionKey, SessionToken
+from keyturn.projections.rotation_history import EVERYTHING, HistoryFilter, KeyChange
 
 if TYPE_CHECKING:
     import pykka
@@ -83,9 +84,32 @@ class RefreshToken(Message[SessionToken]):
 
 @dataclass(frozen=True, slots=True)
 class InspectToken(Message["TokenReport"]):
-    """Reply with all that is known of a token, good or not."""
+    """Reply with all that is known of a token, good or not.
+
+    Attributes:
+        token: anything.
+        at: judge it as of this moment (an aware datetime); None: now.
+    """
 
     token: object = field(repr=False)
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadHistory(Message[tuple[KeyChange, ...]]):
+    """Reply with a page of the history of keys: see `RotationHistory.changes`.
+
+    Attributes:
+        which: those to show; a `HistoryFilter`.
+        newest_first: instead of oldest first.
+        behind: the position of the last row of the page before.
+        limit: how many rows at the most.
+    """
+
+    which: HistoryFilter = EVERYTHING
+    newest_first: bool = False
+    behind: int | None = None
+    limit: int = 100
 
 
 @dataclass(frozen=True, slots=True)

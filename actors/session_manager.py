@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import socket
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 
 import pykka
@@ -16,6 +17,7 @@ from keyturn.actors.lifecycle import Lifecycle, Status
 from keyturn.actors.messages import TokenReport
 from keyturn.actors.subscribers import LogWatcher, Subscribers
 from keyturn.actors.supervised import SupervisedActor
+from keyturn.actors.token_inspector import TokenInspector
 from keyturn.actors.token_issuer import TokenIssuer
 from keyturn.actors.transaction import Transaction
 from keyturn.config.logging import Logger
@@ -31,6 +33,7 @@ from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.tokens import KeySet, SessionKey, SessionToken
 from keyturn.projections.current_key import CurrentKey
+from keyturn.projections.rotation_history import KeyChange, RotationHistory
 
 DEFAULT_EXPIRY = 24 * 60 * 60.0
 """Seconds: one day. A leaked token must not be for ever by accident."""
@@ -100,13 +103,21 @@ class SessionManager(SupervisedActor):
         self.tokens = TokenIssuer(
             self._current_key,
             self._lifecycle,
-            log=log,
-            key_ring=key_ring,
+            node_id=key_ring.node_id,
             manager=name,
             expiry=expiry,
             max_lifetime=max_lifetime,
             clock=clock,
             logger=self._logger,
+        )
+        self.inspector = TokenInspector(
+            self._current_key,
+            self._lifecycle,
+            log=log,
+            key_ring=key_ring,
+            manager=name,
+            max_lifetime=max_lifetime,
+            clock=clock,
         )
         # Here and not in on_start, whose errors pykka logs and keeps to itself.
         self.keys.begin(fresh=fresh, accept_rollback=accept_rollback)
@@ -134,9 +145,19 @@ class SessionManager(SupervisedActor):
         """See `RefreshToken`."""
         return self.tokens.refresh(token, expiry, self._keys_of(tran))
 
-    def inspect_token(self, token: object) -> TokenReport:
+    def inspect_token(self, token: object, at: datetime | None = None) -> TokenReport:
         """See `InspectToken`."""
-        return self.tokens.inspect(token)
+        return self.inspector.inspect(token, at)
+
+    def read_history(self, message: messages.ReadHistory) -> tuple[KeyChange, ...]:
+        """See `ReadHistory`."""
+        changes = RotationHistory(self._log, self._name).changes(
+            message.which,
+            newest_first=message.newest_first,
+            behind=message.behind,
+            limit=message.limit,
+        )
+        return tuple(changes)
 
     # --- keys ---
 
@@ -279,7 +300,8 @@ class SessionManager(SupervisedActor):
         ),
         messages.VerifyToken: lambda self, m: self.verify_token(m.token, m.tran),
         messages.RefreshToken: lambda self, m: self.refresh_token(m.token, m.expiry, m.tran),
-        messages.InspectToken: lambda self, m: self.inspect_token(m.token),
+        messages.InspectToken: lambda self, m: self.inspect_token(m.token, m.at),
+        messages.ReadHistory: read_history,
         messages.ResetKey: lambda self, m: self.reset_key(m.reason, m.initiator, m.tran),
         messages.Start: _on_start_message,
         messages.Stop: lambda self, m: self.suspend(),

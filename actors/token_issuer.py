@@ -1,4 +1,4 @@
-"""Tokens under the current key: minted, checked, refreshed, inspected.
+"""Tokens under the current key: minted, checked, refreshed.
 
 The actor and the service handle share one of these: the handle calls it in the caller's own
 thread, without waiting for the actor.
@@ -10,17 +10,12 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from keyturn.actors.lifecycle import Lifecycle
-from keyturn.actors.messages import TokenReport
 from keyturn.config.logging import Logger
 from keyturn.domain import tokens
 from keyturn.domain.clock import Clock
-from keyturn.domain.errors import Refusal, SessionManagerDestroyedError, TokenRefusedError
-from keyturn.domain.key_log import KeyLog
-from keyturn.domain.key_ring import KeyRingLike
-from keyturn.domain.session_keys import unseal_key
-from keyturn.domain.tokens import KeySet, SessionKey, SessionToken, SigningKey
+from keyturn.domain.errors import SessionManagerDestroyedError, TokenRefusedError
+from keyturn.domain.tokens import KeySet, SessionToken
 from keyturn.projections.current_key import CurrentKey
-from keyturn.projections.rotation_history import RotationHistory
 
 
 class TokenIssuer:
@@ -34,8 +29,7 @@ class TokenIssuer:
         current_key: CurrentKey,
         lifecycle: Lifecycle,
         *,
-        log: KeyLog,
-        key_ring: KeyRingLike,
+        node_id: str,
         manager: str,
         expiry: float | None,
         max_lifetime: float | None,
@@ -44,10 +38,8 @@ class TokenIssuer:
     ) -> None:
         self._current_key = current_key
         self.lifecycle = lifecycle
-        self._log = log
-        self._key_ring = key_ring
         self._manager = manager
-        self.node_id = key_ring.node_id
+        self.node_id = node_id
         self._expiry = tokens.check_expiry(expiry)
         self._max_lifetime = tokens.check_expiry(max_lifetime)
         self._clock = clock
@@ -89,7 +81,7 @@ class TokenIssuer:
                 self._max_lifetime,
             )
         except TokenRefusedError as error:
-            self._log_refusal(token, error)
+            self._log_refusal(error)
             return False
         return True
 
@@ -106,7 +98,7 @@ class TokenIssuer:
         try:
             claims = tokens.verify(token, keys, now, self._max_lifetime)
         except TokenRefusedError as error:
-            self._log_refusal(token, error)
+            self._log_refusal(error)
             raise
         session = tokens.session_of(claims)
         return tokens.mint(
@@ -120,67 +112,15 @@ class TokenIssuer:
             session=session,
         )
 
-    def inspect(self, token: object) -> TokenReport:
-        """Return all that is known of a token: see `InspectToken`."""
-        self.lifecycle.require_running()
-        key_id = tokens.read_key_id(token)
-        keys = self._current_key.get().keys
-        for key, _ in keys.accepted.values():
-            if key.key_id == key_id:
-                return self._report(token, keys, key)
-        if key_id is None:
-            return TokenReport(False, Refusal.MALFORMED)
-        return self._report_of_past_key(token, key_id)
-
-    def _report(self, token: object, keys: KeySet, key: SigningKey) -> TokenReport:
-        try:
-            claims = tokens.verify(token, keys, self._clock(), self._max_lifetime)
-        except TokenRefusedError as error:
-            return self._refused_report(token, key, error.reason)
-        return TokenReport(True, None, key.generation, key.key_id, claims)
-
-    def _refused_report(self, token: object, key: SigningKey, reason: Refusal) -> TokenReport:
-        """Report a token that names this key; its claims only if the key signed it."""
-        assert isinstance(token, str)
-        try:
-            claims = tokens.open_with(key, token)
-        except TokenRefusedError as error:
-            return TokenReport(False, error.reason, key_id=key.key_id)
-        return TokenReport(False, reason, key.generation, key.key_id, claims)
-
-    def _report_of_past_key(self, token: object, key_id: str) -> TokenReport:
-        found = RotationHistory(self._log, self._manager).of_key(key_id)
-        if found is None:
-            return TokenReport(False, Refusal.UNKNOWN_KEY, key_id=key_id)
-        event, end = found
-        sealed_key: str = event.sealed_key  # type: ignore[attr-defined]
-        secret = unseal_key(
-            self._key_ring, sealed_key, self._manager, event.generation, event.key_id
-        )
-        key = SigningKey(SessionKey(event.generation, event.key_id, secret))
-        report = self._refused_report(token, key, Refusal.REVOKED)
-        if end is None or report.claims is None:
-            return report
-        return TokenReport(
-            False,
-            Refusal.REVOKED,
-            report.generation,
-            report.key_id,
-            report.claims,
-            revoked_at=end.timestamp,
-            revoked_by=end.initiator,
-            revoked_because=end.reason,
-        )
-
     def _no_key(self) -> NoReturn:
         raise SessionManagerDestroyedError(
             f"the keys of manager {self._manager!r} were destroyed: open it anew for others"
         )
 
-    def _log_refusal(self, token: object, error: TokenRefusedError) -> None:
+    def _log_refusal(self, error: TokenRefusedError) -> None:
         self._logger.debug(
             "token refused",
             manager=self._manager,
             reason=error.reason.value,
-            kid=tokens.read_key_id(token),
+            kid=error.key_id,
         )

@@ -18,6 +18,7 @@ from keyturn.actors.messages import (
     ManagerStarted,
     ManagerStopped,
     Message,
+    ReadHistory,
     ReadToken,
     RefreshToken,
     ResetKey,
@@ -37,13 +38,15 @@ from keyturn.client import ClientSession
 from keyturn.config.event_log import EventLog, open_event_log
 from keyturn.config.settings import Settings
 from keyturn.domain.anchor import Anchor
+from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.errors import KeyturnError, Refusal, TokenRefusedError
 from keyturn.domain.key_ring import KeyRing, KeyRingLike
 from keyturn.domain.node import decode_node_id, encode_node_id
 from keyturn.domain.session_keys import SessionKeys
 from keyturn.domain.tokens import Claims, SessionKey, SessionToken
 from keyturn.opening import open  # noqa: A004 - as keyturn.open
-from keyturn.projections.rotation_history import KeyChange, RotationHistory
+from keyturn.projections.audit import AuditReport, Finding, FindingKind, audit
+from keyturn.projections.rotation_history import HistoryFilter, KeyChange, RotationHistory
 from keyturn.service import Service
 
 if TYPE_CHECKING:
@@ -56,12 +59,17 @@ __all__ = [
     "Anchor",
     "AskTimeoutError",
     "AsyncService",
+    "AuditReport",
+    "Checkpoint",
     "Claims",
     "ClearToken",
     "ClientSession",
     "CreateToken",
     "Destroy",
     "EventLog",
+    "Finding",
+    "FindingKind",
+    "HistoryFilter",
     "InspectToken",
     "KeyChange",
     "KeyRing",
@@ -71,6 +79,7 @@ __all__ = [
     "ManagerStarted",
     "ManagerStopped",
     "Message",
+    "ReadHistory",
     "ReadToken",
     "RefreshToken",
     "Refusal",
@@ -95,6 +104,7 @@ __all__ = [
     "WriteToken",
     "ask",
     "ask_async",
+    "audit",
     "decode_node_id",
     "encode_node_id",
     "open",

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,9 @@ from keyturn.actors.messages import ANY_TOKEN, Message, TokenReport, Uncondition
 from keyturn.actors.session_manager import SessionManager
 from keyturn.actors.transaction import Transaction
 from keyturn.client import ClientSession
+from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.tokens import SessionToken
+from keyturn.projections.audit import AuditReport
 from keyturn.projections.rotation_history import KeyChange
 from keyturn.service import Service
 
@@ -64,9 +67,9 @@ class AsyncService:
         """See `Service.refresh_token`."""
         return await self._ask(messages.RefreshToken(token, expiry, tran))
 
-    async def inspect_token(self, token: object) -> TokenReport:
+    async def inspect_token(self, token: object, at: datetime | None = None) -> TokenReport:
         """See `Service.inspect_token`."""
-        return await self._ask(messages.InspectToken(token))
+        return await self._ask(messages.InspectToken(token, at))
 
     async def reset_key(
         self,
@@ -87,12 +90,44 @@ class AsyncService:
         finally:
             tran.close()
 
-    async def history(self, *, newest_first: bool = False) -> AsyncIterator[KeyChange]:
+    async def history(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        generation: int | None = None,
+        initiator: str | None = None,
+        kind: str | None = None,
+        newest_first: bool = False,
+        behind: int | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[KeyChange]:
         """See `Service.history`."""
-        changes = self._service.history(newest_first=newest_first)
+        changes = self._service.history(
+            since=since,
+            until=until,
+            generation=generation,
+            initiator=initiator,
+            kind=kind,
+            newest_first=newest_first,
+            behind=behind,
+            limit=limit,
+        )
         while page := await asyncio.to_thread(_next_page, changes):
             for change in page:
                 yield change
+
+    async def key_at(self, moment: datetime) -> KeyChange | None:
+        """See `Service.key_at`."""
+        return await asyncio.to_thread(self._service.key_at, moment)
+
+    async def audit(self, against: Checkpoint | None = None) -> AuditReport:
+        """See `Service.audit`."""
+        return await asyncio.to_thread(self._service.audit, against)
+
+    async def checkpoint(self) -> Checkpoint:
+        """See `Service.checkpoint`."""
+        return await asyncio.to_thread(self._service.checkpoint)
 
     async def start(self, fresh: bool = False) -> None:
         """See `Service.start`."""

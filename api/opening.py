@@ -118,7 +118,7 @@ def open(  # noqa: A001 - as keyturn.open
             )
 
         first = start_manager(fresh=fresh, accept_rollback=accept_rollback)
-        return Service(first, start_manager, log, known.name)
+        return Service(first, start_manager, log, known.name, rollback_guard)
     except BaseException:
         log.close()
         raise

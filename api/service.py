@@ -11,6 +11,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -23,13 +24,17 @@ from keyturn.actors.key_writer import KeyWriter
 from keyturn.actors.lifecycle import Status
 from keyturn.actors.messages import Message, TokenReport
 from keyturn.actors.session_manager import SessionManager
+from keyturn.actors.token_inspector import TokenInspector
 from keyturn.actors.token_issuer import TokenIssuer
 from keyturn.actors.transaction import Transaction, transaction
 from keyturn.client import ClientSession
 from keyturn.config.event_log import EventLog
+from keyturn.domain.anchor import Anchor
+from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.errors import LogClosedError, SessionManagerNotRunningError
 from keyturn.domain.tokens import SessionToken
-from keyturn.projections.rotation_history import KeyChange, RotationHistory
+from keyturn.projections.audit import AuditReport, audit
+from keyturn.projections.rotation_history import HistoryFilter, KeyChange, RotationHistory
 
 R = TypeVar("R")
 
@@ -46,11 +51,13 @@ class Service:
         restart_manager: Callable[[], pykka.ActorRef[SessionManager]],
         log: EventLog,
         name: str,
+        anchor: Anchor | None,
     ) -> None:
         self._manager = manager
         self._restart_manager = restart_manager
         self._log = log
         self._name = name
+        self._anchor = anchor
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._closed = False
@@ -135,9 +142,9 @@ class Service:
             return self._tokens.refresh(token, expiry)
         return self._ask(messages.RefreshToken(token, expiry, tran))
 
-    def inspect_token(self, token: object) -> TokenReport:
-        """Return all that is known of a token, good or not."""
-        return self._tokens.inspect(token)
+    def inspect_token(self, token: object, at: datetime | None = None) -> TokenReport:
+        """Return all that is known of a token, good or not, now or as of a moment."""
+        return self._inspector.inspect(token, at)
 
     # --- keys ---
 
@@ -175,9 +182,68 @@ class Service:
         with transaction(self._checked_manager()) as tran:
             yield tran
 
-    def history(self, *, newest_first: bool = False) -> Iterator[KeyChange]:
-        """Yield the changes of keys, oldest first unless told otherwise."""
-        return RotationHistory(self._log, self._name).changes(newest_first=newest_first)
+    # --- the record ---
+
+    def history(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        generation: int | None = None,
+        initiator: str | None = None,
+        kind: str | None = None,
+        newest_first: bool = False,
+        behind: int | None = None,
+        limit: int | None = None,
+    ) -> Iterator[KeyChange]:
+        """Yield the changes of keys, oldest first unless told otherwise.
+
+        Args:
+            since: not before this moment (an aware datetime).
+            until: not behind this moment.
+            generation: only of this generation.
+            initiator: only by this initiator.
+            kind: only generated, reset, rotated or destroyed.
+            newest_first: the other way round.
+            behind: the position of the last row of the page before.
+            limit: how many rows at the most.
+        """
+        which = HistoryFilter(
+            since=since, until=until, generation=generation, initiator=initiator, kind=kind
+        )
+        return RotationHistory(self._log, self._name).changes(
+            which, newest_first=newest_first, behind=behind, limit=limit
+        )
+
+    def key_at(self, moment: datetime) -> KeyChange | None:
+        """Return the change whose key was current at a moment, None if none was."""
+        return RotationHistory(self._log, self._name).at(moment)
+
+    def audit(
+        self,
+        against: Checkpoint | None = None,
+        *,
+        progress: Callable[[int], None] = lambda events: None,
+    ) -> AuditReport:
+        """Look at every event of the log, and say whether the record can be trusted.
+
+        Args:
+            against: a checkpoint that the log must contain and extend.
+            progress: called now and then with the number of events looked at.
+        """
+        return audit(
+            self._log,
+            node_id=self.node_id,
+            marks={} if self._anchor is None else self._anchor.marks(),
+            against=against,
+            host_topics=self._log.host_topics,
+            progress=progress,
+        )
+
+    def checkpoint(self) -> Checkpoint:
+        """Return where the history stands now: a line to keep somewhere else."""
+        event = next(self._log.key_events(self._name, newest_first=True, page=1))
+        return Checkpoint.of(event)
 
     # --- lifecycle ---
 
@@ -248,6 +314,7 @@ class Service:
         """Take the actor's parts that are safe to use from any thread."""
         manager = self._manager.proxy()
         self._tokens: TokenIssuer = manager.tokens.get()
+        self._inspector: TokenInspector = manager.inspector.get()
         self._keys: KeyWriter = manager.keys.get()
 
     def _checked_manager(self) -> pykka.ActorRef[SessionManager]:

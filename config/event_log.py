@@ -25,21 +25,26 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import Environment, EnvType, get_topic
 
+from keyturn.config import settings
 from keyturn.config.memory_store import MemoryStore
-from keyturn.config.settings import MEMORY as MEMORY
 from keyturn.config.settings import sqlite_path
 from keyturn.config.sqlite_store import SQLiteStore
 from keyturn.domain.errors import (
     ForeignLogError,
     LogClosedError,
+    LogDamagedError,
     LogError,
     LogUnavailableError,
     NotAKeyturnLogError,
     SettingsError,
 )
 from keyturn.domain.event_mapper import KeyEventMapper, read_event
+from keyturn.domain.key_log import Row
 from keyturn.domain.provenance import decode_state
 from keyturn.domain.session_keys import EVENT_CLASSES, SessionKeys, manager_id
+
+MEMORY = settings.MEMORY
+"""The URL of a log in memory."""
 
 _PAGE = 500
 
@@ -53,8 +58,9 @@ class Store(Protocol):
     def factory(self) -> InfrastructureFactory[Any]: ...
     def recorder(self) -> ApplicationRecorder: ...
     def refuse_alien_topics(self, host_topics: Collection[str]) -> None: ...
+    def rows(self) -> Iterator[Row]: ...
     def purge(self, originator_id: UUID) -> None: ...
-    def reopen(self) -> None: ...
+    def reopen(self) -> bool: ...
     def close(self) -> None: ...
 
 
@@ -140,6 +146,11 @@ class EventLog(Application[UUID]):
         return self._location
 
     @property
+    def host_topics(self) -> frozenset[str]:
+        """The topics of the host's own aggregates."""
+        return self._host_topics
+
+    @property
     def changes(self) -> Callable[[], object]:
         return self._store.changes
 
@@ -175,22 +186,38 @@ class EventLog(Application[UUID]):
         return True
 
     def key_events(
-        self, manager: str, *, after: int = 0, newest_first: bool = False
+        self,
+        manager: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        newest_first: bool = False,
+        page: int | None = None,
     ) -> Iterator[SessionKeys.Event]:
-        id_, before = manager_id(manager), None
+        id_, limit = manager_id(manager), min(page or _PAGE, _PAGE)
+        up_to = None if before is None else before - 1
         while True:
             with self._speaking_of_the_log():
-                page = self.recorder.select_events(
-                    id_, gt=after, lte=before, desc=newest_first, limit=_PAGE
+                rows = self.recorder.select_events(
+                    id_, gt=after, lte=up_to, desc=newest_first, limit=limit
                 )
-                events = [read_event(row) for row in page]
+                events = [read_event(row) for row in rows]
             yield from events
-            if len(events) < _PAGE:
+            if len(events) < limit:
                 return
             if newest_first:
-                before = events[-1].originator_version - 1
+                up_to = events[-1].originator_version - 1
             else:
                 after = events[-1].originator_version
+
+    def rows(self) -> Iterator[Row]:
+        rows = self._store.rows()
+        while True:
+            with self._speaking_of_the_log():
+                row = next(rows, None)
+            if row is None:
+                return
+            yield row
 
     def purge(self, manager: str) -> None:
         with self._speaking_of_the_log():
@@ -219,12 +246,16 @@ class EventLog(Application[UUID]):
         self, ours: list[tuple[str, int, str]], error: LogUnavailableError
     ) -> None:
         """A commit that failed may have been carried out: only new connections can tell."""
-        if error.is_busy:
+        if error.is_busy or _FULL in str(error):
             error.recorded = False  # it never got as far as a commit
+        if error.is_busy:
             return
         with contextlib.suppress(LogError), self._speaking_of_the_log():
-            self._store.reopen()
-            error.recorded = bool(ours) and self._holds(ours)
+            is_final = self._store.reopen()
+            if bool(ours) and self._holds(ours):
+                error.recorded = True
+            elif is_final:
+                error.recorded = False
         if error.recorded:
             error.add_note("The change is in force, but the disk did not confirm it.")
 
@@ -243,7 +274,7 @@ class EventLog(Application[UUID]):
         except LogError as error:
             error.location = error.location or self._location
             raise
-        except (sqlite3.Error, EventSourcingError, OSError) as error:
+        except (sqlite3.Error, EventSourcingError, OSError, UnicodeDecodeError) as error:
             raise self._explained(error) from error
 
     def _explained(self, error: Exception) -> LogError:
@@ -253,17 +284,21 @@ class EventLog(Application[UUID]):
             return NotAKeyturnLogError(message, location=location)
         if type(error).__name__ in ("ConnectionPoolClosedError", "ProgrammingError"):
             return LogClosedError(f"{location} was closed: open it again", location=location)
+        if isinstance(error, UnicodeDecodeError) or "Could not decode" in text:
+            message = f"the log {location} holds text that is none: put back a copy of it"
+            return LogDamagedError(message, location=location)
         is_busy = any(sign in text for sign in _BUSY)
         meaning = next((_MEANINGS[sign] for sign in _MEANINGS if sign in text), text)
         message = f"the log {location} is not available: {meaning}"
         return LogUnavailableError(message, location=location, is_busy=is_busy)
 
 
+_FULL = "disk is full"
 _BUSY = ("locked", "Timed out")
 _MEANINGS = {
     "locked": "another process has kept it locked for too long; try again",
     "Timed out": "other threads have kept it busy for too long; try again",
-    "disk is full": "the disk is full; make room and try again",
+    _FULL: "the disk is full; make room and try again",
     "readonly": "it is read-only here; let this user write to it",
     "disk I/O error": "the disk reported an error; check the disk and try again",
     "unable to open": "its file cannot be opened; check that its folder is there and writable",
@@ -273,6 +308,7 @@ _MEANINGS = {
 
 def _topics(aggregates: Collection[type[Aggregate]]) -> Iterator[str]:
     for aggregate in aggregates:
-        for value in vars(aggregate).values():
-            if isinstance(value, type) and issubclass(value, CanMutateAggregate):
-                yield get_topic(value)
+        for owner in aggregate.__mro__:  # events may be inherited
+            for value in vars(owner).values() if owner not in Aggregate.__mro__ else ():
+                if isinstance(value, type) and issubclass(value, CanMutateAggregate):
+                    yield get_topic(value)

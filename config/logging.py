@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import traceback
 from collections.abc import MutableMapping
 from typing import Any, Protocol
 
@@ -82,7 +83,9 @@ class _LazyLogger:
 def _log(method: str, event: str, values: dict[str, Any]) -> None:
     structlog = sys.modules.get("structlog")
     if structlog is not None and structlog.is_configured():
-        getattr(structlog.get_logger("keyturn"), method)(event, **values)
+        if values.pop("exc_info", None):
+            values["exception"] = traceback.format_exc()  # as text: it has no local variables
+        getattr(structlog.get_logger("keyturn"), method)(event, **redact(None, method, values))
     elif _stdlib_logger.isEnabledFor(_LEVELS[method]):
         getattr(_own_logger(), method)(event, **values)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from uuid import UUID
 
 from eventsourcing.persistence import ApplicationRecorder
 from eventsourcing.popo import POPOApplicationRecorder, POPOFactory
+
+from keyturn.domain.key_log import Row
 
 
 class MemoryStore:
@@ -28,8 +30,12 @@ class MemoryStore:
     def purge(self, originator_id: UUID) -> None:
         self._recorder.purge(originator_id)
 
-    def reopen(self) -> None:
+    def rows(self) -> Iterator[Row]:
+        return self._recorder.rows()
+
+    def reopen(self) -> bool:
         """There is nothing to open."""
+        return True
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -42,6 +48,14 @@ class _Recorder(POPOApplicationRecorder):
 
     def changes(self) -> object:
         return self._purges, len(self._stored_events)
+
+    def rows(self) -> Iterator[Row]:
+        with self._database_lock:
+            stored = list(self._stored_events)
+        for event in stored:
+            id_ = event.originator_id
+            name = id_.hex if isinstance(id_, UUID) else id_
+            yield Row(name, event.originator_version, event.topic, event.state)
 
     def purge(self, originator_id: UUID) -> None:
         with self._database_lock:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from msgspec import UNSET, UnsetType
 
@@ -27,6 +27,7 @@ NOT_SETTINGS = frozenset({"KEYTURN_CONFIG", "KEYTURN_PASSWORD"})
 MEMORY = "memory:"
 """The URL of a log in memory."""
 
+_SQLITE = "sqlite:///"
 _PASSWORD_LIMIT = 4096
 _MAY_BE_NONE = frozenset(
     {"path", "store", "anchor", "expiry", "max_lifetime", "password_file", "initiator"}
@@ -119,7 +120,7 @@ class Settings:
     def store_url(self) -> str:
         if self.store is not None:
             return self.store
-        return f"sqlite:///{quote(str(self.data_folder / 'keyturn.db'))}"
+        return f"{_SQLITE}{quote(str(self.data_folder / 'keyturn.db'))}"
 
     @property
     def anchor_path(self) -> Path:
@@ -173,9 +174,8 @@ def find_password(
 
 def sqlite_path(url: str) -> Path | None:
     """Return the file that the URL of a log names, None if it names none."""
-    parts = urlsplit(url)
-    path = unquote(parts.path[1:])
-    if parts.scheme != "sqlite" or parts.netloc or "?" in url or "#" in url or "\0" in path:
+    path = unquote(url.removeprefix(_SQLITE))
+    if not url.startswith(_SQLITE) or "?" in url or "#" in url or "\0" in path:
         return None
     return Path(path) if path else None
 

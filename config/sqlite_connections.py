@@ -176,8 +176,19 @@ def refuse_another_application(connection: sqlite3.Connection | sqlite3.Cursor) 
 def _make_private(path: Path) -> None:
     for file in _files_of(path):
         with contextlib.suppress(FileNotFoundError):
-            if os.lstat(file).st_mode & 0o077:
-                os.chmod(file, private_files.MODE)
+            mode = stat.S_IMODE(os.lstat(file).st_mode)
+            if mode & 0o077:
+                _narrow(file, mode)
+
+
+def _narrow(file: Path, mode: int) -> None:
+    try:
+        os.chmod(file, private_files.MODE)
+    except PermissionError as error:
+        raise LogUnavailableError(
+            f"{file} can be read by others (mode {mode:04o}), and this user may not change that: "
+            "have its owner run chmod 600 on it"
+        ) from error
 
 
 def _files_of(path: Path) -> tuple[Path, Path, Path]:

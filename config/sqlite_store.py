@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from uuid import UUID
@@ -27,7 +27,7 @@ from keyturn.config.sqlite_connections import (
     make_file,
     refuse_another_application,
 )
-from keyturn.config.wal_index import change_counter
+from keyturn.config.wal_index import change_counter, forget_removed_files
 from keyturn.domain.errors import (
     LogClosedError,
     LogDamagedError,
@@ -36,9 +36,13 @@ from keyturn.domain.errors import (
     LogVersionError,
 )
 from keyturn.domain.event_mapper import unknown_topic
+from keyturn.domain.key_log import Row
 
 SCHEMA_VERSION = 1
-Row = TypeVar("Row", bound=StoredEvent)
+AnyStored = TypeVar("AnyStored", bound=StoredEvent)
+_ALL_ROWS = (
+    "SELECT originator_id, originator_version, topic, state FROM stored_events ORDER BY rowid"
+)
 _NOT_OURS = "(topic < 'keyturn.' OR topic >= 'keyturn/')"
 _ALIEN_INDEX = (
     f"CREATE INDEX IF NOT EXISTS alien_topics ON stored_events(topic) WHERE {_NOT_OURS}"
@@ -84,6 +88,17 @@ class SQLiteStore:
                 if topic not in host_topics:
                     raise unknown_topic(topic)
 
+    def rows(self) -> Iterator[Row]:
+        """Yield every row, in one read transaction of a connection of its own."""
+        connection = self._datastore.pool.new_connection()
+        try:
+            connection.row_factory = None
+            connection.text_factory = _text_or_bytes
+            for values in connection.execute(_ALL_ROWS):
+                yield Row(*values)
+        finally:
+            connection.close()
+
     def purge(self, originator_id: UUID) -> None:
         """Delete the rows of one aggregate; the pages that held them are overwritten."""
         with self._datastore.transaction(commit=True) as cursor:
@@ -92,16 +107,23 @@ class SQLiteStore:
             )
         self._probe.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def reopen(self) -> None:
-        """Give up all connections and open new ones: after an error nothing else is sure."""
+    def reopen(self) -> bool:
+        """Give up all connections and open new ones: after an error nothing else is sure.
+
+        Returns:
+            Whether what the log holds now is final. A commit that failed may lie in the WAL
+            unseen, and come back in a recovery: emptying the WAL sees to it that it does not.
+        """
         with self._lock:
             if self.changes in (self._closed, self._forked):
-                return
+                return False
             self.changes = self._changes_without_probe
             self._datastore.pool.retire()
             with contextlib.suppress(sqlite3.Error):
                 self._probe.close()
             self._watch_again()
+            is_busy, *_ = self._probe.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not is_busy
 
     def close(self) -> None:
         """Close all connections. What is asked of the log later raises `LogClosedError`."""
@@ -114,6 +136,7 @@ class SQLiteStore:
                 self._datastore.close()
             with contextlib.suppress(sqlite3.Error):
                 self._probe.close()
+        forget_removed_files()
 
     def abandon_after_fork(self) -> None:
         """Leave the parent's connections alone: to use or to close them here loses its rows."""
@@ -166,7 +189,7 @@ class _Recorder(SQLiteApplicationRecorder):
     def select_notifications(self, *args: Any, **kwargs: Any) -> Sequence[Notification]:
         try:
             return [_sound(row) for row in super().select_notifications(*args, **kwargs)]
-        except (ValueError, AttributeError) as error:  # what UUID() raises
+        except (ValueError, TypeError, AttributeError) as error:  # from UUID()
             raise LogDamagedError("the log has a row of no aggregate: it was altered") from error
 
     def _insert_events(
@@ -218,7 +241,14 @@ class _Factory(SQLiteFactory):
         self.datastore = datastore
 
 
-def _sound(row: Row) -> Row:
+def _text_or_bytes(value: bytes) -> str | bytes:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value
+
+
+def _sound(row: AnyStored) -> AnyStored:
     types = type(row.originator_version), type(row.topic), type(row.state)
     if types != (int, str, bytes):
         raise LogDamagedError(

@@ -53,6 +53,12 @@ def change_counter(database: Path, connection: sqlite3.Connection) -> Callable[[
     return lambda: _data_version(connection)
 
 
+def forget_removed_files() -> None:
+    """Give up the maps of files that SQLite has removed; they keep their disk busy."""
+    with _maps_lock:
+        _forget_removed_files()
+
+
 def _data_version(connection: sqlite3.Connection) -> object:
     try:
         return connection.execute("PRAGMA data_version").fetchone()[0]

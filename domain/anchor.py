@@ -60,7 +60,7 @@ class Anchor:
             return not msgspec.json.decode(content, type=_File).managers
         except FileNotFoundError:
             return True
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return False
 
     def exists(self) -> bool:
@@ -84,6 +84,13 @@ class Anchor:
         ):
             raise self._damaged(f"its entry for manager {manager!r} was altered")
         return mark
+
+    def marks(self) -> dict[str, Mark]:
+        """Return where the history of each manager was last seen to end.
+
+        Raises: what `read` raises.
+        """
+        return {manager: mark for manager in self._read() if (mark := self.read(manager))}
 
     def advance(self, manager: str, mark: Mark) -> None:
         """Move forward to `mark`; a mark that is not ahead changes nothing.
@@ -149,7 +156,7 @@ class Anchor:
             raise AnchorError(message, path=str(self._path)) from error
         try:
             file = msgspec.json.decode(content, type=_File)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self._damaged("it is not whole") from None
         if file.format != FORMAT or file.version != VERSION:
             raise self._damaged("it is not an anchor that this Keyturn can read")

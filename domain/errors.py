@@ -156,6 +156,10 @@ class AnchorError(KeyturnError):
         self.path = path
 
 
+class CheckpointError(KeyturnError, ValueError):
+    """A line that is not a checkpoint, or not one of this node."""
+
+
 class TransactionConflictError(LogError):
     """The log moved while a transaction was open; nothing of it was written."""
 
@@ -176,6 +180,7 @@ class Refusal(enum.Enum):
     EXPIRED = "expired"
     REVOKED = "revoked"
     LIFETIME_EXCEEDED = "session too old"
+    NOT_ISSUED_YET = "not issued yet"
 
 
 class TokenRefusedError(KeyturnError):

@@ -82,7 +82,9 @@ def _event(stored: StoredEvent, fields: dict[str, object]) -> SessionKeys.Event:
     event_class = EVENT_CLASSES[stored.topic]
     version = fields.pop("class_version", 1)
     class_version = getattr(event_class, "class_version", 1)
-    if not isinstance(version, int) or version > class_version:
+    if type(version) is not int or version < 1:
+        raise provenance.altered(stored, "its class version is not a number from 1 on")
+    if version > class_version:
         raise LogVersionError(
             f"the event at position {stored.originator_version} has version {version} of "
             f"{stored.topic}, this Keyturn reads {class_version}: install a newer Keyturn",

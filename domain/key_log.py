@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from eventsourcing.domain import Aggregate
 
 from keyturn.domain.session_keys import SessionKeys
+
+
+class Row(NamedTuple):
+    """A row of the table `stored_events` as it lies there, of whatever types its values are."""
+
+    originator_id: object
+    originator_version: object
+    topic: object
+    state: object
 
 
 class KeyLog(Protocol):
@@ -47,9 +56,26 @@ class KeyLog(Protocol):
         """
 
     def key_events(
-        self, manager: str, *, after: int = 0, newest_first: bool = False
+        self,
+        manager: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        newest_first: bool = False,
+        page: int | None = None,
     ) -> Iterator[SessionKeys.Event]:
-        """Yield the events behind a position, read page by page, signatures unchecked."""
+        """Yield events, signatures unchecked.
+
+        Args:
+            manager: whose.
+            after: only those at later positions.
+            before: only those at earlier positions; None: up to the end.
+            newest_first: instead of oldest first.
+            page: how many to read at a time.
+        """
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every row of the log in the order of writing, unchecked: for an audit."""
 
     def purge(self, manager: str) -> None:
         """Remove every row of this manager, for good."""

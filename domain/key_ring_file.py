@@ -171,7 +171,7 @@ def _parse(path: Path, content: bytes) -> _Record:
             raise damaged(path, "its key derivation is not one we know")
         if record.kdf.name == "argon2id" and not record.kdf.is_sane():
             raise damaged(path, "its key derivation asks for more than any file of ours does")
-    except ValueError:  # of msgspec, base64, UTF-8 and node ids
+    except (ValueError, RecursionError):  # of msgspec, base64, UTF-8 and node ids
         raise damaged(path, "it is not a whole JSON object of a key ring") from None
     return record
 

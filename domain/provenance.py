@@ -53,7 +53,7 @@ def decode_state(stored: StoredEvent) -> dict[str, object]:
     try:
         fields = msgspec.json.decode(bytes(stored.state), type=dict[str, object])
         canonical = encode_state(fields) == bytes(stored.state)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         canonical = False
     if not canonical:
         raise altered(stored, "its state is not canonical JSON")

@@ -148,10 +148,11 @@ class SessionKeys(Aggregate):
     @classmethod
     def blank(cls, manager: str) -> Self:
         """Return the keys of a manager that has no event yet."""
+        manager = check_name(manager)
         keys = cls.__new__(cls)
         keys.__base_init__(manager_id(manager), cls.INITIAL_VERSION - 1, datetime.now(UTC))
         keys.__init__()  # type: ignore[misc]
-        keys.manager = check_name(manager)
+        keys.manager = manager
         return keys
 
     @classmethod
@@ -197,10 +198,12 @@ class SessionKeys(Aggregate):
         self._require_current()
         if type(overlap) is not int or overlap < 0:
             raise ExpiryError("an overlap is a whole number of seconds ≥ 0")
+        try:
+            good_until = by.at + timedelta(seconds=overlap)
+        except OverflowError as error:
+            raise ExpiryError("an overlap ends before the year 10000: shorten it") from error
         assert self.sealed_key is not None
-        ending = RetiringKey(
-            self.generation, self.key_id, self.sealed_key, by.at + timedelta(seconds=overlap)
-        )
+        ending = RetiringKey(self.generation, self.key_id, self.sealed_key, good_until)
         still_good = (key for key in self.retiring if key.good_until > by.at)
         retiring = (ending, *still_good)
         self._new_key(self.KeyRotated, secret, key_ring, by, overlap=overlap, retiring=retiring)
@@ -321,7 +324,10 @@ def unseal_key(
     Raises:
         SealError: it was not sealed by this key ring for this place.
     """
-    sealed = base64.urlsafe_b64decode(sealed_key)
+    try:
+        sealed = base64.urlsafe_b64decode(sealed_key)
+    except ValueError as error:
+        raise SealError("a sealed key is not base64url: it was altered") from error
     secret = key_ring.unseal(sealed, _seal_context(manager, generation, key_id))
     if len(secret) != KEY_BYTES or key_id_of(secret) != key_id:
         raise SealError("a sealed key is not the one that its key id names")

@@ -336,6 +336,7 @@ def _are_well_typed(claims: Claims) -> bool:
     return (
         type(claims["iat"]) is int
         and type(claims["auth_time"]) is int
+        and claims["auth_time"].bit_length() < 64  # a lifetime can be added to it
         and type(claims.get("exp", 0)) is int
         and type(claims["jti"]) is str
         and type(claims["sid"]) is str

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.session_keys import SessionKeys
@@ -39,6 +40,53 @@ class KeyChange:
     lifetime: timedelta | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryFilter:
+    """Which changes to show; all that is given must fit.
+
+    Attributes:
+        since: not before this moment (an aware datetime).
+        until: not behind this moment.
+        generation: of this generation.
+        initiator: by this initiator.
+        kind: generated, reset, rotated or destroyed.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    generation: int | None = None
+    initiator: str | None = None
+    kind: str | None = None
+
+    def fits(self, change: KeyChange) -> bool:
+        """Whether a change is to be shown."""
+        return (
+            (self.since is None or change.at >= self.since)
+            and (self.until is None or change.at <= self.until)
+            and (self.generation is None or change.generation == self.generation)
+            and (self.initiator is None or change.initiator == self.initiator)
+            and (self.kind is None or change.kind == self.kind)
+        )
+
+
+EVERYTHING = HistoryFilter()
+
+
+@dataclass(frozen=True, slots=True)
+class KeySpan:
+    """From when to when a key was good.
+
+    Attributes:
+        began_with: the event that made it current.
+        ended_with: the event that ended it, or began its overlap; None while it is current.
+        ends_at: when it ended, its overlap included; None while it is current.
+    """
+
+    began_with: SessionKeys.Event
+    ended_with: SessionKeys.Event | None
+    ends_at: datetime | None
+
+
 class RotationHistory:
     """The changes of one manager's keys, read from the log page by page. Needs no password."""
 
@@ -49,21 +97,79 @@ class RotationHistory:
     def __iter__(self) -> Iterator[KeyChange]:
         return self.changes()
 
-    def changes(self, *, newest_first: bool = False) -> Iterator[KeyChange]:
-        """Yield the changes, oldest first unless told otherwise."""
-        events = self._log.key_events(self._manager, newest_first=newest_first)
-        for before, event, behind in _with_neighbours(events):
-            earlier, later = (behind, before) if newest_first else (before, behind)
-            yield _row(event, earlier, later)
+    def changes(
+        self,
+        which: HistoryFilter = EVERYTHING,
+        *,
+        newest_first: bool = False,
+        behind: int | None = None,
+        limit: int | None = None,
+    ) -> Iterator[KeyChange]:
+        """Yield changes, oldest first unless told otherwise.
 
-    def of_key(self, key_id: str) -> tuple[SessionKeys.Event, SessionKeys.Event | None] | None:
-        """Return the event that made this key current, and the next one, if it ever was."""
+        Args:
+            which: those to show.
+            newest_first: the other way round.
+            behind: the position of the last row of the page before: go on behind it.
+            limit: how many at the most; None: all.
+        """
+        if limit is not None and limit < 1:
+            return iter(())
+        page = None if limit is None or which != EVERYTHING else limit + 2
+        # From the neighbour of the first row on: its lifetime takes that one too.
+        bounds = (0, None) if behind is None else (behind - 1, behind + 1)
+        events = self._log.key_events(
+            self._manager,
+            after=0 if newest_first else bounds[0],
+            before=bounds[1] if newest_first else None,
+            newest_first=newest_first,
+            page=page,
+        )
+        rows = (
+            _row(event, *((after, before) if newest_first else (before, after)))
+            for before, event, after in _with_neighbours(events)
+        )
+        shown = (row for row in rows if _is_behind(row, behind, newest_first) and which.fits(row))
+        return islice(shown, limit)
+
+    def at(self, moment: datetime) -> KeyChange | None:
+        """Return the change whose key was current at a moment (an aware datetime), if any was."""
+        for change in self.changes(newest_first=True):
+            if change.at <= moment:
+                return None if change.kind == "destroyed" else change
+        return None
+
+    def span_of(self, key_id: str) -> KeySpan | None:
+        """Return when the key of this id was good, None if there never was one."""
         later: SessionKeys.Event | None = None
+        full_stop: SessionKeys.Event | None = None
         for event in self._log.key_events(self._manager, newest_first=True):
             if event.key_id == key_id and event.kind != "destroyed":
-                return event, later
+                return _span(event, later, full_stop)
             later = event
+            if event.kind != "rotated":
+                full_stop = event
         return None
+
+
+def _span(
+    event: SessionKeys.Event,
+    later: SessionKeys.Event | None,
+    full_stop: SessionKeys.Event | None,
+) -> KeySpan:
+    """Return the span of a key, by the change behind its own and the next that is no rotation."""
+    if later is None:
+        return KeySpan(event, None, None)
+    if not isinstance(later, SessionKeys.KeyRotated):
+        return KeySpan(event, later, later.timestamp)
+    overlap_ends = later.timestamp + timedelta(seconds=later.overlap)
+    if full_stop is not None and full_stop.timestamp < overlap_ends:
+        return KeySpan(event, full_stop, full_stop.timestamp)
+    return KeySpan(event, later, overlap_ends)
+
+
+def _is_behind(row: KeyChange, behind: int | None, newest_first: bool) -> bool:
+    return behind is None or (row.position < behind if newest_first else row.position > behind)
 
 
 def _row(

@@ -26,6 +26,14 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable)
 
 
+@pytest.fixture(autouse=True)
+def _structlog_as_it_was() -> Iterator[None]:
+    """Undo what a test configured; capture_logs leaves structlog configured, too."""
+    yield
+    if "structlog" in sys.modules:
+        sys.modules["structlog"].reset_defaults()
+
+
 @pytest.fixture
 def key_ring() -> KeyRing:
     """A key ring in memory."""

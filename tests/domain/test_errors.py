@@ -28,6 +28,7 @@ FACTS: dict[str, object] = {
     "expected_position": 9,
     "found_position": 5,
     "reason": Refusal.EXPIRED,
+    "key_id": "25BcIZcXt-yXjA3W",
     "claim": "role",
     "field": "initiator",
     "key": "store",
@@ -68,7 +69,7 @@ def test_every_error_can_be_made_of_a_message_alone(error: type[KeyturnError]) -
     assert str(error("what was wrong")) == "what was wrong"
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("protocol", [0, pickle.HIGHEST_PROTOCOL])
 @pytest.mark.parametrize("error", ERRORS)
 def test_every_error_survives_pickling_with_its_facts(
     error: type[KeyturnError], protocol: int

@@ -1,0 +1,105 @@
+"""Forensics: all that is known of a token, under whatever key it was ever signed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from keyturn.actors.lifecycle import Lifecycle
+from keyturn.actors.messages import TokenReport
+from keyturn.domain import tokens
+from keyturn.domain.clock import Clock
+from keyturn.domain.errors import Refusal, TokenRefusedError
+from keyturn.domain.key_log import KeyLog
+from keyturn.domain.key_ring import KeyRingLike
+from keyturn.domain.session_keys import SessionKeys, unseal_key
+from keyturn.domain.tokens import Claims, SessionKey, SigningKey
+from keyturn.projections.current_key import CurrentKey
+from keyturn.projections.rotation_history import KeySpan, RotationHistory
+
+
+class TokenInspector:
+    """Reports on the tokens of one manager. Safe to use from any thread.
+
+    It looks the key up in the history, and unseals kept keys for this alone.
+    """
+
+    def __init__(
+        self,
+        current_key: CurrentKey,
+        lifecycle: Lifecycle,
+        *,
+        log: KeyLog,
+        key_ring: KeyRingLike,
+        manager: str,
+        max_lifetime: float | None,
+        clock: Clock,
+    ) -> None:
+        self._current_key = current_key
+        self._lifecycle = lifecycle
+        self._history = RotationHistory(log, manager)
+        self._key_ring = key_ring
+        self._manager = manager
+        self._max_lifetime = max_lifetime
+        self._clock = clock
+
+    def inspect(self, token: object, at: datetime | None = None) -> TokenReport:
+        """Return all that is known of a token: see `InspectToken`."""
+        self._lifecycle.require_running()
+        key_id = tokens.read_key_id(token)
+        if key_id is None:
+            return TokenReport(False, Refusal.MALFORMED)
+        span = self._history.span_of(key_id)
+        if span is None:
+            return TokenReport(False, Refusal.UNKNOWN_KEY, key_id=key_id)
+        assert isinstance(token, str)
+        try:
+            claims = tokens.open_with(self._unsealed(span.began_with), token)
+        except TokenRefusedError as error:
+            return TokenReport(False, error.reason, key_id=key_id)
+        refusal = (
+            self._refusal_now(claims, key_id)
+            if at is None
+            else self._refusal_then(claims, span, at)
+        )
+        ended = span.ended_with
+        return TokenReport(
+            refusal is None,
+            refusal,
+            span.began_with.generation,
+            key_id,
+            claims,
+            revoked_at=span.ends_at,
+            revoked_by=None if ended is None else ended.initiator,
+            revoked_because=None if ended is None else ended.reason,
+        )
+
+    def _refusal_now(self, claims: Claims, key_id: str) -> Refusal | None:
+        """Return why a genuine token is not good, None if it is: by the keys of this moment."""
+        now = self._clock()
+        for key, good_until in self._current_key.get().keys.accepted.values():
+            if key.key_id == key_id and (good_until is None or now < good_until):
+                return self._refusal_by_age(claims, now)
+        return Refusal.REVOKED
+
+    def _refusal_then(self, claims: Claims, span: KeySpan, at: datetime) -> Refusal | None:
+        """Return why a genuine token was not good at a moment, None if it was: by the history."""
+        if span.ends_at is not None and at >= span.ends_at:
+            return Refusal.REVOKED
+        if at.timestamp() < claims["iat"]:
+            return Refusal.NOT_ISSUED_YET
+        return self._refusal_by_age(claims, at.timestamp())
+
+    def _refusal_by_age(self, claims: Claims, moment: float) -> Refusal | None:
+        if "exp" in claims and moment >= claims["exp"] + 1:
+            return Refusal.EXPIRED
+        lifetime = self._max_lifetime
+        if lifetime is not None and moment >= claims["auth_time"] + lifetime + 1:
+            return Refusal.LIFETIME_EXCEEDED
+        return None
+
+    def _unsealed(self, event: SessionKeys.Event) -> SigningKey:
+        sealed_key: str = event.sealed_key  # type: ignore[attr-defined]
+        secret = unseal_key(
+            self._key_ring, sealed_key, self._manager, event.generation, event.key_id
+        )
+        return SigningKey(SessionKey(event.generation, event.key_id, secret))
