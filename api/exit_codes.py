@@ -24,6 +24,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.LogUnavailableError, os.EX_IOERR),
     (errors.LogError, os.EX_DATAERR),
     (errors.AnchorError, os.EX_DATAERR),
+    (errors.CheckpointError, os.EX_DATAERR),
     (errors.TokenFileLockedError, os.EX_TEMPFAIL),
     (errors.TokenFileError, os.EX_IOERR),
     (errors.LifecycleError, os.EX_UNAVAILABLE),

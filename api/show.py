@@ -6,22 +6,28 @@ move the cursor, or turn the direction of writing, spelled out.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import enum
+import io
 import sys
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from keyturn.actors.messages import TokenReport
+from keyturn.domain.checkpoint import Checkpoint
+from keyturn.projections.audit import AuditReport
 from keyturn.projections.rotation_history import KeyChange
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+_BAR_WIDTH = 12
+_WIDTH_FOR_BARS = 100
 _KIND_STYLES = {"generated": "green", "reset": "yellow", "rotated": "cyan", "destroyed": "red"}
 
 
@@ -46,20 +52,27 @@ def console(*, record: bool = False, width: int | None = None) -> Console:
     return Console(file=sys.stdout, record=record, width=width, highlight=False, soft_wrap=False)
 
 
-def history_table(changes: Iterable[KeyChange]) -> Table:
-    """Return the history of key changes as a table for people."""
+def history_table(changes: Sequence[KeyChange], width: int) -> Table:
+    """Return the history of key changes as a table for people.
+
+    Where there is the width for it (in characters), lifetimes are drawn to scale too.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right", style="dim")
-    table.add_column("change")
+    table.add_column("change", no_wrap=True)
     table.add_column("key", justify="right")
     table.add_column("when (UTC)", no_wrap=True)
-    table.add_column("by")
+    table.add_column("by", overflow="fold")
     table.add_column("why", overflow="fold")
     table.add_column("lived", justify="right", no_wrap=True)
+    has_bars = width >= _WIDTH_FOR_BARS
+    if has_bars:
+        table.add_column("", no_wrap=True, style="blue")
+    longest = max((_seconds(change) for change in changes), default=0.0)
     for change in changes:
         table.add_row(
             str(change.position),
@@ -69,8 +82,43 @@ def history_table(changes: Iterable[KeyChange]) -> Table:
             Text(plain(change.initiator)),
             Text(plain(change.reason or "")),
             lifetime_text(change.lifetime),
+            *([Text(_bar(_seconds(change), longest))] if has_bars else []),
         )
     return table
+
+
+def csv_lines(changes: Iterable[KeyChange]) -> Iterator[str]:
+    """Yield the history as CSV, with a header.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe in front.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow([field.name for field in dataclasses.fields(KeyChange)])
+    for change in changes:
+        row = [_jsonable(getattr(change, field.name)) for field in dataclasses.fields(change)]
+        writer.writerow([_cell(value) for value in row])
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+    yield buffer.getvalue()
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return f"'{plain(value)}" if value.startswith(("=", "+", "-", "@")) else plain(value)
+
+
+def audit_text(report: AuditReport) -> str:
+    """Return the verdict of an audit, a line for it and one for each finding."""
+    verdict = "The record holds" if report.holds else "The record does NOT hold"
+    lines = [f"{verdict}: {report.events} events of node {report.node_id or '(none)'}"]
+    for finding in report.findings:
+        where = "" if finding.position is None else f" at position {finding.position}"
+        whose = "" if finding.manager is None else f" of {plain(finding.manager)}"
+        lines.append(f"  {finding.kind.value}{where}{whose}: {plain(finding.message)}")
+    return "\n".join(lines)
 
 
 def report_text(report: TokenReport) -> str:
@@ -106,7 +154,24 @@ def lifetime_text(lifetime: timedelta | None) -> str:
     return f"{lifetime.total_seconds():.1f} s"
 
 
-def _jsonable(value: object) -> object:
+def _seconds(change: KeyChange) -> float:
+    lifetime = datetime.now(UTC) - change.at if change.lifetime is None else change.lifetime
+    return 0.0 if change.kind == "destroyed" else max(0.0, lifetime.total_seconds())
+
+
+def _bar(seconds: float, longest: float) -> str:
+    """Return a bar to scale, in eighths of a character."""
+    eighths = round(8 * _BAR_WIDTH * seconds / longest) if longest else 0
+    return "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8]).strip()
+
+
+def _jsonable(value: object) -> object:  # noqa: PLR0911
+    if isinstance(value, Checkpoint):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_jsonable(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: _jsonable(getattr(value, field.name))

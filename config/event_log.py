@@ -40,7 +40,7 @@ from keyturn.domain.errors import (
 )
 from keyturn.domain.event_mapper import KeyEventMapper, read_event
 from keyturn.domain.key_log import Row
-from keyturn.domain.provenance import decode_state
+from keyturn.domain.provenance import decode_state, digest
 from keyturn.domain.session_keys import EVENT_CLASSES, SessionKeys, manager_id
 
 MEMORY = settings.MEMORY
@@ -65,7 +65,11 @@ class Store(Protocol):
 
 
 def open_event_log(
-    url: str, *, lock_timeout: float = 5.0, aggregates: Collection[type[Aggregate]] = ()
+    url: str,
+    *,
+    lock_timeout: float = 5.0,
+    aggregates: Collection[type[Aggregate]] = (),
+    for_audit: bool = False,
 ) -> EventLog:
     """Open a log, and make it if there is none.
 
@@ -73,6 +77,7 @@ def open_event_log(
         url: `sqlite:///relative.db`, `sqlite:////absolute.db` or `memory:`.
         lock_timeout: seconds to wait for another writer.
         aggregates: the host's own aggregate classes, if it keeps them in the same log.
+        for_audit: open it even if it holds topics that are not ours: an audit finds them.
 
     Raises:
         SettingsError: the URL names no store that we know.
@@ -82,7 +87,10 @@ def open_event_log(
     if url == MEMORY:
         return EventLog(MemoryStore, MEMORY, aggregates)
     path = _sqlite_path(url)
-    return EventLog(lambda: SQLiteStore(path, lock_timeout=lock_timeout), str(path), aggregates)
+    log = EventLog(lambda: SQLiteStore(path, lock_timeout=lock_timeout), str(path), aggregates)
+    if not for_audit:
+        log.refuse_alien_topics()
+    return log
 
 
 def has_log(url: str) -> bool:
@@ -124,7 +132,6 @@ class EventLog(Application[UUID]):
         with self._speaking_of_the_log():
             self._store = open_store()
             super().__init__()
-            self._store.refuse_alien_topics(self._host_topics)
 
     # How eventsourcing puts an application together. Its environment variables could put
     # anything in our place (a cipher, a mapper, another store): they are not looked at.
@@ -140,6 +147,15 @@ class EventLog(Application[UUID]):
 
     def construct_recorder(self) -> ApplicationRecorder:
         return self._store.recorder()
+
+    def refuse_alien_topics(self) -> None:
+        """Close the log and raise if it holds a topic that is neither ours nor the host's."""
+        try:
+            with self._speaking_of_the_log():
+                self._store.refuse_alien_topics(self._host_topics)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def location(self) -> str:
@@ -167,7 +183,11 @@ class EventLog(Application[UUID]):
             rows = self.recorder.select_events(
                 manager_id(manager), gt=position - 1, lte=position, limit=1
             )
-            return read_event(rows[0]).digest if rows else None
+            if not rows:
+                return None
+            row = rows[0]
+            fields = decode_state(row)
+            return digest(row.topic, manager_id(manager), row.originator_version, fields)
 
     def append(self, *aggregates: Aggregate) -> bool:
         ours = [

@@ -54,7 +54,7 @@ _NONCE_BYTES = 12
 _SALT_BYTES = 16
 
 
-class Kdf(msgspec.Struct, frozen=True, omit_defaults=True):
+class Kdf(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """How the password becomes a key; the name "none" means that there is no password.
 
     The values for new files are the second recommended option of RFC 9106, section 4.
@@ -156,7 +156,9 @@ def _parse(path: Path, content: bytes) -> _Record:
         head = msgspec.json.decode(content, type=_Version)
         if head.format != FORMAT:
             raise damaged(path, "it is not a key ring")
-        if head.version != VERSION:
+        if head.version < 1:
+            raise damaged(path, "it has a version that never was")
+        if head.version > VERSION:
             message = (
                 f"{path} has version {head.version} of the format, this Keyturn reads "
                 f"{VERSION}: install a newer Keyturn"

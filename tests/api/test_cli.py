@@ -4,38 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import keyturn
-
-
-class Keyturn:
-    """Runs `keyturn` with a data folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("KEYTURN_")}
-
-    def __call__(
-        self, *arguments: str, stdin: str | None = None, code: int = 0
-    ) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "keyturn", "--path", str(self.folder), *arguments]
-        done = subprocess.run(
-            command,
-            input=stdin if stdin is not None else "",
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env=self.environment,
-            check=False,
-        )
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        return done
+from tests.api.command_line import Keyturn
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from keyturn.domain.event_mapper import KeyEventMapper
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.session_keys import Origin, SessionKeys, key_id_of
 from keyturn.domain.tokens import Claims, KeySet, SessionKey, SigningKey
+from tests.domain import golden
 
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
 NOW = 1_750_000_000.25
@@ -52,11 +53,12 @@ def mapper() -> KeyEventMapper:
 
 
 def signed_row(ring: KeyRing, row: StoredEvent, **changes: object) -> StoredEvent:
-    """The row with other fields (... leaves one out), signed anew by the node."""
+    """A row of `golden` with other fields (... leaves one out), signed anew by the node."""
     fields = {**json.loads(row.state), **changes}
     fields = {name: value for name, value in fields.items() if value is not ...}
-    digest = provenance.digest(row.topic, row.originator_id, row.originator_version, fields)
-    fields["signature"] = provenance.sign(ring, row.originator_id, row.originator_version, digest)
+    id_, position = golden.MANAGER_ID, row.originator_version
+    digest = provenance.digest(row.topic, id_, position, fields)
+    fields["signature"] = provenance.sign(ring, id_, position, digest)
     return with_state(row, provenance.encode_state(fields))
 
 

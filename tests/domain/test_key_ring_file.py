@@ -300,3 +300,12 @@ def test_what_is_not_a_regular_file_is_refused(path: Path, make: Callable[[Path]
 
     with pytest.raises(KeyRingError, match="not a regular file"):
         KeyRing.open(path, None)
+
+
+def test_a_file_of_a_version_that_never_was_is_damaged_and_not_newer(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.json"
+    KeyRing.create(path, None)
+    path.write_bytes(path.read_bytes().replace(b'"version": 1', b'"version": 0'))
+
+    with pytest.raises(KeyRingDamagedError):
+        KeyRing.open(path, None)

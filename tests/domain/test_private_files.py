@@ -198,14 +198,14 @@ def test_g4_a_reader_never_sees_a_torn_file_while_a_writer_writes(path: Path) ->
     write_private(path, contents[0], sync_folder=False)
     done = threading.Event()
 
-    def write_thousands_of_times() -> None:
+    def write_many_times() -> None:
         try:
-            for content in itertools.islice(itertools.cycle(contents), 2000):
+            for content in itertools.islice(itertools.cycle(contents), 1500):
                 write_private(path, content, sync_folder=False)
         finally:
             done.set()
 
-    writer = threading.Thread(target=write_thousands_of_times)
+    writer = threading.Thread(target=write_many_times)
     writer.start()
     seen = set()
     while not done.is_set():
