@@ -101,18 +101,20 @@ class KeyWriter:
             self._write(lambda keys: keys.reset(new_secret(), self._key_ring, by))
         self._on_change()
 
-    def destroy(self, by: Origin, *, purge: bool) -> None:
-        """End all keys; with `purge` remove the manager's rows too."""
+    def destroy(self, by: Origin) -> None:
+        """End all keys."""
 
         def change(keys: SessionKeys) -> None:
             if not keys.is_destroyed:
                 keys.destroy(self._key_ring, by)
 
         self._write(change)
-        if purge:
-            self._log.purge(self._manager)
-            if self._anchor is not None:
-                self._anchor.forget(self._manager)
+
+    def purge(self) -> None:
+        """Remove the rows of a manager whose keys were destroyed."""
+        self._log.purge(self._manager)
+        if self._anchor is not None:
+            self._anchor.forget(self._manager)
 
     def load(self) -> SessionKeys:
         """Return the keys as they are now; blank ones if the log holds none."""

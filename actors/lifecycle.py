@@ -18,6 +18,7 @@ class Status(enum.Enum):
     RUNNING = "running"
     STOPPED = "stopped"
     DESTROYED = "destroyed"
+    CLOSED = "closed"  # with the service that it belonged to
 
 
 class Lifecycle:

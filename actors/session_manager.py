@@ -205,9 +205,11 @@ class SessionManager(SupervisedActor):
     def destroy(self, purge: bool = False) -> None:
         """See `Destroy`."""
         if self._lifecycle.should_destroy():
-            self.keys.destroy(self.keys.by(None, None), purge=purge)
-            self._lifecycle.status = Status.DESTROYED
+            self.keys.destroy(self.keys.by(None, None))
             self._tell_news()
+            if purge:
+                self.keys.purge()
+            self._lifecycle.status = Status.DESTROYED
             self._subscribers.tell(messages.ManagerDestroyed(self._name))
 
     def recover(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -78,7 +79,7 @@ class SupervisedActor(pykka.ThreadingActor):
             "unexpected error in an actor; it starts again",
             actor=type(self).__name__,
             message=type(message).__name__,
-            exc_info=True,
+            exception=traceback.format_exc(),  # as text: some loggers print local variables
         )
         self.recover()
 

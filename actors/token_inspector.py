@@ -48,6 +48,9 @@ class TokenInspector:
         key_id = tokens.read_key_id(token)
         if key_id is None:
             return TokenReport(False, Refusal.MALFORMED)
+        # First this: whatever ended a key that is not accepted is in the history by then.
+        now = self._clock()
+        is_accepted = self._is_accepted(key_id, now)
         span = self._history.span_of(key_id)
         if span is None:
             return TokenReport(False, Refusal.UNKNOWN_KEY, key_id=key_id)
@@ -56,36 +59,34 @@ class TokenInspector:
             claims = tokens.open_with(self._unsealed(span.began_with), token)
         except TokenRefusedError as error:
             return TokenReport(False, error.reason, key_id=key_id)
-        refusal = (
-            self._refusal_now(claims, key_id)
-            if at is None
-            else self._refusal_then(claims, span, at)
-        )
-        ended = span.ended_with
+        if at is not None:
+            refusal = self._refusal_then(claims, span, at)
+        else:
+            refusal = self._refusal_by_age(claims, now) if is_accepted else Refusal.REVOKED
+        ended = None if is_accepted else span.ended_with
         return TokenReport(
             refusal is None,
             refusal,
             span.began_with.generation,
             key_id,
             claims,
-            revoked_at=span.ends_at,
+            revoked_at=None if ended is None else span.ends_at,
             revoked_by=None if ended is None else ended.initiator,
             revoked_because=None if ended is None else ended.reason,
         )
 
-    def _refusal_now(self, claims: Claims, key_id: str) -> Refusal | None:
-        """Return why a genuine token is not good, None if it is: by the keys of this moment."""
-        now = self._clock()
-        for key, good_until in self._current_key.get().keys.accepted.values():
-            if key.key_id == key_id and (good_until is None or now < good_until):
-                return self._refusal_by_age(claims, now)
-        return Refusal.REVOKED
+    def _is_accepted(self, key_id: str, now: float) -> bool:
+        """Whether a key is current or in overlap: by the keys of this moment."""
+        return any(
+            key.key_id == key_id and (good_until is None or now < good_until)
+            for key, good_until in self._current_key.get().keys.accepted.values()
+        )
 
     def _refusal_then(self, claims: Claims, span: KeySpan, at: datetime) -> Refusal | None:
         """Return why a genuine token was not good at a moment, None if it was: by the history."""
         if span.ends_at is not None and at >= span.ends_at:
             return Refusal.REVOKED
-        if at.timestamp() < claims["iat"]:
+        if at < span.began_with.timestamp or at.timestamp() < claims["iat"]:
             return Refusal.NOT_ISSUED_YET
         return self._refusal_by_age(claims, at.timestamp())
 

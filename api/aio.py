@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from datetime import datetime
 from itertools import islice
@@ -232,12 +233,41 @@ class _Opening:
             await self._opened.close()
 
     async def _open(self) -> AsyncService:
-        opening = asyncio.ensure_future(asyncio.to_thread(self._call))
+        handover = _Handover(self._call)
         try:
-            return AsyncService(await asyncio.shield(opening))
+            return AsyncService(await asyncio.to_thread(handover.open))
         except asyncio.CancelledError:
-            opening.add_done_callback(_close_unwanted)
+            await asyncio.to_thread(handover.refuse)
             raise
+
+
+class _Handover:
+    """An opening in another thread. What nobody waits for any more is closed.
+
+    In that thread, since the event loop may be over by then.
+    """
+
+    def __init__(self, call: Callable[[], Service]) -> None:
+        self._call = call
+        self._lock = threading.Lock()
+        self._is_wanted = True
+        self._service: Service | None = None
+
+    def open(self) -> Service:
+        service = self._call()
+        with self._lock:
+            self._service = service
+            is_wanted = self._is_wanted
+        if not is_wanted:
+            service.close()
+        return service
+
+    def refuse(self) -> None:
+        with self._lock:
+            self._is_wanted = False
+            service = self._service
+        if service is not None:
+            service.close()
 
 
 def _awaited(open_service: Callable[P, Service]) -> Callable[P, _Opening]:
@@ -253,12 +283,6 @@ open_async = _awaited(opening.open)
 
 Await it, or use it in an `async with` block.
 """
-
-
-def _close_unwanted(opening: asyncio.Future[Service]) -> None:
-    """Close what was opened after nobody waited for it any more."""
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()
 
 
 def _next_page(changes: Iterator[KeyChange]) -> list[KeyChange]:

@@ -25,6 +25,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.LogError, os.EX_DATAERR),
     (errors.AnchorError, os.EX_DATAERR),
     (errors.CheckpointError, os.EX_DATAERR),
+    (errors.ExportError, os.EX_DATAERR),
     (errors.TokenFileLockedError, os.EX_TEMPFAIL),
     (errors.TokenFileError, os.EX_IOERR),
     (errors.LifecycleError, os.EX_UNAVAILABLE),

@@ -118,7 +118,7 @@ def open(  # noqa: A001 - as keyturn.open
             )
 
         first = start_manager(fresh=fresh, accept_rollback=accept_rollback)
-        return Service(first, start_manager, log, known.name, rollback_guard)
+        return Service(first, start_manager, log, known.name, rollback_guard, clock)
     except BaseException:
         log.close()
         raise
@@ -130,6 +130,8 @@ def open_key_ring(settings: Settings, password: str | None | UnsetType) -> tuple
     known_password = None if password is UNSET else password
     with contextlib.suppress(KeyRingNotFoundError):
         return KeyRing.open(path, known_password), False
+    if password is UNSET:  # so nothing is made, no lock either
+        return _make_key_ring(settings, password), True
     try:
         # Of several first starts one makes it, with its anchor, and the others wait for that.
         with private_files.locked(settings.data_folder / "first-start", timeout=_FIRST_START):

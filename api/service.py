@@ -31,6 +31,7 @@ from keyturn.client import ClientSession
 from keyturn.config.event_log import EventLog
 from keyturn.domain.anchor import Anchor
 from keyturn.domain.checkpoint import Checkpoint
+from keyturn.domain.clock import Clock, steady_time
 from keyturn.domain.errors import LogClosedError, SessionManagerNotRunningError
 from keyturn.domain.tokens import SessionToken
 from keyturn.projections.audit import AuditReport, audit
@@ -52,12 +53,14 @@ class Service:
         log: EventLog,
         name: str,
         anchor: Anchor | None,
+        clock: Clock = steady_time,
     ) -> None:
         self._manager = manager
         self._restart_manager = restart_manager
         self._log = log
         self._name = name
         self._anchor = anchor
+        self._clock = clock
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._closed = False
@@ -67,11 +70,11 @@ class Service:
     @property
     def manager(self) -> pykka.ActorRef[SessionManager]:
         """The manager's actor, for messages. One that died is started again from the log."""
+        self._require_own_process()
         if self._manager.is_alive():
             return self._manager
         with self._lock:
-            if self._closed:
-                raise SessionManagerNotRunningError("the service was closed: open it again")
+            self._require_open()
             if not self._manager.is_alive():
                 self._restart()
             return self._manager
@@ -85,6 +88,11 @@ class Service:
     def node_id(self) -> str:
         """The id of the node whose key ring signs the log."""
         return self._tokens.node_id
+
+    @property
+    def clock(self) -> Clock:
+        """The time that decides about expiry, as it was given to `open`."""
+        return self._clock
 
     @property
     def is_fresh(self) -> bool:
@@ -179,7 +187,7 @@ class Service:
         Raises:
             TransactionConflictError: the log moved meanwhile, and nothing was written.
         """
-        with transaction(self._checked_manager()) as tran:
+        with transaction(self.manager) as tran:
             yield tran
 
     # --- the record ---
@@ -266,8 +274,10 @@ class Service:
         fresh: bool = False,
     ) -> ClientSession:
         """Return the session of a token file; it is closed with the service."""
-        session = ClientSession(path, session_token, fresh)
-        self._sessions = [s for s in self._sessions if s.ref.is_alive()] + [session]
+        with self._lock:
+            self._require_open()
+            session = ClientSession(path, session_token, fresh)
+            self._sessions = [s for s in self._sessions if s.ref.is_alive()] + [session]
         return session
 
     def close(self) -> None:
@@ -281,7 +291,8 @@ class Service:
                 session.close()
             with contextlib.suppress(pykka.ActorDeadError):
                 self._manager.stop()
-        self._tokens.lifecycle.status = Status.STOPPED
+            with self._tokens.lifecycle.lock:  # a reset that is under way is let finish
+                self._tokens.lifecycle.status = Status.CLOSED
         self._log.close()
 
     def __enter__(self) -> Self:
@@ -300,15 +311,15 @@ class Service:
             message = f"{self!r} was never closed"
             warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
             # Not `close`: at exit the actors' threads stand still, and would be waited for.
+            # Nor is the log closed: a finalizer must not wait for a lock.
             with contextlib.suppress(Exception):
                 self._manager.stop(block=False)
-                self._log.close()
 
     def __repr__(self) -> str:
         return f"<keyturn.Service {self._name!r} on {self._log.location}>"
 
     def _ask(self, message: Message[R]) -> R:
-        return ask(self._checked_manager(), message)
+        return ask(self.manager, message)
 
     def _take_parts(self) -> None:
         """Take the actor's parts that are safe to use from any thread."""
@@ -317,9 +328,9 @@ class Service:
         self._inspector: TokenInspector = manager.inspector.get()
         self._keys: KeyWriter = manager.keys.get()
 
-    def _checked_manager(self) -> pykka.ActorRef[SessionManager]:
-        self._require_own_process()
-        return self.manager
+    def _require_open(self) -> None:
+        if self._closed:
+            raise SessionManagerNotRunningError("the service was closed: open it again")
 
     def _require_own_process(self) -> None:
         if os.getpid() != self._pid:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, cast
 from uuid import UUID
@@ -34,6 +34,7 @@ from keyturn.domain.errors import (
     LogClosedError,
     LogDamagedError,
     LogError,
+    LogNotEmptyError,
     LogUnavailableError,
     NotAKeyturnLogError,
     SettingsError,
@@ -88,8 +89,12 @@ def open_event_log(
         return EventLog(MemoryStore, MEMORY, aggregates)
     path = _sqlite_path(url)
     log = EventLog(lambda: SQLiteStore(path, lock_timeout=lock_timeout), str(path), aggregates)
-    if not for_audit:
-        log.refuse_alien_topics()
+    try:
+        if not for_audit:
+            log.refuse_alien_topics()
+    except BaseException:
+        log.close()
+        raise
     return log
 
 
@@ -131,7 +136,11 @@ class EventLog(Application[UUID]):
         self._host_topics = frozenset(_topics(aggregates))
         with self._speaking_of_the_log():
             self._store = open_store()
-            super().__init__()
+            try:
+                super().__init__()
+            except BaseException:
+                self._store.close()
+                raise
 
     # How eventsourcing puts an application together. Its environment variables could put
     # anything in our place (a cipher, a mapper, another store): they are not looked at.
@@ -239,6 +248,32 @@ class EventLog(Application[UUID]):
                 return
             yield row
 
+    def restore(self, events: Iterable[StoredEvent]) -> int:
+        """Write the events of an export in one commit, and return how many there were.
+
+        All of them are read before any is written, so that an error in them leaves the log as
+        it is. They are written as they are: who reads them has checked them.
+
+        Raises:
+            LogNotEmptyError: the log holds key events already.
+            LogUnavailableError: it cannot be written now; nothing was, unless `recorded`.
+        """
+        everything = list(events)
+        heads = {event.originator_id: event for event in everything}
+        newest = [read_event(stored) for stored in heads.values()]
+        ours = [(event.manager, event.originator_version, event.digest) for event in newest]
+        try:
+            with self._speaking_of_the_log():
+                if self.recorder.select_notifications(1, 1, topics=tuple(EVENT_CLASSES)):
+                    raise self._not_empty()
+                self.recorder.insert_events(everything)
+        except LogUnavailableError as error:
+            self._find_out_what_became_of(ours, error)
+            raise
+        except IntegrityError as error:  # somebody wrote meanwhile
+            raise self._not_empty() from error
+        return len(everything)
+
     def purge(self, manager: str) -> None:
         with self._speaking_of_the_log():
             self._store.purge(manager_id(manager))
@@ -261,6 +296,16 @@ class EventLog(Application[UUID]):
         if hasattr(self, "_store"):
             self._store.close()
             super().close()
+
+    def __del__(self) -> None:
+        """Do nothing: a finalizer runs at any moment, maybe with the locks held that it needs."""
+
+    def _not_empty(self) -> LogNotEmptyError:
+        message = (
+            f"the log {self._location} holds key events already: an export is loaded only into "
+            "an empty log; choose another place, or move this one away"
+        )
+        return LogNotEmptyError(message, location=self._location)
 
     def _find_out_what_became_of(
         self, ours: list[tuple[str, int, str]], error: LogUnavailableError

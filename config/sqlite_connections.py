@@ -102,6 +102,28 @@ class Pool(SQLiteConnectionPool):
             for connection in self._in_use.values():
                 connection.closing_soon()  # type: ignore[attr-defined]
 
+    def close(self) -> None:
+        """Close all connections, those in use once they are given back.
+
+        eventsourcing's pool closes those in use too: under a thread that uses one, that is a
+        crash of the whole process.
+        """
+        with self._put_condition:
+            if not self._closed:
+                self.retire()
+                self._closed = True
+
+    def put_connection(self, conn: SQLiteConnection) -> None:
+        """Take a connection back; once the pool is closed, close it."""
+        with self._put_condition:
+            if not self._closed:
+                super().put_connection(conn)
+                return
+        is_writer = conn.is_writer
+        conn.close()
+        if is_writer:
+            self._writer_lock.release()
+
     def _create_connection(self) -> SQLiteConnection:
         try:
             return _Connection(self.new_connection(), max_age=self.max_age)

@@ -55,6 +55,7 @@ class SQLiteStore:
     def __init__(self, path: Path, *, lock_timeout: float = 5.0) -> None:
         self._path = path.absolute()
         self._lock = threading.Lock()
+        self._probe_lock = threading.Lock()
         self.location = str(path)
         self.changes: Callable[[], object] = self._not_open
         make_file(self._path)
@@ -105,7 +106,8 @@ class SQLiteStore:
             cursor.execute(
                 "DELETE FROM stored_events WHERE originator_id = ?", (originator_id.hex,)
             )
-        self._probe.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with self._lock, self._probe_lock, contextlib.suppress(sqlite3.Error):
+            self._probe.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def reopen(self) -> bool:
         """Give up all connections and open new ones: after an error nothing else is sure.
@@ -119,10 +121,11 @@ class SQLiteStore:
                 return False
             self.changes = self._changes_without_probe
             self._datastore.pool.retire()
-            with contextlib.suppress(sqlite3.Error):
+            with self._probe_lock, contextlib.suppress(sqlite3.Error):
                 self._probe.close()
             self._watch_again()
-            is_busy, *_ = self._probe.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            with self._probe_lock:
+                is_busy, *_ = self._probe.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             return not is_busy
 
     def close(self) -> None:
@@ -134,21 +137,22 @@ class SQLiteStore:
             self.changes = self._closed
             with contextlib.suppress(sqlite3.Error):
                 self._datastore.close()
-            with contextlib.suppress(sqlite3.Error):
+            with self._probe_lock, contextlib.suppress(sqlite3.Error):
                 self._probe.close()
         forget_removed_files()
 
     def abandon_after_fork(self) -> None:
         """Leave the parent's connections alone: to use or to close them here loses its rows."""
         _abandoned.append((self._datastore.pool, self._probe))
-        self._lock = threading.Lock()  # another thread of the parent may hold the old one
+        # Other threads of the parent may hold the old ones.
+        self._lock, self._probe_lock = threading.Lock(), threading.Lock()
         self.changes = self._forked
         self._datastore.pool = ForkedPool(self._forked)  # type: ignore[assignment]
 
     def _open_probe(self) -> tuple[sqlite3.Connection, Callable[[], object]]:
         probe = self._datastore.pool.new_connection()
         self._datastore.note_place()
-        return probe, change_counter(self._path, probe)
+        return probe, change_counter(self._path, probe, self._probe_lock)
 
     def _watch_again(self) -> None:
         self._probe, count = self._open_probe()

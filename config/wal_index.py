@@ -35,13 +35,16 @@ os.register_at_fork(
 )
 
 
-def change_counter(database: Path, connection: sqlite3.Connection) -> Callable[[], object]:
+def change_counter(
+    database: Path, connection: sqlite3.Connection, lock: threading.Lock
+) -> Callable[[], object]:
     """Return a function whose value differs after any commit by another connection.
 
     Args:
         database: the database's file.
         connection: one of its own for this purpose, which never writes and outlives all
             calls of the function: it keeps the WAL-index in place.
+        lock: is held while the function uses the connection, which must be closed under it.
     """
     connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # opens the WAL-index
     with contextlib.suppress(OSError, ValueError):
@@ -50,7 +53,7 @@ def change_counter(database: Path, connection: sqlite3.Connection) -> Callable[[
         version = int.from_bytes(header[:4], sys.byteorder)
         if version == _WAL_INDEX_VERSION and header[:48] == header[48:]:
             return lambda: wal_index[:_HEADER_BYTES]
-    return lambda: _data_version(connection)
+    return lambda: _data_version(connection, lock)
 
 
 def forget_removed_files() -> None:
@@ -59,9 +62,10 @@ def forget_removed_files() -> None:
         _forget_removed_files()
 
 
-def _data_version(connection: sqlite3.Connection) -> object:
+def _data_version(connection: sqlite3.Connection, lock: threading.Lock) -> object:
     try:
-        return connection.execute("PRAGMA data_version").fetchone()[0]
+        with lock:
+            return connection.execute("PRAGMA data_version").fetchone()[0]
     except sqlite3.Error:
         return object()  # like no other value: whoever compares it reads the log, and learns why
 

@@ -104,6 +104,10 @@ class NotAKeyturnLogError(LogError):
     """The file or table belongs to something else, or holds topics that are not ours."""
 
 
+class LogNotEmptyError(LogError):
+    """The log holds key events already; an export is loaded into an empty log only."""
+
+
 class ForeignLogError(LogError):
     """The log belongs to another key ring. `expected` and `found` are node ids."""
 
@@ -158,6 +162,14 @@ class AnchorError(KeyturnError):
 
 class CheckpointError(KeyturnError, ValueError):
     """A line that is not a checkpoint, or not one of this node."""
+
+
+class ExportError(KeyturnError, ValueError):
+    """A file that is not a whole and unaltered export of this node. `line` says where."""
+
+    def __init__(self, message: str, *, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 class TransactionConflictError(LogError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,20 @@ import pykka
 import pytest
 
 import keyturn
-from keyturn import EventLog, KeyRing, Service, SessionManager
+from keyturn import (
+    ClearToken,
+    CreateToken,
+    EventLog,
+    KeyRing,
+    ReadToken,
+    ResetKey,
+    Service,
+    Session,
+    SessionManager,
+    SetupKey,
+    VerifyToken,
+    WriteToken,
+)
 from tests.actors.ways import WAYS, Way
 
 
@@ -26,6 +40,7 @@ def log(store_url: str) -> Iterator[EventLog]:
     """A log in each kind of store."""
     log = keyturn.open_event_log(store_url)
     yield log
+    pykka.ActorRegistry.stop_all(timeout=30)  # before what they use is closed
     log.close()
 
 
@@ -59,6 +74,40 @@ def manager(request: pytest.FixtureRequest, stored_service: Service) -> Way:
     """A running session manager, to be called in each way, over each kind of store."""
     way: Way = WAYS[request.param](stored_service)
     return way
+
+
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """Have threads take turns as often as they can: races that are rare become frequent."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+WORK: dict[type[Any], list[Any]] = {
+    SessionManager: [
+        SetupKey(),
+        CreateToken(),
+        VerifyToken("a"),
+        keyturn.RefreshToken("a"),
+        keyturn.InspectToken("a"),
+        ResetKey(),
+    ],
+    Session: [ReadToken(), WriteToken("a"), ClearToken()],
+}
+
+
+@pytest.fixture(params=[SessionManager, Session], ids=lambda kind: kind.__name__)
+def actor(
+    request: pytest.FixtureRequest,
+    start_manager: Callable[..., pykka.ActorRef[SessionManager]],
+    tmp_path: Path,
+) -> pykka.ActorRef[Any]:
+    """Each of the two actors, just created."""
+    if request.param is SessionManager:
+        return start_manager()
+    return Session.start(tmp_path / "token")
 
 
 class Listener(pykka.ThreadingActor):

@@ -11,7 +11,7 @@ import pykka
 import pytest
 
 import keyturn
-from keyturn import SessionManager
+from keyturn import EventLog, SessionManager
 from keyturn.domain.errors import MessageFailedError, TokenRefusedError, UnknownMessageError
 from tests.actors.host_rings import HostKeyRing, raises
 
@@ -32,11 +32,9 @@ def host_ring() -> HostKeyRing:
 
 
 @pytest.fixture
-def hosted(host_ring: HostKeyRing, store_url: str) -> Any:
+def hosted(host_ring: HostKeyRing, log: EventLog) -> pykka.ActorRef[Any]:
     """A session manager with a host's key ring."""
-    log = keyturn.open_event_log(store_url)
-    yield SessionManager.start(log, host_ring)
-    log.close()
+    return SessionManager.start(log, host_ring)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ FACTS: dict[str, object] = {
     "expected": "vone",
     "found": "vother",
     "position": 7,
+    "line": 3,
     "expected_position": 9,
     "found_position": 5,
     "reason": Refusal.EXPIRED,

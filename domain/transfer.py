@@ -1,0 +1,303 @@
+"""The log as a file: JSON Lines that hold every key event, and show when one of them changed.
+
+The first line says whose log it is, the last one that it is whole, and every line between is
+one event, in the order of writing:
+
+    {"format":"keyturn export","version":1,"node_id":"v…"}
+    {"originator_id":hex,"originator_version":n,"topic":"…","state":{…}}
+    {"events":number of events,"sha256":hex, over all lines before this one}
+
+A state is canonical JSON already, so it stands in its line letter by letter. Nothing in here
+opens anything: lines come in, lines go out. `docs/backup.md` describes the format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator
+from typing import BinaryIO, Final, NamedTuple, TypeVar
+from uuid import UUID
+
+import msgspec
+from eventsourcing.persistence import StoredEvent
+
+from keyturn.domain import provenance
+from keyturn.domain.errors import (
+    ExportError,
+    ForeignLogError,
+    LogDamagedError,
+    LogError,
+    NodeIdError,
+)
+from keyturn.domain.event_mapper import read_event, unknown_topic
+from keyturn.domain.key_log import Row
+from keyturn.domain.node import decode_node_id
+from keyturn.domain.session_keys import EVENT_CLASSES, manager_id
+
+FORMAT: Final = "keyturn export"
+VERSION: Final = 1
+MAX_LINE: Final = 4 * 1024 * 1024
+"""Bytes of a line, with its end. An event has some 200 bytes for each key that is still good."""
+
+_CLOSING = b'{"events":'
+
+_Line = TypeVar("_Line", bound=msgspec.Struct)
+
+
+class _Format(msgspec.Struct):
+    format: str
+    version: int
+
+
+class _Header(msgspec.Struct, forbid_unknown_fields=True):
+    format: str
+    version: int
+    node_id: str
+
+
+class _Event(msgspec.Struct, forbid_unknown_fields=True):
+    originator_id: str
+    originator_version: int
+    topic: str
+    state: msgspec.Raw
+
+
+class _Closing(msgspec.Struct, forbid_unknown_fields=True):
+    events: int
+    sha256: str
+
+
+def export_lines(
+    rows: Iterable[Row], node_id: str, *, host_topics: Collection[str] = ()
+) -> Iterator[bytes]:
+    """Yield the lines of an export, each with its end, one row at a time.
+
+    An export that an error cut short has no closing line, so nobody takes it for a whole one.
+
+    Args:
+        rows: of the log, in the order of writing.
+        node_id: whose log it is.
+        host_topics: of the host's own events, which are left out.
+
+    Raises:
+        LogDamagedError: a row was altered, or does not follow the one before it.
+        NotAKeyturnLogError: there is a topic that is neither ours nor the host's.
+        ForeignLogError: an event is another node's.
+        ExportError: an event is too long for a line.
+    """
+    histories = _Histories(node_id)
+    digest, events = hashlib.sha256(), 0
+    yield (line := _encode(_Header(FORMAT, VERSION, node_id)))
+    digest.update(line)
+    for row in rows:
+        if isinstance(row.topic, str) and row.topic in host_topics:
+            continue
+        stored = _stored(row)
+        histories.follow(stored)
+        events += 1
+        yield (line := _event_line(stored, events + 1))
+        digest.update(line)
+    yield _encode(_Closing(events, digest.hexdigest()))
+
+
+def read_lines(lines: Iterable[bytes], node_id: str | None) -> Iterator[StoredEvent]:
+    """Yield the events of an export, each with its signature and its place checked.
+
+    Whether the export is whole is known only once the last event was taken.
+
+    Args:
+        lines: each with its end; of a file, what `lines_of` yields.
+        node_id: whose export it should be; None: whoever's the first line says.
+
+    Raises:
+        ExportError: it is not a whole and unaltered export of this node.
+    """
+    whole = _whole_lines(lines)
+    number, line = next(whole, (1, b""))
+    histories = _Histories(_read_header(line, node_id))
+    digest = hashlib.sha256(line)
+    for number, line in whole:
+        if line.startswith(_CLOSING):
+            _check_closing(line, number, digest.hexdigest())
+            break
+        stored = _read_event(line, number)
+        try:
+            histories.follow(stored)
+        except LogError as error:
+            raise _bad(number, str(error).partition(";")[0]) from error
+        digest.update(line)
+        yield stored
+    else:
+        raise _bad(number + 1, "it is missing: the file ends before its closing line")
+    for number, _ in whole:
+        raise _bad(number, "it stands behind the closing line")
+
+
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a file; of one that is too long only as much as shows that it is."""
+    while line := file.readline(MAX_LINE + 1):
+        yield line
+
+
+class _Head(NamedTuple):
+    position: int
+    digest: str
+    generation: int
+
+
+class _Histories:
+    """The histories of one node's managers as far as they were read: only their ends."""
+
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+        self._heads: dict[UUID, _Head] = {}
+
+    def follow(self, stored: StoredEvent) -> None:
+        """Take the next event, which must be genuine and follow its history's last one.
+
+        Raises:
+            LogError: it is not, or does not; its subclasses say why.
+        """
+        if stored.topic not in EVENT_CLASSES:
+            raise unknown_topic(stored.topic)
+        fields = provenance.verify(stored)
+        event = read_event(stored)
+        id_, position = event.originator_id, event.originator_version
+        if event.node_id != self._node_id:
+            message = (
+                f"the event at position {position} is of node {event.node_id}, not of "
+                f"{self._node_id}"
+            )
+            raise ForeignLogError(message, expected=self._node_id, found=event.node_id)
+        if id_ != manager_id(event.manager):
+            raise provenance.altered(stored, "it stands in a history that is not its manager's")
+        head = self._heads.get(id_, _Head(0, provenance.NO_DIGEST, 0))
+        if position != head.position + 1:
+            message = (
+                f"the event at position {position} of {id_} stands where position "
+                f"{head.position + 1} should: events are missing or out of order; put back an "
+                "unaltered copy of the log"
+            )
+            raise LogDamagedError(message, position=position)
+        if event.previous_digest != head.digest:
+            raise provenance.altered(stored, "it does not follow the one before it")
+        if event.generation != head.generation + (event.kind != "destroyed"):
+            raise provenance.altered(stored, "its generation does not follow the one before it")
+        digest = provenance.digest(stored.topic, id_, position, fields)
+        self._heads[id_] = _Head(position, digest, event.generation)
+
+
+def _stored(row: Row) -> StoredEvent:
+    """Return a row as eventsourcing has it, if its values are those of an event."""
+    id_, position, topic, state = row
+    if (
+        isinstance(id_, str)
+        and type(position) is int
+        and isinstance(topic, str)
+        and isinstance(state, bytes)
+        and (uuid := _uuid(id_)) is not None
+    ):
+        return StoredEvent(uuid, position, topic, state)
+    message = (
+        f"the row at position {position!r:.40} was altered: it holds values of no event; put "
+        "back an unaltered copy of the log"
+    )
+    raise LogDamagedError(message, position=position if type(position) is int else None)
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        uuid = UUID(hex=text)
+    except ValueError:
+        return None
+    return uuid if uuid.hex == text else None
+
+
+def _event_line(stored: StoredEvent, number: int) -> bytes:
+    id_ = stored.originator_id
+    assert isinstance(id_, UUID)
+    state = msgspec.Raw(stored.state)
+    line = _encode(_Event(id_.hex, stored.originator_version, stored.topic, state))
+    if len(line) > MAX_LINE:
+        message = (
+            f"the event at position {stored.originator_version} of {id_} has {len(line)} bytes, "
+            f"a line of an export at most {MAX_LINE}: back up the log with VACUUM INTO instead"
+        )
+        raise ExportError(message, line=number)
+    return line
+
+
+def _read_header(line: bytes, node_id: str | None) -> str:
+    """Return the node id of the first line."""
+    if not line:
+        raise _bad(1, "it is missing: the file is empty")
+    try:
+        head = msgspec.json.decode(line, type=_Format)
+    except (ValueError, RecursionError):
+        head = _Format("", 0)
+    if head.format != FORMAT or head.version < 1:
+        raise _bad(1, "it is not the first line of an export of Keyturn")
+    if head.version > VERSION:
+        raise ExportError(
+            f"the export has version {head.version} of the format, this Keyturn reads "
+            f"{VERSION}: install a newer Keyturn (line 1)",
+            line=1,
+        )
+    found = _parse(line, 1, _Header).node_id
+    try:
+        decode_node_id(found)
+    except NodeIdError as error:
+        raise _bad(1, "its node id is none") from error
+    if node_id is not None and found != node_id:
+        raise ExportError(
+            f"the export is of node {found}, this key ring is of node {node_id}: take the right "
+            "one of the two (line 1)",
+            line=1,
+        )
+    return found
+
+
+def _read_event(line: bytes, number: int) -> StoredEvent:
+    event = _parse(line, number, _Event)
+    uuid = _uuid(event.originator_id)
+    if uuid is None:
+        raise _bad(number, "its originator id is none")
+    return StoredEvent(uuid, event.originator_version, event.topic, bytes(event.state))
+
+
+def _check_closing(line: bytes, number: int, sha256: str) -> None:
+    found, events = _parse(line, number, _Closing), number - 2  # all lines but first and last
+    if found.events != events:
+        raise _bad(number, f"it says {found.events} events, there are {events}")
+    if found.sha256 != sha256:
+        raise _bad(number, "its SHA-256 is not that of the lines before it")
+
+
+def _whole_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield each line with its number; raise at one that is cut off or too long."""
+    for number, line in enumerate(lines, 1):
+        if len(line) > MAX_LINE:
+            raise _bad(number, f"it has more than {MAX_LINE} bytes")
+        if not line.endswith(b"\n"):
+            raise _bad(number, "it is cut off")
+        yield number, line
+
+
+def _parse(line: bytes, number: int, kind: type[_Line]) -> _Line:
+    """Return what a line says if it is spelt in the one way that we write."""
+    try:
+        found = msgspec.json.decode(line, type=kind)
+        if _encode(found) == line:
+            return found
+    except (ValueError, RecursionError):  # of JSON, and of UTF-8
+        pass
+    raise _bad(number, "it is not as Keyturn writes it")
+
+
+def _encode(line: msgspec.Struct) -> bytes:
+    return msgspec.json.encode(line) + b"\n"
+
+
+def _bad(number: int, what: str) -> ExportError:
+    message = f"line {number} of the export is bad: {what}; take an unaltered copy of the export"
+    return ExportError(message, line=number)

@@ -1,0 +1,111 @@
+"""A second process on the same data folder, that does what it is told and says when it is done.
+
+Run as a program it is that process: one JSON object a line, in and out.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+
+class SecondProcess:
+    """The handle. Each call returns once the other process has acknowledged it."""
+
+    def __init__(self, folder: Path, **options: object) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, str(folder), json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._read()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def reset(self, reason: str | None = None) -> int:
+        """Reset the key, and return the new generation."""
+        return int(self._do("reset", reason=reason))
+
+    def create(self) -> str:
+        return str(self._do("create"))
+
+    def verify(self, token: str) -> bool:
+        return bool(self._do("verify", token=token))
+
+    def sql(self, statement: str) -> list[list[Any]]:
+        """Run SQL on a plain connection of the other process, and keep that open."""
+        rows: list[list[Any]] = self._do("sql", statement=statement)
+        return rows
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
+        self._process.stdout.close()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self.close()
+
+    def _do(self, command: str, **arguments: object) -> Any:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"command": command, **arguments}) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the second process ended"
+        return json.loads(line)
+
+
+def _main(folder: str, options: dict[str, Any]) -> None:
+    import contextlib
+    import sqlite3
+
+    import keyturn
+
+    with contextlib.ExitStack() as stack:
+        if options.pop("service", True):
+            service = stack.enter_context(keyturn.open(path=folder, password=None, **options))
+        plain = sqlite3.connect(Path(folder) / "keyturn.db", isolation_level=None)
+        stack.enter_context(contextlib.closing(plain))
+        print("true", flush=True)
+        for line in sys.stdin:
+            request = json.loads(line)
+            reply: object = None
+            match request["command"]:
+                case "reset":
+                    service.reset_key(request["reason"])
+                    reply = next(service.history(newest_first=True)).generation
+                case "create":
+                    reply = service.create_token()
+                case "verify":
+                    reply = service.verify_token(request["token"])
+                case "sql":
+                    reply = plain.execute(request["statement"]).fetchall()
+            print(json.dumps(reply), flush=True)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], json.loads(sys.argv[2]))

@@ -1,0 +1,262 @@
+"""What every log promises (`KeyLog`), whatever store it lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import copy
+from pathlib import Path
+
+import pytest
+from eventsourcing.domain import Aggregate, event
+
+import keyturn
+from keyturn import EventLog, KeyRing
+from keyturn.domain.errors import ForeignLogError, LogClosedError
+
+from .making import new_keys, reset
+
+
+class Ledger(Aggregate):
+    """An aggregate of a host."""
+
+    def __init__(self) -> None:
+        self.entries: list[str] = []
+
+    @event("Noted")
+    def note(self, entry: str) -> None:
+        self.entries.append(entry)
+
+
+@pytest.fixture
+def log(store_url: str) -> Iterator[EventLog]:
+    log = keyturn.open_event_log(store_url, aggregates=[Ledger])
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def long_log(log: EventLog, key_ring: KeyRing) -> EventLog:
+    """A log with 1,203 events of the default manager and 2 of another."""
+    log.append(new_keys(key_ring, resets=1, manager="other"))
+    log.append(new_keys(key_ring, resets=1202))
+    return log
+
+
+def test_an_empty_log_has_no_keys(log: EventLog) -> None:
+    assert log.load("default") is None
+
+
+def test_what_was_appended_is_loaded(log: EventLog, key_ring: KeyRing) -> None:
+    keys = new_keys(key_ring, resets=3)
+
+    appended = log.append(keys)
+
+    loaded = log.load("default")
+    assert appended
+    assert loaded is not None
+    assert (loaded.version, loaded.generation, loaded.key_id, loaded.digest) == (
+        4,
+        4,
+        keys.key_id,
+        keys.digest,
+    )
+    assert loaded.unseal(key_ring) == keys.unseal(key_ring)
+
+
+def test_managers_do_not_see_each_other(long_log: EventLog) -> None:
+    other = long_log.load("other")
+
+    assert other is not None
+    assert (other.manager, other.generation) == ("other", 2)
+
+
+def test_events_are_read_oldest_first_over_many_pages(long_log: EventLog) -> None:
+    positions = [event.originator_version for event in long_log.key_events("default")]
+
+    assert positions == list(range(1, 1204))
+
+
+def test_events_are_read_newest_first_over_many_pages(long_log: EventLog) -> None:
+    events = long_log.key_events("default", newest_first=True)
+
+    assert [event.originator_version for event in events] == list(range(1203, 0, -1))
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("after", [0, 1, 203, 703, 1000, 1202, 1203, 5000])
+def test_events_behind_a_position_are_read_in_both_directions(
+    long_log: EventLog, after: int, newest_first: bool
+) -> None:
+    events = long_log.key_events("default", after=after, newest_first=newest_first)
+
+    positions = [event.originator_version for event in events]
+    assert positions == sorted(range(after + 1, 1204), reverse=newest_first)
+
+
+def test_the_digest_at_each_position_is_that_of_the_event_there(long_log: EventLog) -> None:
+    digests = {e.originator_version: e.digest for e in long_log.key_events("default")}
+
+    found = {p: long_log.digest_at("default", p) for p in (1, 2, 600, 1203)}
+
+    assert found == {position: digests[position] for position in found}
+
+
+@pytest.mark.parametrize("position", [-1, 0, 1204])
+def test_there_is_no_digest_where_there_is_no_event(long_log: EventLog, position: int) -> None:
+    assert long_log.digest_at("default", position) is None
+
+
+def test_of_two_writers_of_one_position_the_second_is_told_and_writes_nothing(
+    log: EventLog, key_ring: KeyRing
+) -> None:
+    log.append(new_keys(key_ring))
+    first, second = log.load("default"), log.load("default")
+    assert first is not None
+    assert second is not None
+    reset(first, key_ring)
+    reset(second, key_ring)
+    reset(second, key_ring)
+
+    appended = log.append(first), log.append(second)
+
+    assert appended == (True, False)
+    assert [e.key_id for e in log.key_events("default")][1:] == [first.key_id]
+
+
+def test_a_conflict_of_one_aggregate_keeps_the_others_from_being_written(
+    log: EventLog, key_ring: KeyRing
+) -> None:
+    log.append(new_keys(key_ring))
+    late, ledger = new_keys(key_ring), Ledger()
+    ledger.note("with the reset")
+
+    appended = log.append(ledger, new_keys(key_ring, manager="other"), late)
+
+    assert not appended
+    assert log.load("other") is None
+    assert ledger.id not in log.repository
+
+
+def test_keys_and_a_hosts_aggregates_are_written_together(
+    log: EventLog, key_ring: KeyRing
+) -> None:
+    ledger = Ledger()
+    ledger.note("with the first key")
+
+    appended = log.append(new_keys(key_ring), ledger)
+
+    found: Ledger = log.repository.get(ledger.id)
+    assert appended
+    assert log.load("default") is not None
+    assert found.entries == ["with the first key"]
+
+
+def test_an_append_whose_events_are_there_already_counts_as_written(
+    log: EventLog, key_ring: KeyRing
+) -> None:
+    keys = new_keys(key_ring)
+    again = copy(keys)
+    again.__dict__["_pending_events"] = list(keys.pending_events)
+    log.append(keys)
+
+    assert log.append(again)
+
+
+def test_purge_removes_every_event_of_one_manager_and_no_other(long_log: EventLog) -> None:
+    long_log.purge("default")
+
+    assert list(long_log.key_events("default")) == []
+    assert len(list(long_log.key_events("other"))) == 2
+
+
+def test_a_purged_manager_can_begin_anew(long_log: EventLog, key_ring: KeyRing) -> None:
+    long_log.purge("default")
+
+    assert long_log.append(new_keys(key_ring))
+
+
+def test_anybody_may_own_an_empty_log(log: EventLog, key_ring: KeyRing) -> None:
+    log.check_owner(key_ring.node_id)
+
+
+def test_the_owner_of_a_log_is_the_node_of_its_key_events(
+    log: EventLog, key_ring: KeyRing
+) -> None:
+    ledger = Ledger()
+    log.append(ledger)
+    log.append(new_keys(key_ring))
+    stranger = KeyRing.ephemeral()
+
+    log.check_owner(key_ring.node_id)
+    with pytest.raises(ForeignLogError) as raised:
+        log.check_owner(stranger.node_id)
+
+    assert (raised.value.expected, raised.value.found) == (stranger.node_id, key_ring.node_id)
+    assert raised.value.location == log.location
+
+
+def test_changes_differs_after_each_append(log: EventLog, key_ring: KeyRing) -> None:
+    keys, values = new_keys(key_ring), [log.changes()]
+
+    for _ in range(20):
+        log.append(keys)
+        values.append(log.changes())
+        reset(keys, key_ring)
+
+    assert len(set(values)) == 21
+
+
+def test_changes_differs_after_a_purge(long_log: EventLog) -> None:
+    before = long_log.changes()
+
+    long_log.purge("other")
+
+    assert long_log.changes() != before
+
+
+def test_changes_stays_when_nothing_was_written(long_log: EventLog, key_ring: KeyRing) -> None:
+    before = long_log.changes()
+
+    long_log.load("default")
+    list(long_log.key_events("default"))
+    long_log.append(new_keys(key_ring))  # a conflict
+    long_log.append()
+
+    assert long_log.changes() == before
+
+
+def test_a_closed_log_says_so(store_url: str, tmp_path: Path) -> None:
+    log = keyturn.open_event_log(f"sqlite:///{tmp_path}/closed.db")
+    log.close()
+
+    for use in (lambda: log.load("default"), log.changes, lambda: log.purge("default")):
+        with pytest.raises(LogClosedError, match="closed"):
+            use()
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "PERSISTENCE_MODULE",
+        "CIPHER_TOPIC",
+        "CIPHER_KEY",
+        "COMPRESSOR_TOPIC",
+        "MAPPER_TOPIC",
+        "TRANSCODER_TOPIC",
+        "IS_SNAPSHOTTING_ENABLED",
+        "SQLITE_DBNAME",
+        "KEYTURN_SQLITE_DBNAME",
+        "FACTORY_TOPIC",
+    ],
+)
+def test_no_environment_variable_of_eventsourcing_changes_anything(
+    variable: str, store_url: str, key_ring: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "nowhere.to_be:found")
+    log = keyturn.open_event_log(store_url)
+
+    log.append(new_keys(key_ring))
+
+    assert log.load("default") is not None
+    assert log.snapshots is None
+    log.close()

@@ -1,0 +1,255 @@
+"""How Keyturn speaks: to whom, and what it never says."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, MutableMapping
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+import structlog
+
+import keyturn
+from keyturn import Service
+from keyturn.config.logging import get_logger, redact
+
+RunPython = Callable[..., CompletedProcess[str]]
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
+
+
+@pytest.fixture
+def host_events() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What reaches the processors of a host that configured structlog."""
+    events: list[MutableMapping[str, Any]] = []
+
+    def keep(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Any:
+        events.append(dict(event))
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[keep])
+    yield events
+    structlog.reset_defaults()
+
+
+def test_a_host_that_configured_structlog_gets_our_events_through_its_processors(
+    host_events: list[MutableMapping[str, Any]], service: Service
+) -> None:
+    service.reset_key(reason="a test")
+
+    changes = [e for e in host_events if e["event"] == "session key changed"]
+    assert [(e["kind"], e["generation"]) for e in changes] == [("generated", 1), ("reset", 2)]
+
+
+def test_a_host_that_configured_standard_logging_gets_records_of_the_logger_keyturn(
+    caplog: pytest.LogCaptureFixture, service: Service
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    service.reset_key(reason="a test")
+
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("keyturn", "INFO")
+    assert "event='session key changed'" in record.getMessage()
+    assert "kind='reset'" in record.getMessage()
+
+
+def test_a_host_may_pass_a_logger_of_its_own(tmp_path: Path) -> None:
+    events: list[MutableMapping[str, Any]] = []
+
+    def keep(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Any:
+        events.append(event)
+        raise structlog.DropEvent
+
+    logger = structlog.wrap_logger(None, processors=[keep])
+
+    keyturn.open(path=tmp_path, password=None, logger=logger).close()
+
+    assert [event["kind"] for event in events] == ["generated"]
+
+
+def test_unconfigured_it_prints_warnings_and_nothing_below(run_python: RunPython) -> None:
+    printed = run_python(
+        "from keyturn.config.logging import get_logger\n"
+        "logger = get_logger()\n"
+        "logger.debug('a debug line'); logger.info('an info line')\n"
+        "logger.warning('a warning'); logger.error('an error')\n"
+    )
+
+    assert printed.stdout == ""
+    assert printed.stderr == "event='a warning'\nevent='an error'\n"
+
+
+@pytest.mark.parametrize("name", ["password", "token", "session_token", "secret", "key"])
+def test_redact_removes_values_by_their_name(name: str) -> None:
+    redacted = redact(None, "info", {"event": "x", name: "hunter2"})
+
+    assert redacted == {"event": "x", name: "[removed]"}
+
+
+def test_redact_removes_tokens_wherever_they_stand() -> None:
+    redacted = redact(None, "info", {"event": f"got {TOKEN}!", "detail": f"({TOKEN})", "n": 1})
+
+    assert redacted == {"event": "got [token]!", "detail": "([token])", "n": 1}
+
+
+def log_an_exception() -> None:
+    local_secret = "hunter2-" + "in-a-local-variable"
+    try:
+        raise ValueError("what went wrong")
+    except ValueError:
+        get_logger().error("it failed", exc_info=True)
+    assert local_secret
+
+
+def test_a_traceback_in_standard_logging_shows_no_local_variables(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log_an_exception()
+
+    assert "ValueError: what went wrong" in caplog.text
+    assert "hunter2-in-a-local-variable" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "processors",
+    [
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()],
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.rich_traceback)],
+    ],
+    ids=["dict_tracebacks", "rich"],
+)
+def test_a_traceback_shows_no_local_variables_where_a_hosts_processors_would_print_them(
+    processors: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    structlog.configure(processors=processors)
+
+    try:
+        log_an_exception()
+    finally:
+        structlog.reset_defaults()
+
+    printed = capsys.readouterr().out
+    assert "what went wrong" in printed
+    assert "hunter2-in-a-local-variable" not in printed
+
+
+def test_importing_keyturn_imports_nothing_that_is_slow(run_python: RunPython) -> None:
+    printed = run_python(
+        "import sys, keyturn\n"
+        "slow = {'click', 'rich', 'asyncio', 'structlog', 'psycopg', 'keyturn.aio'}\n"
+        "print(sorted(slow & set(sys.modules)))\n"
+    )
+
+    assert printed.stdout == "[]\n"
+
+
+SESSION_OF_OPERATIONS = """
+import base64, contextlib, json, logging, os, sqlite3, sys
+from pathlib import Path
+
+logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+import keyturn
+from keyturn import ask, KeyRing, KeyturnError
+
+folder, password = Path(sys.argv[1]), "hunter2-the-password"
+secrets = [password]
+
+calls = [0]
+def clock():
+    calls[0] += 1
+    if calls[0] == -1:
+        raise RuntimeError("the clock broke")
+    return 1_700_000_000.0
+
+def note(token):
+    secrets.append(token)
+    secrets.extend(token.split(".")[1:])
+    return token
+
+def note_key(service):
+    secret = ask(service.manager, keyturn.SetupKey()).secret
+    secrets.extend([secret.hex(), repr(secret)[2:-1],
+                    base64.b64encode(secret).decode(), base64.urlsafe_b64encode(secret).decode()])
+
+def attempt(action, *arguments, **named):
+    try:
+        action(*arguments, **named)
+    except Exception as error:
+        logging.getLogger("host").error("failed", exc_info=error)
+
+settings = keyturn.Settings(path=folder, lock_timeout=0.2)
+with keyturn.open(settings, password=password, clock=clock) as service:
+    manager = service.manager
+    token = note(service.create_token(claims={"role": "admin"}))
+    note_key(service)
+    old = note(ask(manager, keyturn.CreateToken()))
+    note(service.refresh_token(token))
+    service.reset_key(reason="leaked")
+    note_key(service)
+    for bad in (old, token, old[:-2], old + "=", "x", None, 7, b"x", token.replace(".", "..")):
+        service.verify_token(bad)
+        service.inspect_token(bad)
+        ask(manager, keyturn.VerifyToken(bad))
+        attempt(service.refresh_token, bad)
+        attempt(ask, manager, keyturn.RefreshToken(bad))
+        manager.tell(keyturn.RefreshToken(bad))
+        manager.tell(bad)
+    with service.transaction() as tran:
+        service.reset_key(tran=tran)
+        note(service.create_token(tran=tran))
+    with contextlib.suppress(ValueError), service.transaction() as tran:
+        raise ValueError
+    good = note(service.create_token(expiry=0))
+    calls[0] = -2
+    attempt(ask, manager, keyturn.VerifyToken(good))
+    calls[0] = -2
+    manager.tell(keyturn.VerifyToken(good))
+    calls[0] = -2
+    attempt(ask, manager, keyturn.CreateToken(claims={"password": password}))
+    attempt(service.create_token, claims={"up": [good, object()]})
+    attempt(service.create_token, expiry=good)
+    attempt(service.create_token, subject=good * 100)
+    with service.session(folder / "token") as session:
+        session.write_token(good)
+        session.read_token()
+        attempt(session.write_token, good + "\\n" + good)
+        (folder / "token").write_bytes(good.encode() + b"\\xff")
+        attempt(session.read_token)
+    blocker = sqlite3.connect(folder / "keyturn.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    attempt(service.reset_key, reason="blocked")
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    service.stop()
+    attempt(service.create_token)
+    service.start(fresh=True)
+    note_key(service)
+    service.stop()
+    service.destroy()
+
+attempt(keyturn.open, path=folder, password="hunter2-a-wrong-password")
+secrets.append("hunter2-a-wrong-password")
+rows = sqlite3.connect(folder / "keyturn.db").execute("SELECT state FROM stored_events")
+states = [json.loads(state) for state, in rows]
+secrets += [state["sealed_key"] for state in states if "sealed_key" in state]
+ring = json.loads((folder / "keyring.json").read_bytes())
+secrets += [value for value in ring.values() if isinstance(value, str) and len(value) > 60
+            and value != ring.get("node_id")]
+print(json.dumps(secrets))
+"""
+
+
+def test_no_secret_is_in_any_log_line_of_a_whole_session_with_its_failures(
+    run_python: RunPython, tmp_path: Path
+) -> None:
+    printed = run_python(SESSION_OF_OPERATIONS, tmp_path / "data")
+
+    secrets: list[str] = json.loads(printed.stdout)
+    assert len(secrets) > 30
+    assert "session key changed" in printed.stderr
+    assert "token refused" in printed.stderr
+    assert "the clock broke" in printed.stderr
+    assert [secret for secret in secrets if secret in printed.stderr] == []

@@ -1,0 +1,107 @@
+"""Start-up does not grow with the length of the log."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import keyturn
+from keyturn import KeyRing, Service
+from keyturn.domain.event_mapper import KeyEventMapper
+
+from .making import new_keys, reset
+
+STEPS = 100
+
+
+def make_log(path: Path, key_ring: KeyRing, length: int) -> None:
+    """Make a log whose first and last events are real; nobody needs to look at the others."""
+    log = keyturn.open_event_log(f"sqlite:///{path}")
+    keys = new_keys(key_ring)
+    log.append(keys)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "WITH RECURSIVE n(v) AS (SELECT 2 UNION ALL SELECT v + 1 FROM n WHERE v < ? - 1) "
+            "INSERT INTO stored_events SELECT originator_id, v, 'keyturn.KeyReset', state "
+            "FROM n, stored_events WHERE originator_version = 1 ORDER BY v",
+            (length,),
+        )
+        connection.commit()
+    vars(keys)["_version"] = length - 1
+    reset(keys, key_ring)
+    assert log.append(keys)
+    log.close()
+
+
+@contextlib.contextmanager
+def counting_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Count the steps of SQLite's virtual machine, in hundreds."""
+    steps = [0]
+    connect = sqlite3.connect
+
+    def count() -> int:
+        steps[0] += 1
+        return 0
+
+    def counting_connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **options)
+        connection.set_progress_handler(count, STEPS)
+        return connection
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", counting_connect)
+        yield steps
+
+
+def open_service(path: Path, key_ring: KeyRing) -> Service:
+    return keyturn.open(
+        path=path.parent / "data", store=f"sqlite:///{path}", key_ring=key_ring, password=None
+    )
+
+
+@pytest.fixture
+def long_log(tmp_path: Path, key_ring: KeyRing) -> Path:
+    make_log(tmp_path / "long.db", key_ring, 100_000)
+    return tmp_path / "long.db"
+
+
+def test_opening_a_log_of_100_000_changes_reads_no_more_of_it_than_of_a_short_one(
+    long_log: Path, key_ring: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_log = long_log.with_name("short.db")
+    make_log(short_log, key_ring, 10)
+
+    with counting_steps(monkeypatch) as short_steps:
+        open_service(short_log, key_ring).close()
+    (long_log.parent / "data/anchor.json").unlink()
+    with counting_steps(monkeypatch) as long_steps:
+        open_service(long_log, key_ring).close()
+
+    assert long_steps[0] <= short_steps[0] + 10
+
+
+def test_a_service_on_a_log_of_100_000_changes_checks_a_handful_of_events(
+    long_log: Path, key_ring: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapped: list[int] = []
+    map_event = KeyEventMapper.to_domain_event
+
+    def counting(mapper: KeyEventMapper, stored: Any) -> Any:
+        mapped.append(stored.originator_version)
+        return map_event(mapper, stored)
+
+    monkeypatch.setattr(KeyEventMapper, "to_domain_event", counting)
+
+    with open_service(long_log, key_ring) as service:
+        token = service.create_token()
+        service.reset_key()
+        is_good = service.verify_token(token)
+
+    assert not is_good
+    assert set(mapped) == {100_000, 100_001}
+    assert len(mapped) < 10

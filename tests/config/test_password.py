@@ -1,0 +1,115 @@
+"""Where the password of the key ring comes from, and that no setting holds it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import keyturn
+from keyturn import Settings
+from keyturn.config.settings import find_password
+from keyturn.domain.errors import SettingsError
+
+
+def password_file(path: Path, content: bytes = b"from file\n") -> Settings:
+    path.write_bytes(content)
+    return Settings(password_file=path)
+
+
+def test_the_password_is_no_setting() -> None:
+    assert "password" not in repr(Settings()).replace("password_file", "")
+    assert "password" not in {field.name for field in dataclasses.fields(Settings)}
+
+
+def test_a_password_in_an_argument_goes_before_all_others(tmp_path: Path) -> None:
+    settings = password_file(tmp_path / "secret")
+
+    found = find_password(settings, "argument", {"KEYTURN_PASSWORD": "variable"})
+
+    assert found == "argument"
+
+
+def test_an_explicit_none_goes_before_all_others(tmp_path: Path) -> None:
+    settings = password_file(tmp_path / "secret")
+
+    assert find_password(settings, None, {"KEYTURN_PASSWORD": "variable"}) is None
+
+
+def test_a_password_in_the_environment_goes_before_the_file(tmp_path: Path) -> None:
+    settings = password_file(tmp_path / "secret")
+
+    assert find_password(settings, environ={"KEYTURN_PASSWORD": "variable"}) == "variable"
+
+
+def test_nobody_saying_anything_is_not_the_same_as_no_password() -> None:
+    assert find_password(Settings(), environ={}) is msgspec.UNSET
+
+
+@pytest.mark.parametrize(
+    ("content", "password"),
+    [
+        (b"secret", "secret"),
+        (b"secret\n", "secret"),
+        (b"secret\r\n", "secret"),
+        (b" se cret \n\n", " se cret \n"),
+        ("pässwort\n".encode(), "pässwort"),
+    ],
+)
+def test_one_newline_at_the_end_of_a_password_file_is_not_of_the_password(
+    content: bytes, password: str, tmp_path: Path
+) -> None:
+    settings = password_file(tmp_path / "secret", content)
+
+    assert find_password(settings, environ={}) == password
+
+
+def test_a_password_file_may_be_a_link_as_container_secrets_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password_file(tmp_path / "secret")
+    (tmp_path / "link").symlink_to("secret")
+    monkeypatch.setenv("KEYTURN_PASSWORD_FILE", str(tmp_path / "link"))
+
+    with keyturn.open(path=tmp_path / "data"):
+        pass
+
+    with pytest.raises(keyturn.KeyturnError):
+        keyturn.KeyRing.open(tmp_path / "data/keyring.json", "not from file")
+    keyturn.KeyRing.open(tmp_path / "data/keyring.json", "from file")
+
+
+def test_the_mode_of_a_password_file_is_not_for_us_to_judge_or_change(tmp_path: Path) -> None:
+    settings = password_file(tmp_path / "secret")
+    os.chmod(tmp_path / "secret", 0o444)
+
+    find_password(settings, environ={})
+
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o444
+
+
+@pytest.mark.parametrize("kind", ["absent", "folder", "pipe", "circle", "binary", "huge"])
+def test_a_password_file_that_cannot_be_used_is_an_error_that_names_it_and_shows_nothing_of_it(
+    kind: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "secret"
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "circle":
+            path.symlink_to(path)
+        case "binary":
+            path.write_bytes(b"hunter2\xff")
+        case "huge":
+            path.write_bytes(b"hunter2" * 1000)
+
+    with pytest.raises(SettingsError) as raised:
+        find_password(Settings(password_file=path), environ={})
+
+    assert (raised.value.key, raised.value.source) == ("password_file", str(path))
+    assert "hunter2" not in f"{raised.value!r} {raised.value.__cause__!r}"

@@ -1,0 +1,271 @@
+"""Where settings come from: arguments over environment over a TOML file over defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import keyturn
+from keyturn import Settings
+from keyturn.domain.errors import SettingsError
+
+OTHER_VALUES: dict[str, tuple[str, Any]] = {
+    "path": ("/tmp/elsewhere", Path("/tmp/elsewhere")),
+    "store": ("memory:", "memory:"),
+    "anchor": ("/tmp/anchor.json", Path("/tmp/anchor.json")),
+    "name": ("web", "web"),
+    "expiry": ("60.5", 60.5),
+    "max_lifetime": ("120", 120.0),
+    "password_file": ("/run/secrets/x", Path("/run/secrets/x")),
+    "initiator": ("alice", "alice"),
+    "lock_timeout": ("0.5", 0.5),
+    "log_level": ("debug", "debug"),
+}
+FIELDS = [field.name for field in dataclasses.fields(Settings)]
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    return tmp_path / "keyturn.toml"
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_setting_can_come_from_the_environment(name: str) -> None:
+    text, value = OTHER_VALUES[name]
+
+    settings = Settings.load(environ={f"KEYTURN_{name.upper()}": text})
+
+    assert settings == dataclasses.replace(Settings(), **{name: value})
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_setting_can_come_from_a_toml_file(name: str, toml: Path) -> None:
+    text, value = OTHER_VALUES[name]
+    written = value if isinstance(value, float) else f'"{text}"'
+    toml.write_text(f"{name} = {written}\n")
+
+    settings = Settings.load(config=toml, environ={})
+
+    assert settings == dataclasses.replace(Settings(), **{name: value})
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_setting_can_come_from_an_argument(name: str) -> None:
+    _, value = OTHER_VALUES[name]
+
+    settings = Settings.load({name: value}, environ={})
+
+    assert settings == dataclasses.replace(Settings(), **{name: value})
+
+
+def test_an_argument_goes_before_the_environment() -> None:
+    settings = Settings.load({"name": "argument"}, environ={"KEYTURN_NAME": "variable"})
+
+    assert settings.name == "argument"
+
+
+def test_the_environment_goes_before_the_toml_file(toml: Path) -> None:
+    toml.write_text('name = "file"')
+
+    settings = Settings.load(config=toml, environ={"KEYTURN_NAME": "variable"})
+
+    assert settings.name == "variable"
+
+
+def test_the_toml_file_goes_before_the_defaults_where_a_variable_names_it(toml: Path) -> None:
+    toml.write_text('name = "file"')
+
+    settings = Settings.load(environ={"KEYTURN_CONFIG": str(toml)})
+
+    assert settings.name == "file"
+
+
+def test_an_argument_that_is_not_given_leaves_what_the_others_say() -> None:
+    settings = Settings.load({"name": msgspec.UNSET}, environ={"KEYTURN_NAME": "variable"})
+
+    assert settings.name == "variable"
+
+
+def test_an_argument_of_none_goes_before_the_environment_where_none_means_something() -> None:
+    settings = Settings.load({"expiry": None}, environ={"KEYTURN_EXPIRY": "60"})
+
+    assert settings.expiry is None
+
+
+@pytest.mark.parametrize("name", ["expiry", "max_lifetime"])
+def test_never_means_no_limit(name: str, toml: Path) -> None:
+    toml.write_text(f'{name} = "never"')
+
+    from_file = Settings.load(config=toml, environ={})
+    from_variable = Settings.load(environ={f"KEYTURN_{name.upper()}": "never"})
+
+    assert (getattr(from_file, name), getattr(from_variable, name)) == (None, None)
+
+
+def test_the_default_expiry_is_a_day() -> None:
+    assert Settings().expiry == 24 * 60 * 60
+
+
+@pytest.mark.parametrize(
+    ("environ", "key"),
+    [
+        ({"KEYTURN_COLOUR": "red"}, "colour"),
+        ({"KEYTURN_EXPIRY": "soon"}, "expiry"),
+        ({"KEYTURN_EXPIRY": "nan"}, "expiry"),
+        ({"KEYTURN_EXPIRY": "1e999"}, "expiry"),
+        ({"KEYTURN_EXPIRY": "-1"}, "expiry"),
+        ({"KEYTURN_LOCK_TIMEOUT": "never"}, "lock_timeout"),
+        ({"KEYTURN_LOG_LEVEL": "loud"}, "log_level"),
+        ({"KEYTURN_PATH": ""}, "path"),
+        ({"KEYTURN_PATH": "~nobody-of-this-name/data"}, "path"),
+        ({"KEYTURN_STORE": "mysql://host/db"}, "store"),
+        ({"KEYTURN_NAME": ""}, "name"),
+    ],
+)
+def test_an_error_in_a_variable_names_the_key_and_the_variable(
+    environ: dict[str, str], key: str
+) -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.load(environ=environ)
+
+    variable = next(iter(environ))
+    assert (raised.value.key, raised.value.source) == (key, variable)
+    assert key in str(raised.value)
+    assert variable in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("colour = 1", "colour"),
+        ('password = "hunter2"', "password"),
+        ("expiry = true", "expiry"),
+        ("expiry = inf", "expiry"),
+        ("expiry = [1]", "expiry"),
+        ("name = 7", "name"),
+        ("path = 7", "path"),
+        ('path = "a\\u0000b"', "path"),
+        ('store = "sqlite:///"', "store"),
+        ("[expiry]", "expiry"),
+    ],
+)
+def test_an_error_in_a_file_names_the_key_and_the_file_and_shows_no_value(
+    line: str, key: str, toml: Path
+) -> None:
+    toml.write_text(line)
+
+    with pytest.raises(SettingsError) as raised:
+        Settings.load(config=toml, environ={})
+
+    assert (raised.value.key, raised.value.source) == (key, str(toml))
+    assert key in str(raised.value)
+    assert str(toml) in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("colour", "red"),
+        ("expiry", "soon"),
+        ("expiry", float("nan")),
+        ("expiry", 10**400),
+        ("lock_timeout", None),
+        ("name", None),
+        ("log_level", None),
+        ("path", 7),
+        ("store", "nonsense"),
+    ],
+)
+def test_an_error_in_an_argument_names_the_key_and_the_arguments(name: str, value: Any) -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.load({name: value}, environ={})
+
+    assert (raised.value.key, raised.value.source) == (name, "the arguments")
+
+
+@pytest.mark.parametrize("content", [b"= 1", b"\xff\xfe", b'name = "a"\nname = "b"'])
+def test_a_settings_file_that_is_not_toml_is_an_error_that_names_it(
+    content: bytes, toml: Path
+) -> None:
+    toml.write_bytes(content)
+
+    with pytest.raises(SettingsError) as raised:
+        Settings.load(config=toml, environ={})
+
+    assert raised.value.source == str(toml)
+
+
+def test_a_settings_file_that_is_not_there_is_an_error_that_names_it(toml: Path) -> None:
+    with pytest.raises(SettingsError, match="No such file") as raised:
+        Settings.load(environ={"KEYTURN_CONFIG": str(toml)})
+
+    assert raised.value.source == str(toml)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///",
+        "sqlite://host/log.db",
+        "sqlite:log.db",
+        "sqlite:///log.db?mode=ro",
+        "sqlite:///log#1.db",
+        "sqlite:///a%00b",
+        "sqlite://[/x",
+        "memory",
+        "memory:x",
+        "log.db",
+        "",
+    ],
+)
+def test_a_store_that_is_no_url_of_a_log_is_refused_before_anything_is_made(
+    url: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError) as raised:
+        keyturn.open(path=tmp_path / "data", store=url, password=None)
+
+    assert raised.value.key == "store"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/alice")
+
+    settings = Settings.load(environ={"KEYTURN_PATH": "~/keys"})
+
+    assert settings.path == Path("/home/alice/keys")
+
+
+def visible_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def test_without_a_path_data_and_anchor_lie_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    keyturn.open(password=None).close()
+
+    assert visible_names(tmp_path / "data/keyturn") == ["keyring.json", "keyturn.db"]
+    assert visible_names(tmp_path / "state/keyturn") == ["anchor.json"]
+
+
+@pytest.mark.parametrize("name", ["a b", "100%", "what?", "no#1", "ключ", "a%20b", ":memory:"])
+def test_any_name_will_do_for_the_data_folder(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    with keyturn.open(path=folder, password=None) as service:
+        token = service.create_token()
+
+    with keyturn.open(path=folder, password=None) as service:
+        is_good = service.verify_token(token)
+
+    assert is_good
+    assert visible_names(folder) == ["anchor.json", "keyring.json", "keyturn.db"]
+    assert list(tmp_path.iterdir()) == [folder]

@@ -1,0 +1,191 @@
+"""Many openers of one SQLite file: threads, processes, services, and children after a fork."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+import keyturn
+from keyturn import EventLog, KeyRing, Service
+
+from .making import new_keys
+from .second_process import SecondProcess
+
+RunPython = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log.db"
+
+
+@pytest.fixture
+def open_log(path: Path) -> Iterator[Callable[[], EventLog]]:
+    """Open the log at `path`; all are closed in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def open_it() -> EventLog:
+            log = keyturn.open_event_log(f"sqlite:///{path}")
+            stack.callback(log.close)
+            return log
+
+        yield open_it
+
+
+def test_many_threads_may_open_a_new_log_at_once(
+    path: Path, open_log: Callable[[], EventLog], key_ring: KeyRing
+) -> None:
+    gate = threading.Barrier(8)
+
+    def open_at_once(number: int) -> bool:
+        gate.wait(timeout=10)
+        return open_log().append(new_keys(key_ring, manager=f"manager {number}"))
+
+    with ThreadPoolExecutor(8) as threads:
+        appended = list(threads.map(open_at_once, range(8)))
+
+    assert appended == [True] * 8
+
+
+def test_many_processes_may_start_on_an_empty_folder_at_once_and_share_one_first_key(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import sys, keyturn\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "with keyturn.open(path=sys.argv[1], password=None) as service:\n"
+        "    print([change.kind for change in service.history()])\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "data")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(6)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        process.stdout.readline()
+
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    printed = [process.communicate(timeout=60)[0] for process in processes]
+
+    assert printed == ["['generated']\n"] * 6
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="needs Linux's list of locks")
+def test_making_the_file_drops_no_locks_of_another_thread_that_opens_it(
+    path: Path, open_log: Callable[[], EventLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, close = threading.Event(), os.close
+
+    def slow_close(fd: int) -> None:
+        made.set()
+        threading.Event().wait(0.3)
+        close(fd)
+
+    monkeypatch.setattr(os, "close", slow_close)
+    first = threading.Thread(target=open_log)
+    first.start()
+    made.wait(timeout=10)
+    log = open_log()
+    first.join(timeout=10)
+    monkeypatch.undo()
+
+    assert f":{path.stat().st_ino} " in Path("/proc/locks").read_text()
+    assert log.load("default") is None
+
+
+def test_another_service_in_the_same_process_that_closes_leaves_the_first_its_locks(
+    service: Service, tmp_path: Path
+) -> None:
+    token = service.create_token()
+
+    keyturn.open(path=tmp_path / "data", password=None).close()
+    with pytest.raises(keyturn.KeyturnError):
+        keyturn.open(path=tmp_path / "data", password="wrong")
+    with SecondProcess(tmp_path / "data") as other:
+        other.reset()
+
+    assert Path(f"{tmp_path}/data/keyturn.db-wal").exists()
+    assert not service.verify_token(token)
+    with contextlib.closing(sqlite3.connect(tmp_path / "data/keyturn.db")) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+
+
+def test_a_reset_after_another_service_closed_is_seen_by_a_fresh_process(
+    service: Service, tmp_path: Path
+) -> None:
+    keyturn.open(path=tmp_path / "data", password=None).close()
+    with SecondProcess(tmp_path / "data") as other:
+        other.reset()
+    service.reset_key()
+    token = service.create_token()
+
+    with SecondProcess(tmp_path / "data") as other:
+        assert other.verify(token)
+
+
+# --- fork --------------------------------------------------------------------------------------
+
+FORK = """
+import os, sys, keyturn
+from keyturn.domain.errors import LogClosedError
+
+service = keyturn.open(path=sys.argv[1], password=None)
+service.reset_key()
+token = service.create_token()
+child = os.fork()
+if child == 0:
+    uses = [lambda: service.verify_token(token), service.create_token, service.reset_key,
+            lambda: list(service.history()), service.stop, service.log.changes]
+    refused = 0
+    for use in uses:
+        try:
+            use()
+        except LogClosedError:
+            refused += 1
+    if sys.argv[2] == "close":
+        service.close()
+    with keyturn.open(path=sys.argv[1], password=None) as anew:
+        anew.reset_key("by the child")
+    status = 0 if refused == len(uses) else 1
+    if sys.argv[2] == "exit":
+        service.close()
+        del service
+        sys.exit(status)
+    os._exit(status)
+_, status = os.waitpid(child, 0)
+assert os.waitstatus_to_exitcode(status) == 0, "the child used what is the parent's"
+assert not service.verify_token(token)
+for _ in range(20):
+    service.reset_key("by the parent")
+service.close()
+with keyturn.open(path=sys.argv[1], password=None) as service:
+    print([change.generation for change in service.history()] == list(range(1, 24)))
+"""
+
+
+@pytest.mark.parametrize("ending", ["leave", "close", "exit"])
+def test_a_child_process_is_refused_its_parents_connections_and_loses_none_of_its_rows(
+    ending: str, run_python: RunPython, tmp_path: Path
+) -> None:
+    printed = run_python(FORK, tmp_path / "data", ending)
+
+    assert printed.stdout == "True\n"

@@ -1,0 +1,97 @@
+"""A log that this user may not read or write gives a clear error [G8]."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import keyturn
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+
+NOBODY = 65534
+AS_NOBODY = """
+import json, os, sys
+import keyturn
+from keyturn.domain.errors import LogUnavailableError
+settings = keyturn.Settings(path=sys.argv[1], lock_timeout=0.2)
+import keyturn.aio, eventsourcing.sqlite  # while this may be read
+os.setgid(65534); os.setuid(65534)
+try:
+    with keyturn.open(settings, password=None) as service:
+        print("opened")
+        service.reset_key()
+except LogUnavailableError as error:
+    print(error)
+"""
+
+
+def open_as_nobody(folder: Path) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+
+
+@pytest.fixture
+def public_folder(tmp_path: Path) -> Iterator[Path]:
+    """A data folder whose parents everybody may look into."""
+    folder = tmp_path / "data"
+    keyturn.open(path=folder, password=None).close()
+    for name in ("keyring.json", "anchor.json", ".anchor.json.lock"):
+        os.chown(folder / name, NOBODY, NOBODY)
+    opened = [p for p in folder.parents if p.stat().st_mode & 0o077 == 0 and p != Path("/")]
+    for parent in opened:
+        os.chmod(parent, 0o711)
+    yield folder
+    for parent in opened:
+        os.chmod(parent, 0o700)
+
+
+def test_g8_a_log_that_may_not_be_read_is_a_clear_error(public_folder: Path) -> None:
+    os.chmod(public_folder, 0o777)
+
+    printed = open_as_nobody(public_folder)
+
+    assert f"the log {public_folder}/keyturn.db is not available: its file cannot be" in printed
+
+
+def test_g8_a_log_that_may_not_be_written_can_be_read_and_a_reset_is_a_clear_error(
+    public_folder: Path,
+) -> None:
+    os.chmod(public_folder, 0o777)
+    os.chown(public_folder / "keyturn.db", NOBODY, NOBODY)
+    os.chmod(public_folder / "keyturn.db", 0o400)
+
+    printed = open_as_nobody(public_folder).splitlines()
+
+    assert printed[0] == "opened"
+    assert f"the log {public_folder}/keyturn.db is not available: it is read-only" in printed[1]
+
+
+def test_g8_a_log_that_others_can_read_and_this_user_cannot_make_private_is_a_clear_error(
+    public_folder: Path,
+) -> None:
+    os.chmod(public_folder, 0o777)
+    os.chmod(public_folder / "keyturn.db", 0o666)
+
+    printed = open_as_nobody(public_folder)
+
+    assert "keyturn.db can be read by others (mode 0666), and this user may not" in printed
+
+
+def test_g8_a_folder_that_may_not_be_written_is_a_clear_error(public_folder: Path) -> None:
+    os.chmod(public_folder, 0o755)
+    (public_folder / "keyturn.db").unlink()
+
+    printed = open_as_nobody(public_folder)
+
+    assert f"the log {public_folder}/keyturn.db cannot be opened: Permission denied" in printed

@@ -1,0 +1,200 @@
+"""`changes` of a SQLite log differs after every commit of anybody, at once [G2]."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import keyturn
+from keyturn import KeyRing
+from keyturn.config import wal_index
+from keyturn.config.sqlite_store import SQLiteStore
+
+from .making import new_keys
+
+WRITER = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA synchronous = OFF")
+connection.execute("PRAGMA wal_autocheckpoint = 4")
+number = 0
+while os.read(0, 1):
+    number += 1
+    connection.execute("UPDATE stored_events SET state = randomblob(16)")
+    if number % 37 == 0:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    if number % 101 == 0:
+        connection.close()
+        connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA wal_autocheckpoint = 4")
+    os.write(1, b".")
+"""
+
+
+@pytest.fixture(params=["mapped", "data_version"])
+def counted_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to notice a commit: one contract."""
+
+    def cannot(_: Path) -> None:
+        raise OSError
+
+    if request.param == "data_version":
+        monkeypatch.setattr(wal_index, "_map", cannot)
+    return str(request.param)
+
+
+@pytest.fixture
+def path(tmp_path: Path, key_ring: KeyRing) -> Path:
+    path = tmp_path / "log.db"
+    log = keyturn.open_event_log(f"sqlite:///{path}")
+    log.append(new_keys(key_ring))
+    log.close()
+    return path
+
+
+@pytest.fixture
+def store(path: Path, counted_by: str) -> Iterator[SQLiteStore]:
+    with contextlib.closing(SQLiteStore(path)) as store:
+        yield store
+
+
+def count_missed_commits(
+    path: Path, changes: Callable[[], object], trials: int
+) -> tuple[int, int]:
+    """Have another process commit so often; return how often `changes` did not tell so."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    ) as writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        missed, acknowledged, before = 0, 0, changes()
+        for _ in range(trials):
+            writer.stdin.write(b".")
+            acknowledged += len(writer.stdout.read(1))
+            after = changes()
+            missed += after == before
+            before = after
+        writer.stdin.close()
+    return acknowledged, missed
+
+
+def test_g2_every_acknowledged_commit_of_another_process_is_seen_at_once(
+    path: Path, store: SQLiteStore
+) -> None:
+    assert count_missed_commits(path, store.changes, 4_000) == (4_000, 0)
+
+
+@pytest.mark.soak
+def test_g2_of_100_000_acknowledged_commits_of_another_process_none_is_missed(
+    path: Path, store: SQLiteStore
+) -> None:
+    assert count_missed_commits(path, store.changes, 100_000) == (100_000, 0)
+
+
+def test_changes_stays_while_others_only_read_or_roll_back(
+    path: Path, store: SQLiteStore
+) -> None:
+    before = store.changes()
+
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("SELECT * FROM stored_events").fetchall()
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("DELETE FROM stored_events")
+        other.execute("ROLLBACK")
+
+    assert store.changes() == before
+
+
+def test_a_file_is_mapped_where_it_can_be(path: Path) -> None:
+    with contextlib.closing(SQLiteStore(path)) as store:
+        assert isinstance(store.changes(), bytes)
+
+
+def test_where_it_cannot_be_mapped_data_version_is_asked(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wal_index, "_WAL_INDEX_VERSION", 0)
+
+    with contextlib.closing(SQLiteStore(path)) as store:
+        assert isinstance(store.changes(), int)
+
+
+def test_g2_a_store_that_opened_its_file_anew_says_that_something_changed(
+    store: SQLiteStore,
+) -> None:
+    before = store.changes()
+
+    store.reopen()
+
+    assert store.changes() != before
+
+
+def test_g2_while_the_file_cannot_be_opened_everybody_is_told_to_read(
+    path: Path, store: SQLiteStore
+) -> None:
+    path.rename(path.with_name("away"))
+    with contextlib.suppress(sqlite3.Error):
+        store.reopen()
+
+    values = [store.changes() for _ in range(3)]
+
+    assert len(set(values)) == 3
+
+
+def test_once_the_file_can_be_opened_again_its_changes_are_counted_again(
+    path: Path, store: SQLiteStore
+) -> None:
+    path.rename(path.with_name("away"))
+    with contextlib.suppress(sqlite3.Error):
+        store.reopen()
+    store.changes()
+    path.with_name("away").rename(path)
+    store.changes()
+
+    missed = count_missed_commits(path, store.changes, 50)
+
+    assert store.changes() == store.changes()
+    assert missed == (50, 0)
+
+
+def test_the_maps_of_removed_files_are_forgotten(tmp_path: Path) -> None:
+    def open_and_close(number: int) -> int:
+        keyturn.open_event_log(f"sqlite:///{tmp_path}/{number}.db").close()
+        return len(os.listdir("/proc/self/fd"))
+
+    counts = [open_and_close(number) for number in range(50)]
+
+    assert len(set(counts[2:])) == 1
+
+
+def test_a_file_that_is_opened_again_and_again_is_mapped_once(path: Path) -> None:
+    with contextlib.closing(SQLiteStore(path)):
+        counts = []
+        for _ in range(20):
+            with contextlib.closing(SQLiteStore(path)):
+                counts.append(len(os.listdir("/proc/self/fd")))
+
+    assert len(set(counts)) == 1
+
+
+def test_a_log_that_is_collected_waits_for_no_lock(tmp_path: Path) -> None:
+    log: list[object] = [keyturn.open_event_log(f"sqlite:///{tmp_path}/log.db")]
+
+    collector = threading.Thread(target=log.clear, daemon=True)
+    with wal_index._maps_lock:
+        collector.start()
+        collector.join(10)
+
+        assert not collector.is_alive()

@@ -1,0 +1,219 @@
+"""The history shows one row a change, and needs no key ring for it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from keyturn import EventLog, KeyRing, RotationHistory
+from keyturn.projections.rotation_history import HistoryFilter
+from tests.projections.conftest import Hand
+
+HOUR = timedelta(hours=1)
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def history(hand: Hand) -> RotationHistory:
+    """Generated, reset by bob, rotated, destroyed, generated again: an hour apart each."""
+    hand.reset("bob", "laptop stolen")
+    hand.rotate(overlap=60)
+    hand.destroy()
+    hand.generate("carol")
+    return RotationHistory(hand.log)
+
+
+def test_a_log_without_events_has_no_history(log: EventLog) -> None:
+    assert list(RotationHistory(log)) == []
+
+
+def test_there_is_one_row_a_change_oldest_first(history: RotationHistory) -> None:
+    rows = [(change.position, change.kind, change.generation) for change in history]
+
+    assert rows == [
+        (1, "generated", 1),
+        (2, "reset", 2),
+        (3, "rotated", 3),
+        (4, "destroyed", 3),
+        (5, "generated", 4),
+    ]
+
+
+def test_newest_first_is_the_same_the_other_way_round(history: RotationHistory) -> None:
+    oldest_first = list(history.changes())
+
+    assert list(history.changes(newest_first=True)) == oldest_first[::-1]
+
+
+def test_newest_first_is_the_same_the_other_way_round_over_many_pages(hand: Hand) -> None:
+    for _ in range(1200):
+        hand.reset()
+    history = RotationHistory(hand.log)
+
+    oldest_first = list(history.changes())
+
+    assert list(history.changes(newest_first=True)) == oldest_first[::-1]
+    assert [change.position for change in oldest_first] == list(range(1, 1202))
+
+
+def test_a_row_says_who_why_and_when(history: RotationHistory) -> None:
+    reset = list(history)[1]
+
+    assert (reset.initiator, reset.reason, reset.at) == (
+        "bob",
+        "laptop stolen",
+        START + 2 * HOUR,
+    )
+
+
+def test_the_time_of_a_row_is_in_utc(history: RotationHistory) -> None:
+    assert {change.at.utcoffset() for change in history} == {timedelta(0)}
+
+
+def test_a_row_names_the_node_that_signed_it(history: RotationHistory, key_ring: KeyRing) -> None:
+    assert {change.node_id for change in history} == {key_ring.node_id}
+
+
+def test_a_row_has_the_digest_that_the_next_event_carries(
+    history: RotationHistory, log: EventLog
+) -> None:
+    digests = [change.digest for change in history]
+
+    carried = [event.previous_digest for event in log.key_events("default")]
+    assert carried == ["0" * 64, *digests[:-1]]
+
+
+def test_a_key_lives_from_its_change_to_the_next(history: RotationHistory) -> None:
+    assert [change.lifetime for change in history] == [HOUR, HOUR, HOUR, HOUR, None]
+
+
+def test_the_current_key_has_no_lifetime_yet(hand: Hand) -> None:
+    assert [change.lifetime for change in RotationHistory(hand.log)] == [None]
+
+
+def test_a_row_for_a_destroy_names_the_key_that_it_ended(history: RotationHistory) -> None:
+    rotated, destroyed = list(history)[2:4]
+
+    assert (destroyed.key_id, destroyed.generation) == (rotated.key_id, rotated.generation)
+
+
+def test_the_history_of_another_manager_is_its_own(
+    history: RotationHistory, log: EventLog, key_ring: KeyRing
+) -> None:
+    Hand(log, key_ring, "other").generate("dave")
+
+    assert [c.initiator for c in RotationHistory(log, "other")] == ["dave"]
+    assert len(list(history)) == 5
+
+
+def test_the_history_of_a_manager_that_never_was_is_empty(log: EventLog) -> None:
+    assert list(RotationHistory(log, "nobody")) == []
+
+
+def test_a_row_cannot_be_changed(history: RotationHistory) -> None:
+    change: Any = next(iter(history))
+
+    with pytest.raises(AttributeError):
+        change.initiator = "mallory"
+
+
+# --- filters -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("which", "positions"),
+    [
+        (HistoryFilter(), [1, 2, 3, 4, 5]),
+        (HistoryFilter(since=START + 3 * HOUR), [3, 4, 5]),
+        (HistoryFilter(until=START + 3 * HOUR), [1, 2, 3]),
+        (HistoryFilter(since=START + 2 * HOUR, until=START + 3 * HOUR), [2, 3]),
+        (HistoryFilter(since=START + 9 * HOUR), []),
+        (HistoryFilter(generation=3), [3, 4]),
+        (HistoryFilter(initiator="bob"), [2]),
+        (HistoryFilter(kind="generated"), [1, 5]),
+        (HistoryFilter(kind="generated", initiator="carol"), [5]),
+    ],
+)
+def test_a_filter_shows_the_rows_that_fit(
+    history: RotationHistory, which: HistoryFilter, positions: list[int]
+) -> None:
+    assert [change.position for change in history.changes(which)] == positions
+
+
+def test_a_filter_changes_nothing_about_the_rows_it_shows(history: RotationHistory) -> None:
+    everything = list(history)
+
+    shown = list(history.changes(HistoryFilter(initiator="bob")))
+
+    assert shown == [everything[1]]
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("limit", [1, 2, 3, 10])
+def test_pages_one_behind_the_other_make_up_the_whole(
+    history: RotationHistory, newest_first: bool, limit: int
+) -> None:
+    rows: list[Any] = []
+    while page := list(
+        history.changes(
+            newest_first=newest_first, limit=limit, behind=rows[-1].position if rows else None
+        )
+    ):
+        assert len(page) <= limit
+        rows += page
+
+    assert rows == list(history.changes(newest_first=newest_first))
+
+
+# --- at a moment, and of a key -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hours", "generation"),
+    [(0.5, None), (1, 1), (1.5, 1), (2, 2), (3.5, 3), (4.5, None), (9, 4)],
+)
+def test_the_key_at_a_moment_is_the_one_of_the_last_change_before_it(
+    history: RotationHistory, hours: float, generation: int | None
+) -> None:
+    change = history.at(START + hours * HOUR)
+
+    assert (None if change is None else change.generation) == generation
+
+
+@pytest.mark.parametrize(("position", "ends_after"), [(1, 2 * HOUR), (3, 4 * HOUR), (5, None)])
+def test_a_key_was_good_until_the_change_that_ended_it(
+    history: RotationHistory, position: int, ends_after: timedelta | None
+) -> None:
+    key_id = list(history)[position - 1].key_id
+
+    span = history.span_of(key_id)
+
+    assert span is not None
+    assert span.ends_at == (None if ends_after is None else START + ends_after)
+
+
+def test_a_rotated_key_was_good_until_its_overlap_ended(history: RotationHistory) -> None:
+    key_id = list(history)[1].key_id
+
+    span = history.span_of(key_id)
+
+    assert span is not None
+    assert span.ends_at == START + 3 * HOUR + timedelta(seconds=60)
+
+
+def test_a_reset_ends_an_overlap_early(hand: Hand) -> None:
+    hand.rotate(overlap=100_000)
+    hand.reset("bob")
+    first, _, reset = RotationHistory(hand.log)
+
+    span = RotationHistory(hand.log).span_of(first.key_id)
+
+    assert span is not None
+    assert span.ended_with is not None
+    assert (span.ends_at, span.ended_with.initiator) == (reset.at, "bob")
+
+
+def test_a_key_that_never_was_has_no_span(history: RotationHistory) -> None:
+    assert history.span_of("AAAAAAAAAAAAAAAA") is None
