@@ -6,7 +6,8 @@ fit on a line, for a history is a chain and its head's own signature is all the 
     keyturn-checkpoint-v1 NODE MANAGER POSITION DIGEST TIME SIGNATURE
 
 The manager's name is percent-encoded, the time is that of the event. Whoever keeps the line can
-check it with nothing else, and have any later copy of the log checked against it.
+check it with nothing else, and have any later copy of the log checked against it. Only the time
+is not under the signature itself, but under the digest: an audit compares it with the event's.
 """
 
 from __future__ import annotations
@@ -61,16 +62,17 @@ class Checkpoint:
         Raises:
             CheckpointError: it is not a whole checkpoint, or its node did not sign it.
         """
-        parts = line.split()
+        parts = line.strip().split(" ")
         if len(parts) != 7 or parts[0] != _TAG:
             raise CheckpointError(f"a checkpoint is one line that begins with {_TAG}")
         _, node_id, name, position, digest, time, signature = parts
         try:
             at = datetime.fromisoformat(time).astimezone(UTC)
             checkpoint = cls(node_id, unquote(name), int(position), digest, at, signature)
-        except ValueError:
-            raise CheckpointError("the checkpoint has a bad position or time") from None
-        if str(checkpoint) != " ".join(parts):
+            spelled = str(checkpoint)
+        except (ValueError, OverflowError):
+            raise CheckpointError("the checkpoint has a bad name, position or time") from None
+        if spelled != line.strip():
             raise CheckpointError("the checkpoint is not spelled as Keyturn spells it")
         if not provenance.is_signed(
             node_id, manager_id(checkpoint.manager), checkpoint.position, digest, signature

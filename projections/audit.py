@@ -9,8 +9,12 @@ another node, cannot be told from the real one.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
+from typing import NamedTuple
 from uuid import UUID
 
 from eventsourcing.persistence import StoredEvent
@@ -21,9 +25,12 @@ from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.errors import LogError
 from keyturn.domain.event_mapper import read_event
 from keyturn.domain.key_log import KeyLog, Row
+from keyturn.domain.provenance import NO_DIGEST
 from keyturn.domain.session_keys import EVENT_CLASSES, SessionKeys, manager_id
 
-_MAX_CANDIDATES = 100
+_NEARBY = 50
+_MAX_TRIES = 10_000
+_NO_EVENT = "a row holds values of no event"
 
 
 class FindingKind(enum.Enum):
@@ -88,11 +95,20 @@ class _History:
     manager: str
     event: SessionKeys.Event | None = None
     gaps: list[tuple[int, int]] = field(default_factory=list)
-    digests: dict[int, str] = field(default_factory=dict)
+    late: set[int] = field(default_factory=set)
+    seen: dict[int, SessionKeys.Event] = field(default_factory=dict)
 
     @property
     def position(self) -> int:
         return 0 if self.event is None else self.event.originator_version
+
+
+class _Damaged(NamedTuple):
+    """A row of which only the place can be read, and maybe not even that is right."""
+
+    kind: FindingKind
+    message: str
+    stored: StoredEvent | None = None
 
 
 def audit(
@@ -115,10 +131,10 @@ def audit(
         progress: called now and then with the number of events looked at.
     """
     auditor = _Auditor(node_id, marks or {}, against, frozenset(host_topics))
-    for number, row in enumerate(log.rows(), 1):
+    for row in log.rows():
         auditor.look_at(row)
-        if number % 500 == 0:
-            progress(number)
+        if auditor.events % 500 == 0:
+            progress(auditor.events)
     report = auditor.report()
     progress(report.events)
     return report
@@ -138,31 +154,27 @@ class _Auditor:
         self._marks = dict(marks)
         self._host_topics = host_topics
         self._against = against
-        self._events = 0
+        self.events = 0
         self._histories: dict[str, _History] = {}
-        self._altered: dict[tuple[UUID, int], StoredEvent] = {}
+        self._damaged: dict[UUID, dict[int, _Damaged]] = defaultdict(dict)
+        self._tries_left = _MAX_TRIES
         self._findings: list[Finding] = []
 
     def look_at(self, row: Row) -> None:
         if isinstance(row.topic, str) and row.topic in self._host_topics:
             return
-        self._events += 1
-        stored = _stored(row)
-        if stored is None:
-            position = row.originator_version if type(row.originator_version) is int else None
-            self._find(FindingKind.ALTERED, position, None, "a row holds values of no event")
-            return
-        if stored.topic not in EVENT_CLASSES:
-            topic = stored.topic[:100]
-            self._find(FindingKind.FOREIGN, None, None, f"a row has the alien topic {topic!r}")
-            return
-        try:
-            provenance.verify(stored)
-            event = read_event(stored)
-        except LogError:
-            self._altered[UUID(str(stored.originator_id)), stored.originator_version] = stored
-            return
-        self._look_at_genuine(event)
+        self.events += 1
+        id_, position = _uuid(row.originator_id), row.originator_version
+        if type(position) is not int:
+            self._find(FindingKind.ALTERED, None, None, _NO_EVENT)
+        elif id_ is None:
+            self._find(FindingKind.ALTERED, position, None, _NO_EVENT)
+        else:
+            found = _read(id_, position, row.topic, row.state)
+            if isinstance(found, _Damaged):
+                self._damaged[id_][position] = found
+            else:
+                self._look_at_genuine(found)
 
     def _look_at_genuine(self, event: SessionKeys.Event) -> None:
         position, name = event.originator_version, event.manager
@@ -178,10 +190,11 @@ class _Auditor:
             return
         history = self._histories.setdefault(name, _History(name))
         if self._is_wanted(name, position):
-            history.digests[position] = event.digest
+            history.seen[position] = event
         if position <= history.position:
             message = f"the event was written behind that of position {history.position}"
             self._find(FindingKind.REORDERED, position, name, message)
+            history.late.add(position)
             return
         self._look_at_place(history, event)
         history.event = event
@@ -191,7 +204,7 @@ class _Auditor:
         position, before = event.originator_version, history.event
         if position > history.position + 1:
             history.gaps.append((history.position + 1, position - 1))
-        elif before is not None and event.previous_digest != before.digest:
+        elif event.previous_digest != (NO_DIGEST if before is None else before.digest):
             message = "the event does not follow the one before it: one of them was replaced"
             self._find(FindingKind.ALTERED, position, history.manager, message)
         elif event.generation != _next_generation(before, event):
@@ -202,54 +215,97 @@ class _Auditor:
             self._find(FindingKind.CLOCK, position, history.manager, message)
 
     def report(self) -> AuditReport:
+        names = {manager_id(name): name for name in (*self._histories, *self._marks)}
+        for id_, rows in self._damaged.items():
+            self._look_at_damage(id_, rows, names.get(id_))
         for history in self._histories.values():
-            for first, last in history.gaps:
-                self._look_at_gap(history.manager, first, last)
+            self._look_at_gaps(history)
         for name, mark in self._marks.items():
             self._look_for(name, mark.position, mark.digest, "the anchor")
         if self._against is not None:
-            point = self._against
-            self._look_for(point.manager, point.position, point.digest, "the checkpoint")
-        names = {manager_id(name): name for name in (*self._histories, *self._marks)}
-        for (id_, position), stored in self._altered.items():
-            self._find(FindingKind.ALTERED, position, names.get(id_), _what_is_wrong(stored))
+            self._hold_against(self._against)
         heads = {
             name: Checkpoint.of(history.event)
             for name, history in self._histories.items()
             if history.event is not None
         }
         findings = sorted(self._findings, key=lambda f: (f.manager or "", f.position or 0))
-        return AuditReport(self._node_id, self._events, heads, tuple(findings))
+        return AuditReport(self._node_id, self.events, heads, tuple(findings))
 
-    def _look_at_gap(self, manager: str, first: int, last: int) -> None:
-        """Say of each position of a gap whether its event was altered, moved, or is missing."""
-        id_ = manager_id(manager)
-        altered = {p: s for (i, p), s in self._altered.items() if i == id_ and first <= p <= last}
-        for position, stored in altered.items():
-            origin = _origin(stored, [p for (i, p) in self._altered if i == id_])
-            if origin is not None and origin != position:
+    def _look_at_damage(
+        self, id_: UUID, rows: Mapping[int, _Damaged], manager: str | None
+    ) -> None:
+        """Say of each damaged row of a history whether it was altered, moved or is not ours."""
+        positions = sorted(rows)
+        for position in positions:
+            kind, message, stored = rows[position]
+            origin = None if stored is None else self._origin(stored, id_, positions)
+            if origin not in (None, position):
                 message = f"the event of position {origin} stands here"
                 self._find(FindingKind.REORDERED, position, manager, message)
+            elif kind is FindingKind.FOREIGN and manager is None:
+                self._find(kind, None, None, message)
             else:
-                self._find(FindingKind.ALTERED, position, manager, _what_is_wrong(stored))
-        for position in altered:
-            del self._altered[id_, position]
-        for start, end in _runs(p for p in range(first, last + 1) if p not in altered):
-            count = end - start + 1
-            message = "the event is missing" if count == 1 else f"{count} events are missing"
-            self._find(FindingKind.MISSING, start, manager, message)
+                self._find(kind, position, manager, message)
+
+    def _origin(self, stored: StoredEvent, id_: UUID, positions: Sequence[int]) -> int | None:
+        """Return the position that an event was signed for, if it is one of these, or likely."""
+        try:
+            fields = provenance.decode_state(stored)
+        except LogError:
+            return None
+        node_id, signature = fields.get("node_id"), fields.get("signature")
+        generation = fields.get("generation")
+        if not (isinstance(node_id, str) and isinstance(signature, str)):
+            return None
+        if type(generation) is not int:
+            return None
+        middle = bisect_left(positions, generation)  # it is not far behind its generation
+        nearby = positions[max(0, middle - _NEARBY) : middle + _NEARBY]
+        for position, topic in product((generation, *nearby), EVENT_CLASSES):
+            if self._tries_left == 0:  # each takes its time, and every row may be damaged
+                return None
+            self._tries_left -= 1
+            digest = provenance.digest(topic, id_, position, fields)
+            if provenance.is_signed(node_id, id_, position, digest, signature):
+                return position
+        return None
+
+    def _look_at_gaps(self, history: _History) -> None:
+        damaged = self._damaged.get(manager_id(history.manager), {})
+        there = sorted(history.late.union(damaged))
+        for first, last in history.gaps:
+            inside = there[bisect_left(there, first) : bisect_right(there, last)]
+            for start, end in _runs_between(first, last, inside):
+                count = end - start + 1
+                message = "the event is missing" if count == 1 else f"{count} events are missing"
+                self._find(FindingKind.MISSING, start, history.manager, message)
+
+    def _hold_against(self, point: Checkpoint) -> None:
+        if self._node_id is not None and point.node_id != self._node_id:
+            message = f"the checkpoint is of another node, {point.node_id}"
+            self._find(FindingKind.FOREIGN, point.position, point.manager, message)
+            return
+        self._look_for(point.manager, point.position, point.digest, "the checkpoint")
+        history = self._histories.get(point.manager)
+        event = None if history is None else history.seen.get(point.position)
+        if event is not None and event.digest == point.digest and event.timestamp != point.at:
+            message = f"the checkpoint was altered: this happened at {event.timestamp}"
+            self._find(FindingKind.ALTERED, point.position, point.manager, message)
 
     def _look_for(self, manager: str, position: int, digest: str, witness: str) -> None:
         """Hold a history against what somebody saw of it."""
         history = self._histories.get(manager, _History(manager))
-        if history.digests.get(position) == digest:
-            return
-        if position > history.position and (manager_id(manager), position) not in self._altered:
+        event = history.seen.get(position)
+        if event is not None:
+            if event.digest != digest:
+                message = f"{witness} has seen another event here"
+                self._find(FindingKind.ALTERED, position, manager, message)
+        elif position > history.position and position not in self._damaged.get(
+            manager_id(manager), {}
+        ):
             message = f"the history ends before position {position}, which {witness} has seen"
             self._find(FindingKind.TRUNCATED, position, manager, message)
-        elif position in history.digests:
-            message = f"{witness} has seen another event here"
-            self._find(FindingKind.ALTERED, position, manager, message)
 
     def _is_wanted(self, manager: str, position: int) -> bool:
         mark, point = self._marks.get(manager), self._against
@@ -267,59 +323,38 @@ def _next_generation(before: SessionKeys.Event | None, event: SessionKeys.Event)
     return (0 if before is None else before.generation) + (event.kind != "destroyed")
 
 
-def _stored(row: Row) -> StoredEvent | None:
-    """Return a row as eventsourcing has it, None if its values have other types."""
-    id_, position, topic, state = row
-    types = (type(id_), type(position), type(topic), type(state))
-    if types != (str, int, str, bytes):
-        return None
-    try:
-        uuid = UUID(hex=str(id_))
-    except ValueError:
-        return None
-    if uuid.hex != id_:
-        return None
-    assert isinstance(position, int)
-    assert isinstance(topic, str)
-    assert isinstance(state, bytes)
-    return StoredEvent(uuid, position, topic, state)
-
-
-def _what_is_wrong(stored: StoredEvent) -> str:
+def _read(id_: UUID, position: int, topic: object, state: object) -> SessionKeys.Event | _Damaged:
+    """Return the genuine event of a row, or what is wrong with it."""
+    if type(topic) is not str or type(state) is not bytes:
+        return _Damaged(FindingKind.ALTERED, _NO_EVENT)
+    if topic not in EVENT_CLASSES:
+        return _Damaged(FindingKind.FOREIGN, f"a row has the alien topic {topic[:100]!r}")
+    stored = StoredEvent(id_, position, topic, state)
     try:
         provenance.verify(stored)
-        read_event(stored)
+        event = read_event(stored)
     except LogError as error:
-        return str(error.args[0]).partition(": ")[2].partition(";")[0]
-    return "the event stands behind the end of its history"
+        what = str(error.args[0]).partition(": ")[2].partition(";")[0]
+        return _Damaged(FindingKind.ALTERED, what, stored)
+    if event.timestamp.tzinfo is None:
+        return _Damaged(FindingKind.ALTERED, "its time is in no time zone", stored)
+    return event
 
 
-def _origin(stored: StoredEvent, positions: Collection[int]) -> int | None:
-    """Return the position that an event was signed for, if it is one of these."""
+def _uuid(value: object) -> UUID | None:
+    """Return the id that a column holds as eventsourcing writes it, else None."""
     try:
-        fields = provenance.decode_state(stored)
-    except LogError:
+        uuid = UUID(hex=value) if isinstance(value, str) else None
+    except ValueError:
         return None
-    node_id, signature = fields.get("node_id"), fields.get("signature")
-    id_ = stored.originator_id
-    assert isinstance(id_, UUID)
-    if isinstance(node_id, str) and isinstance(signature, str):
-        for position in list(positions)[:_MAX_CANDIDATES]:
-            digest = provenance.digest(stored.topic, id_, position, fields)
-            if provenance.is_signed(node_id, id_, position, digest, signature):
-                return position
-    return None
+    return uuid if uuid is not None and uuid.hex == value else None
 
 
-def _runs(positions: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Yield the first and last of each run of consecutive positions."""
-    start = end = None
-    for position in positions:
-        if end is not None and position != end + 1:
-            assert start is not None
-            yield start, end
-            start = None
-        start = position if start is None else start
-        end = position
-    if start is not None and end is not None:
-        yield start, end
+def _runs_between(first: int, last: int, there: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield the first and last of each run of positions that are not there."""
+    for position in there:
+        if first < position:
+            yield first, position - 1
+        first = position + 1
+    if first <= last:
+        yield first, last
