@@ -21,7 +21,7 @@ def check(dist: Path) -> None:
         ("" if folder == "api" else f"{folder}/") + path.name
         for folder in FOLDERS
         for path in Path(folder).glob("*.py")
-    } | {"py.typed"}
+    } | {"py.typed", "report.css", "report.js"}
 
     in_wheel = set(zipfile.ZipFile(wheel).namelist())
     package = {name.removeprefix("keyturn/") for name in in_wheel if name.startswith("keyturn/")}
