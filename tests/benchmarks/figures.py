@@ -18,6 +18,7 @@ import keyturn
 from keyturn import SetupKey, VerifyToken, ask
 from keyturn.actors.key_writer import new_secret
 from keyturn.domain.session_keys import Origin
+from keyturn.testing import open_service
 from tests.benchmarks.measure import Figure, compare, one_cpu
 
 PEER_IMPORTS = (
@@ -61,6 +62,7 @@ def all_figures(folder: Path) -> Iterator[Figure]:
     with one_cpu(), keyturn.open(path=folder / "data", password=None) as service:
         yield from messages(service)
     yield opening(folder)
+    yield fixture()
     yield importing()
 
 
@@ -170,6 +172,18 @@ def opening(folder: Path) -> Figure:
         "open at 10",
         goal=1.3,
         calls=10,
+    )
+
+
+def fixture() -> Figure:
+    """Set up and tear down what the fixture `keyturn_service` is, beside the 5 ms it may take."""
+    return compare(
+        "keyturn_service, a test",
+        lambda: open_service().close(),
+        lambda: time.sleep(0.005),
+        "asleep",
+        goal=1,
+        calls=20,
     )
 
 

@@ -1,0 +1,88 @@
+"""The service that a test of a host has in its hands, and its clock."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import keyturn
+from keyturn.testing import (
+    ManualClock,
+    open_service,
+)
+
+
+def test_a_manual_clock_stands_still_until_it_is_advanced() -> None:
+    clock = ManualClock(1000)
+
+    clock.advance(2.5)
+
+    assert clock() == clock() == 1002.5
+    assert repr(clock) == "<ManualClock at 1970-01-01T00:16:42.500000+00:00>"
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
+def test_a_manual_clock_never_goes_back(seconds: float) -> None:
+    clock = ManualClock(1000)
+
+    with pytest.raises(ValueError, match="a clock goes on"):
+        clock.advance(seconds)
+
+    assert clock() == 1000
+
+
+def test_a_manual_clock_may_be_advanced_by_many_threads() -> None:
+    clock = ManualClock(0)
+
+    def advance() -> None:
+        for _ in range(500):
+            clock.advance(1)
+
+    threads = [threading.Thread(target=advance) for _ in range(8)]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+
+    assert clock() == 4000
+
+
+def test_the_clock_of_a_service_expires_its_tokens() -> None:
+    with open_service() as service:
+        token = service.create_token(expiry=1800)
+
+        before = service.verify_token(token)
+        service.clock.advance(1802)
+
+        assert (before, service.verify_token(token)) == (True, False)
+
+
+def test_the_clock_of_a_service_ends_long_sessions() -> None:
+    with open_service(max_lifetime=3600, expiry=None) as service:
+        token = service.create_token()
+
+        service.clock.advance(3602)
+
+        assert not service.verify_token(token)
+
+
+def test_settings_from_outside_have_no_part_in_a_service_under_test(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KEYTURN_STORE", "nonsense:")
+    monkeypatch.setenv("KEYTURN_EXPIRY", "never")
+
+    with open_service() as service:
+        token = service.create_token()
+        service.clock.advance(86402)
+
+        assert not service.verify_token(token)
+
+
+def test_a_service_shows_the_clock_that_it_was_opened_with() -> None:
+    clock = ManualClock()
+
+    with keyturn.open(store="memory:", clock=clock) as service:
+        assert service.clock is clock

@@ -1,0 +1,57 @@
+"""docs/testing.md is code: each of its snippets is a test file, and passes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keyturn import ResetKey, testing
+
+PAGE = (Path(__file__).parent.parent / "docs" / "testing.md").read_text("utf-8")
+SNIPPETS = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
+
+
+@pytest.mark.parametrize("number", range(len(SNIPPETS)))
+def test_every_python_snippet_is_a_test_file_that_passes(number: int, tmp_path: Path) -> None:
+    file = tmp_path / "test_snippet.py"
+    file.write_text(SNIPPETS[number], "utf-8")
+    tests = len(re.findall(r"^def test_", SNIPPETS[number], re.M))
+
+    done = pytest_in(tmp_path, "-W", "error", str(file))
+
+    assert done.returncode == (0 if tests else 5), done.stdout  # 5: run, and there was no test
+
+
+def test_the_failure_on_the_page_is_what_a_failure_looks_like(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"^```text\n(.*?)^```", PAGE, re.M | re.S)
+
+    with testing.Replay() as replay, pytest.raises(AssertionError) as caught:
+        replay.when(ResetKey(reason="laptop lost", initiator="alice"))
+        replay.then(testing.Reset(reason="laptop stolen"), testing.Rotated())
+
+    assert shown == f"AssertionError: {caught.value}\n"
+
+
+def test_everything_for_tests_is_on_the_page() -> None:
+    names = [name for name in testing.__all__ if name != "EventSpec"]
+
+    assert [name for name in names if name not in PAGE] == []
+
+
+def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest on its own, as a host does."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
