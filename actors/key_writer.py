@@ -17,6 +17,7 @@ from eventsourcing.domain import Aggregate
 from keyturn.actors.lifecycle import Lifecycle
 from keyturn.config.logging import Logger
 from keyturn.domain.anchor import Anchor, Mark
+from keyturn.domain.clock import Clock, time_of_event
 from keyturn.domain.errors import (
     AnchorError,
     LogConflictError,
@@ -51,6 +52,7 @@ class KeyWriter:
         on_change: Callable[[], None],
         anchor: Anchor | None,
         initiator: str,
+        clock: Clock,
         logger: Logger,
     ) -> None:
         self._log = log
@@ -60,12 +62,14 @@ class KeyWriter:
         self._on_change = on_change
         self._anchor = anchor
         self._initiator = initiator
+        self._clock = clock
         self._logger = logger
         self._head: tuple[object, SessionKeys] = (object(), SessionKeys.blank(manager))
 
     def by(self, initiator: str | None, reason: str | None) -> Origin:
         """Return the origin of a change; without an initiator it is the manager's own."""
-        return Origin.now(self._initiator if initiator is None else initiator, reason)
+        initiator = self._initiator if initiator is None else initiator
+        return Origin(initiator, reason, time_of_event(self._clock))
 
     def begin(self, *, fresh: bool = False, accept_rollback: bool = False) -> None:
         """Make sure that the log is the right one and that there is a current key.

@@ -94,6 +94,7 @@ class SessionManager(SupervisedActor):
             on_change=self._notice_change,
             anchor=anchor,
             initiator=default_initiator() if initiator is None else initiator,
+            clock=clock,
             logger=self._logger,
         )
         self._current_key = CurrentKey(log, key_ring, name, self._poke)

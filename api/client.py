@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pykka
 
 from keyturn.actors import messages
 from keyturn.actors.asking import ask
-from keyturn.actors.messages import ANY_TOKEN, Unconditionally
+from keyturn.actors.messages import ANY_TOKEN, Message, Unconditionally
 from keyturn.actors.session import Session
+from keyturn.domain.errors import SessionNotRunningError
 from keyturn.domain.tokens import SessionToken
+
+R = TypeVar("R")
 
 
 class ClientSession:
@@ -42,7 +45,7 @@ class ClientSession:
 
     def read_token(self) -> SessionToken | None:
         """Return the token in the file; None if there is none: see `ReadToken`."""
-        return ask(self._ref, messages.ReadToken())
+        return self._ask(messages.ReadToken())
 
     def write_token(
         self,
@@ -50,28 +53,34 @@ class ClientSession:
         replacing: SessionToken | None | Unconditionally = ANY_TOKEN,
     ) -> bool:
         """Write the token, and return whether it was written: see `WriteToken`."""
-        return ask(self._ref, messages.WriteToken(token, replacing))
+        return self._ask(messages.WriteToken(token, replacing))
 
     def clear_token(self) -> None:
         """Log out here: see `ClearToken`."""
-        ask(self._ref, messages.ClearToken())
+        self._ask(messages.ClearToken())
 
     def start(self, session_token: SessionToken | None = None, fresh: bool = False) -> None:
         """Start it again after `stop`: see `Start`."""
-        ask(self._ref, messages.Start(fresh, session_token))
+        self._ask(messages.Start(fresh, session_token))
 
     def stop(self) -> None:
         """Stop it: see `Stop`."""
-        ask(self._ref, messages.Stop())
+        self._ask(messages.Stop())
 
     def destroy(self) -> None:
         """Remove the token file; it must be stopped: see `Destroy`."""
-        ask(self._ref, messages.Destroy())
+        self._ask(messages.Destroy())
 
     def close(self) -> None:
         """End the actor. The token file stays."""
         with contextlib.suppress(pykka.ActorDeadError):
             self._ref.stop()
+
+    def _ask(self, message: Message[R]) -> R:
+        try:
+            return ask(self._ref, message)
+        except pykka.ActorDeadError as error:
+            raise SessionNotRunningError("the session was closed: open it again") from error
 
     def __enter__(self) -> Self:
         return self

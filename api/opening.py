@@ -173,7 +173,7 @@ def _check_log_without_anchor(
     log: EventLog, settings: Settings, accept_rollback: bool, logger: Logger | None
 ) -> None:
     """A key ring was used before: without an anchor an empty log is one that lost everything."""
-    if log.load(settings.name) is None and not accept_rollback:
+    if log.owner() is None and not accept_rollback:
         raise LogRolledBackError(
             f"the log {log.location} is empty and the anchor {settings.anchor_path} is gone, but "
             f"the key ring {settings.key_ring_path} was in use: put the log back, or accept an "

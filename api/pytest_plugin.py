@@ -1,7 +1,7 @@
 """pytest's fixtures `keyturn_service` and `replay`: see `keyturn.testing`.
 
-pytest loads this in every run where Keyturn is installed, so it imports nothing of it until a
-test uses a fixture.
+pytest loads this in every run where Keyturn is installed, so what only tests need is imported
+when a test first uses a fixture.
 """
 
 from __future__ import annotations

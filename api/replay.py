@@ -125,13 +125,13 @@ class Replay:
         is_new = self._head() == int(self._made_its_own_key)
         if not is_new or (self._service is not None and name != self._name):
             raise ValueError("load a history first: something happened here already")
-        self._name = name
         with Path(path).open("rb") as file:
             events = [read_event(stored) for stored in read_lines(lines_of(file), None)]
-        history = [spec_of(e, at=e.timestamp) for e in events if e.manager == self._name]
+        history = [spec_of(e, at=e.timestamp) for e in events if e.manager == name]
         if not history:
             names = ", ".join(sorted({repr(event.manager) for event in events})) or "nobody"
-            raise ValueError(f"{path} has no history of manager {self._name!r}, only of {names}")
+            raise ValueError(f"{path} has no history of manager {name!r}, only of {names}")
+        self._name = name
         return self.given(*history)
 
     def token(
@@ -261,6 +261,8 @@ class Replay:
 
     def _forget_own_key(self) -> None:
         """Let the history begin anew, as long as it is only the key of a manager's start."""
+        if self._subscribers:
+            raise ValueError("give a history that begins with Generated before its subscribers")
         self._log.purge(self._name)
         self.service.verify_token("")  # so it has seen that there is nothing before what comes
         self._made_its_own_key = False

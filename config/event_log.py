@@ -8,14 +8,14 @@ failure of a store is a `LogError` that names it.
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, cast
 from uuid import UUID
 
 from eventsourcing.application import Application
-from eventsourcing.domain import Aggregate, CanMutateAggregate, EventSourcingError
+from eventsourcing.domain import Aggregate, CanMutateAggregate
 from eventsourcing.persistence import (
     ApplicationRecorder,
     InfrastructureFactory,
@@ -29,14 +29,12 @@ from keyturn.config import settings
 from keyturn.config.memory_store import MemoryStore
 from keyturn.config.settings import sqlite_path
 from keyturn.config.sqlite_store import SQLiteStore
+from keyturn.config.store_errors import came_to_no_commit, speaking_of
 from keyturn.domain.errors import (
     ForeignLogError,
-    LogClosedError,
-    LogDamagedError,
     LogError,
     LogNotEmptyError,
     LogUnavailableError,
-    NotAKeyturnLogError,
     SettingsError,
 )
 from keyturn.domain.event_mapper import KeyEventMapper, read_event
@@ -264,7 +262,7 @@ class EventLog(Application[UUID]):
         ours = [(event.manager, event.originator_version, event.digest) for event in newest]
         try:
             with self._speaking_of_the_log():
-                if self.recorder.select_notifications(1, 1, topics=tuple(EVENT_CLASSES)):
+                if self.owner() is not None:
                     raise self._not_empty()
                 self.recorder.insert_events(everything)
         except LogUnavailableError as error:
@@ -278,12 +276,18 @@ class EventLog(Application[UUID]):
         with self._speaking_of_the_log():
             self._store.purge(manager_id(manager))
 
-    def check_owner(self, node_id: str) -> None:
+    def owner(self) -> str | None:
+        """Return the node id of the first key event; None if there is no event of any manager."""
         with self._speaking_of_the_log():
             first: list[StoredEvent] = list(
                 self.recorder.select_notifications(1, 1, topics=tuple(EVENT_CLASSES))
             )
-            found = str(decode_state(first[0]).get("node_id")) if first else node_id
+            return str(decode_state(first[0]).get("node_id")) if first else None
+
+    def check_owner(self, node_id: str) -> None:
+        found = self.owner()
+        if found is None:
+            return
         if found != node_id:
             message = (
                 f"the log {self._location} belongs to another key ring (node {found}), this one "
@@ -311,8 +315,8 @@ class EventLog(Application[UUID]):
         self, ours: list[tuple[str, int, str]], error: LogUnavailableError
     ) -> None:
         """A commit that failed may have been carried out: only new connections can tell."""
-        if error.is_busy or _FULL in str(error):
-            error.recorded = False  # it never got as far as a commit
+        if came_to_no_commit(error):
+            error.recorded = False
         if error.is_busy:
             return
         with contextlib.suppress(LogError), self._speaking_of_the_log():
@@ -329,46 +333,8 @@ class EventLog(Application[UUID]):
             self.digest_at(manager, position) == digest for manager, position, digest in marks
         )
 
-    @contextlib.contextmanager
-    def _speaking_of_the_log(self) -> Iterator[None]:
-        """Turn what stores raise into our errors, with the log's name."""
-        try:
-            yield
-        except IntegrityError:
-            raise
-        except LogError as error:
-            error.location = error.location or self._location
-            raise
-        except (sqlite3.Error, EventSourcingError, OSError, UnicodeDecodeError) as error:
-            raise self._explained(error) from error
-
-    def _explained(self, error: Exception) -> LogError:
-        location, text = self._location, str(error)
-        if "not a database" in text:
-            message = f"{location} is not a database: choose another path"
-            return NotAKeyturnLogError(message, location=location)
-        if type(error).__name__ in ("ConnectionPoolClosedError", "ProgrammingError"):
-            return LogClosedError(f"{location} was closed: open it again", location=location)
-        if isinstance(error, UnicodeDecodeError) or "Could not decode" in text:
-            message = f"the log {location} holds text that is none: put back a copy of it"
-            return LogDamagedError(message, location=location)
-        is_busy = any(sign in text for sign in _BUSY)
-        meaning = next((_MEANINGS[sign] for sign in _MEANINGS if sign in text), text)
-        message = f"the log {location} is not available: {meaning}"
-        return LogUnavailableError(message, location=location, is_busy=is_busy)
-
-
-_FULL = "disk is full"
-_BUSY = ("locked", "Timed out")
-_MEANINGS = {
-    "locked": "another process has kept it locked for too long; try again",
-    "Timed out": "other threads have kept it busy for too long; try again",
-    _FULL: "the disk is full; make room and try again",
-    "readonly": "it is read-only here; let this user write to it",
-    "disk I/O error": "the disk reported an error; check the disk and try again",
-    "unable to open": "its file cannot be opened; check that its folder is there and writable",
-    "malformed": "its file is damaged; put back a copy of it",
-}
+    def _speaking_of_the_log(self) -> AbstractContextManager[None]:
+        return speaking_of(self._location)
 
 
 def _topics(aggregates: Collection[type[Aggregate]]) -> Iterator[str]:

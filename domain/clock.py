@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 Clock = Callable[[], float]
 """A source of the time, in seconds since the epoch."""
@@ -32,3 +33,12 @@ def steady_clock(wall: Clock = time.time, monotonic: Clock = time.monotonic) -> 
 
 steady_time = steady_clock()
 """The clock of this process."""
+
+
+def time_of_event(clock: Clock) -> datetime:
+    """Return the time to record for a change.
+
+    That is the system's, so that the record shows a clock that was set back; unless the clock
+    is not this process's own but one that a test brought.
+    """
+    return datetime.now(UTC) if clock is steady_time else datetime.fromtimestamp(clock(), UTC)

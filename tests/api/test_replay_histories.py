@@ -244,6 +244,22 @@ def test_a_subscriber_is_told_the_same_whenever_it_came(
     late.stop()
 
 
+def test_a_history_that_begins_comes_before_its_subscribers(
+    listener: pykka.ActorRef[Listener],
+) -> None:
+    with Replay() as replay, pytest.raises(ValueError, match="before its subscribers"):
+        replay.subscriber(listener).given(Generated())
+
+
+def test_a_subscriber_of_a_fresh_service_is_told_of_its_key(
+    listener: pykka.ActorRef[Listener],
+) -> None:
+    with Replay() as replay:
+        replay.subscriber(listener).given(Reset())
+
+        assert told(listener) == ["KeyGenerated", "KeyReset"]
+
+
 def test_a_host_may_keep_its_aggregates_in_the_same_replay() -> None:
     def open_account(service: ClockedService) -> UUID:
         account = Account()
