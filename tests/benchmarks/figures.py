@@ -61,7 +61,11 @@ def all_figures(folder: Path) -> Iterator[Figure]:
         yield reset(service, folder)
     with one_cpu(), keyturn.open(path=folder / "data", password=None) as service:
         yield from messages(service)
+    for name, changes in (("small", 10), ("middle", 100), ("long", 2_000), ("large", 100_000)):
+        make_history(folder / name, changes)
     yield opening(folder)
+    yield newest(folder)
+    yield auditing(folder)
     yield fixture()
     yield importing()
 
@@ -158,21 +162,54 @@ def reset(service: keyturn.Service, folder: Path) -> Figure:
 
 def opening(folder: Path) -> Figure:
     """Open, verify the head and close, with 100,000 changes beside 10."""
-    small, large = folder / "small", folder / "large"
-    for path, changes in ((small, 10), (large, 100_000)):
-        make_history(path, changes)
 
-    def open_and_close(path: Path) -> None:
-        keyturn.open(path=path, password=None).close()
+    def open_and_close(name: str) -> None:
+        keyturn.open(path=folder / name, password=None).close()
 
     return compare(
         "open at 100,000 changes",
-        lambda: open_and_close(large),
-        lambda: open_and_close(small),
+        lambda: open_and_close("large"),
+        lambda: open_and_close("small"),
         "open at 10",
         goal=1.3,
         calls=10,
     )
+
+
+def newest(folder: Path) -> Figure:
+    """Show the last 20 changes of 100,000, beside the last 20 of 100."""
+    logs = {name: keyturn.open_event_log(url(folder / name)) for name in ("large", "middle")}
+
+    def read(name: str) -> list[keyturn.KeyChange]:
+        return list(keyturn.RotationHistory(logs[name]).changes(newest_first=True, limit=20))
+
+    figure = compare(
+        "last 20 of 100,000 changes",
+        lambda: read("large"),
+        lambda: read("middle"),
+        "last 20 of 100",
+        goal=1.5,
+        calls=50,
+    )
+    for log in logs.values():
+        log.close()
+    return figure
+
+
+def auditing(folder: Path) -> Figure:
+    """Audit 2,000 events, signatures included, beside the time that 8,000 a second take."""
+    log = keyturn.open_event_log(url(folder / "long"))
+    figure = compare(
+        "audit of 2,000 events",
+        lambda: keyturn.audit(log),
+        lambda: time.sleep(2_000 / 8_000),
+        "asleep, at 8,000 events/s",
+        goal=1,
+        calls=1,
+        rounds=7,
+    )
+    log.close()
+    return figure
 
 
 def fixture() -> Figure:
@@ -201,6 +238,11 @@ def importing() -> Figure:
         goal=1.3,
         calls=1,
     )
+
+
+def url(folder: Path) -> str:
+    """Return the URL of the log in a data folder."""
+    return f"sqlite:///{folder}/keyturn.db"
 
 
 def make_history(path: Path, changes: int) -> None:
