@@ -24,6 +24,7 @@ from keyturn.domain.errors import (
     LogRolledBackError,
     TransactionConflictError,
 )
+from keyturn.domain.history_guard import HistoryGuard
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.session_keys import KEY_BYTES, Origin, SessionKeys, check_name
@@ -45,6 +46,7 @@ class KeyWriter:
     def __init__(
         self,
         log: KeyLog,
+        guard: HistoryGuard,
         key_ring: KeyRingLike,
         manager: str,
         lifecycle: Lifecycle,
@@ -56,6 +58,7 @@ class KeyWriter:
         logger: Logger,
     ) -> None:
         self._log = log
+        self._guard = guard
         self._key_ring = key_ring
         self._manager = check_name(manager)
         self._lifecycle = lifecycle
@@ -71,30 +74,37 @@ class KeyWriter:
         initiator = self._initiator if initiator is None else initiator
         return Origin(initiator, reason, time_of_event(self._clock))
 
-    def begin(self, *, fresh: bool = False, accept_rollback: bool = False) -> None:
+    def begin(
+        self, *, fresh: bool = False, accept_rollback: bool = False, is_first: bool = True
+    ) -> None:
         """Make sure that the log is the right one and that there is a current key.
+
+        Only a first start makes new keys where they were destroyed: a manager that runs on after
+        a stop or a crash has none to go on with then.
 
         Raises:
             ForeignLogError: the log is another key ring's.
             LogRolledBackError, AnchorError: it is not what this node has seen; with
                 `accept_rollback` the key is reset instead.
             LogDamagedError: its newest event is not genuine.
+            SessionManagerDestroyedError: the keys were destroyed, and this is no first start.
         """
         self._log.check_owner(self._key_ring.node_id)
-        problem = self._find_rollback()
+        seen, problem = self._compare_with_anchor()
         if problem is not None and not accept_rollback:
             raise problem
 
         def change(keys: SessionKeys) -> None:
             reason = None if problem is None else f"roll-back accepted: {problem.args[0]}"[:1000]
-            if keys.is_destroyed:
+            if keys.is_destroyed and is_first:
                 keys.regenerate(new_secret(), self._key_ring, self.by(None, reason))
             elif problem is not None:
                 keys.reset(new_secret(), self._key_ring, self.by(None, reason))
-            elif fresh:
+            elif fresh or keys.is_destroyed:  # which a reset refuses
                 keys.reset(new_secret(), self._key_ring, self.by(None, "fresh start"))
 
-        keys = self._write(change, replace_anchor=problem is not None)
+        was_purged = seen is not None and seen.purged
+        keys = self._write(change, replace_anchor=was_purged or problem is not None)
         self._move_anchor(keys)
 
     def reset(self, reason: str | None = None, initiator: str | None = None) -> None:
@@ -115,16 +125,20 @@ class KeyWriter:
         self._write(change)
 
     def purge(self) -> None:
-        """Remove the rows of a manager whose keys were destroyed."""
+        """Remove the rows of a manager whose keys were destroyed.
+
+        The anchor remembers that, so that an old copy with the keys in it is not taken for new.
+        """
+        keys = self.load()
         self._log.purge(self._manager)
-        if self._anchor is not None:
-            self._anchor.forget(self._manager)
+        if self._anchor is not None and keys.version > 0:
+            mark = Mark(keys.version, keys.digest, keys.signature, purged=True)
+            self._anchor.replace(self._manager, mark)
 
     def load(self) -> SessionKeys:
         """Return the keys as they are now; blank ones if the log holds none."""
         changes = self._log.changes()
-        found = self._log.load(self._manager)
-        keys = SessionKeys.blank(self._manager) if found is None else found
+        keys = self._guard.load()
         self._head = (changes, keys)
         return copy(keys)
 
@@ -151,6 +165,7 @@ class KeyWriter:
                 "was written; run it again",
                 location=self._log.location,
             )
+        self._guard.note(keys)
         self._move_anchor(keys)
 
     def note_head(self) -> None:
@@ -171,6 +186,7 @@ class KeyWriter:
             if not events:
                 return keys
             if self._log.append(keys):
+                self._guard.note(keys)
                 self._head = (self._log.changes(), keys)
                 self._move_anchor(keys, anywhere=replace_anchor)
                 for event in events:
@@ -190,19 +206,25 @@ class KeyWriter:
             location=self._log.location,
         )
 
-    def _find_rollback(self) -> LogRolledBackError | AnchorError | None:
+    def _compare_with_anchor(
+        self,
+    ) -> tuple[Mark | None, LogRolledBackError | AnchorError | None]:
+        """Return what the anchor has seen, and what is wrong with the log by that, or None."""
         if self._anchor is None:
-            return None
+            return None, None
         try:
             seen = self._anchor.read(self._manager)
         except AnchorError as error:
-            return error
-        if seen is None:
-            return None
+            return None, error
         found = self.load().version
+        if seen is None or (seen.purged and found == 0):
+            return seen, None
         digest = self._log.digest_at(self._manager, seen.position)
         if digest == seen.digest:
-            return None
+            return seen, None
+        return seen, self._rolled_back(seen, found, digest)
+
+    def _rolled_back(self, seen: Mark, found: int, digest: str | None) -> LogRolledBackError:
         what = (
             f"ends at position {found}"
             if digest is None

@@ -15,6 +15,7 @@ from keyturn.domain.errors import (
     SessionDestroyedError,
     SessionNotRunningError,
     SessionRunningError,
+    UnknownMessageError,
 )
 from keyturn.domain.tokens import SessionToken
 
@@ -94,11 +95,16 @@ class Session(SupervisedActor):
         elif fresh:
             self._file.clear()
 
+    def _on_destroy_message(self, message: messages.Destroy) -> None:
+        if message.purge:
+            raise UnknownMessageError("a Session has nothing to purge: a SessionManager has")
+        self.destroy()
+
     handlers: ClassVar = {
         messages.ReadToken: lambda self, m: self.read_token(),
         messages.WriteToken: lambda self, m: self.write_token(m.token, m.replacing),
         messages.ClearToken: lambda self, m: self.clear_token(),
         messages.Start: lambda self, m: self.resume(m.session_token, m.fresh),
         messages.Stop: lambda self, m: self.suspend(),
-        messages.Destroy: lambda self, m: self.destroy(),
+        messages.Destroy: _on_destroy_message,
     }

@@ -29,6 +29,7 @@ from keyturn.domain.errors import (
     SessionManagerRunningError,
     UnknownMessageError,
 )
+from keyturn.domain.history_guard import HistoryGuard
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.tokens import KeySet, SessionKey, SessionToken
@@ -59,6 +60,8 @@ class SessionManager(SupervisedActor):
         max_lifetime: seconds that a session may last, however often refreshed; None: for ever.
         initiator: who is recorded unless a message says; None: `user@host`.
         clock: seconds since the epoch, for expiry.
+        subscribers: those of an actor that this one takes the place of.
+        is_first_start: make new keys if they were destroyed; otherwise that is an error.
     """
 
     def __init__(
@@ -75,6 +78,8 @@ class SessionManager(SupervisedActor):
         max_lifetime: float | None = None,
         initiator: str | None = None,
         clock: Clock = steady_time,
+        subscribers: Subscribers | None = None,
+        is_first_start: bool = True,
     ) -> None:
         super().__init__(logger)
         self._name = name
@@ -86,8 +91,10 @@ class SessionManager(SupervisedActor):
             SessionManagerNotRunningError,
             SessionManagerDestroyedError,
         )
+        guard = HistoryGuard(log, name, key_ring.node_id)
         self.keys = KeyWriter(
             log,
+            guard,
             key_ring,
             name,
             self._lifecycle,
@@ -97,10 +104,9 @@ class SessionManager(SupervisedActor):
             clock=clock,
             logger=self._logger,
         )
-        self._current_key = CurrentKey(log, key_ring, name, self._poke)
-        self._subscribers = Subscribers(self._logger)
+        self._current_key = CurrentKey(log, key_ring, name, self._poke, guard)
+        self.subscribers = subscribers or Subscribers(self._logger)
         self._watcher: LogWatcher | None = None
-        self._told_position = 0
         self.tokens = TokenIssuer(
             self._current_key,
             self._lifecycle,
@@ -121,8 +127,11 @@ class SessionManager(SupervisedActor):
             clock=clock,
         )
         # Here and not in on_start, whose errors pykka logs and keeps to itself.
-        self.keys.begin(fresh=fresh, accept_rollback=accept_rollback)
+        self.keys.begin(fresh=fresh, accept_rollback=accept_rollback, is_first=is_first_start)
         self._current_key.get()
+        if self.subscribers:
+            self._watch()
+            self._poke()
 
     # --- tokens ---
 
@@ -189,11 +198,11 @@ class SessionManager(SupervisedActor):
     def resume(self, fresh: bool = False) -> None:
         """See `Start`."""
         if self._lifecycle.should_start(with_arguments=fresh):
-            self.keys.begin(fresh=fresh)
+            self.keys.begin(fresh=fresh, is_first=False)
             self._current_key.forget()
             self._lifecycle.status = Status.RUNNING
             self._tell_news()
-            self._subscribers.tell(messages.ManagerStarted(self._name))
+            self.subscribers.tell(messages.ManagerStarted(self._name))
 
     def suspend(self) -> None:
         """See `Stop`."""
@@ -201,7 +210,7 @@ class SessionManager(SupervisedActor):
             with self._lifecycle.lock:
                 self._lifecycle.status = Status.STOPPED
             self._tell_news()
-            self._subscribers.tell(messages.ManagerStopped(self._name))
+            self.subscribers.tell(messages.ManagerStopped(self._name))
 
     def destroy(self, purge: bool = False) -> None:
         """See `Destroy`."""
@@ -211,7 +220,7 @@ class SessionManager(SupervisedActor):
             if purge:
                 self.keys.purge()
             self._lifecycle.status = Status.DESTROYED
-            self._subscribers.tell(messages.ManagerDestroyed(self._name))
+            self.subscribers.tell(messages.ManagerDestroyed(self._name))
 
     def recover(self) -> None:
         """Start again from the log (in the actor's thread, after a bug)."""
@@ -227,17 +236,16 @@ class SessionManager(SupervisedActor):
     def subscribe(self, ref: pykka.ActorRef[Any]) -> None:
         """See `Subscribe`."""
         self._lifecycle.require_running()
-        if not self._subscribers:
-            self._told_position = self.keys.load().version
+        if not self.subscribers:
+            self.subscribers.told_position = self.keys.load().version
         self._tell_news()
-        self._subscribers.add(ref)
-        if self._watcher is None:
-            self._watcher = LogWatcher(self._log, self._poke)
+        self.subscribers.add(ref)
+        self._watch()
 
     def unsubscribe(self, ref: pykka.ActorRef[Any]) -> None:
         """See `Unsubscribe`."""
-        self._subscribers.remove(ref)
-        if not self._subscribers:
+        self.subscribers.remove(ref)
+        if not self.subscribers:
             self._stop_watching()
 
     def _tell_news(self) -> None:
@@ -245,20 +253,24 @@ class SessionManager(SupervisedActor):
 
         Only here, in the actor's thread, and from the log: so it is in order, and each once.
         """
-        if not self._subscribers:
+        if not self.subscribers:
             return
-        for event in self._log.key_events(self._name, after=self._told_position):
-            self._subscribers.tell(event)
-            self._told_position = event.originator_version
+        for event in self._log.key_events(self._name, after=self.subscribers.told_position):
+            self.subscribers.tell(event)
+            self.subscribers.told_position = event.originator_version
 
     def _notice_change(self) -> None:
-        if self._subscribers:
+        if self.subscribers:
             self._poke()
 
     def _poke(self) -> None:
         """Have the actor look at the log, from whatever thread noticed that it changed."""
         with contextlib.suppress(pykka.ActorDeadError):
             self.actor_ref.tell(_LogChanged())
+
+    def _watch(self) -> None:
+        if self._watcher is None:
+            self._watcher = LogWatcher(self._log, self._poke)
 
     def _log_changed(self) -> None:
         self.keys.note_head()

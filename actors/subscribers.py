@@ -16,11 +16,16 @@ POLL_SECONDS = 0.02
 
 
 class Subscribers:
-    """The actors to tell, in the order in which they subscribed."""
+    """The actors to tell, in the order in which they subscribed.
+
+    `told_position` is that of the newest event of the log that they were told. They outlive an
+    actor that is started again.
+    """
 
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
         self._refs: list[pykka.ActorRef[Any]] = []
+        self.told_position = 0
 
     def __len__(self) -> int:
         return len(self._refs)

@@ -32,10 +32,18 @@ class TokenFile:
         return f"<TokenFile {self._path}>"
 
     def prepare(self) -> None:
-        """Make the folder (0700) if it is missing, and sweep up after killed writers."""
-        with self._writing():
-            private_files.sweep_temp_files(self._path)
+        """Make the folder (0700) if it is missing, and sweep up after killed writers.
+
+        Who only reads needs neither the lock nor a place that can be written: then nothing is
+        swept.
+        """
+        try:
+            private_files.make_private_folder(self._path.parent)
             self._refuse_what_is_no_file()
+        except OSError as error:
+            raise self._error(error, "used") from error
+        with contextlib.suppress(OSError), private_files.locked(self._path, timeout=0):
+            private_files.sweep_temp_files(self._path)
 
     def read(self) -> SessionToken | None:
         """Return the token, without white space around it; None if there is none.

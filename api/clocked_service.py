@@ -11,6 +11,7 @@ import pykka
 from eventsourcing.domain import Aggregate
 
 from keyturn.actors.session_manager import DEFAULT_EXPIRY, SessionManager
+from keyturn.actors.subscribers import Subscribers
 from keyturn.config.event_log import MEMORY, EventLog, open_event_log
 from keyturn.domain.key_ring import KeyRing
 from keyturn.service import Service
@@ -87,9 +88,16 @@ def serve(
 ) -> ClockedService:
     """Return a service on a log in memory that may hold a history already."""
 
-    def start_manager() -> pykka.ActorRef[SessionManager]:
+    def start_manager(replacing: Subscribers | None = None) -> pykka.ActorRef[SessionManager]:
         return SessionManager.start(
-            log, key_ring, expiry, name, max_lifetime=max_lifetime, clock=clock
+            log,
+            key_ring,
+            expiry,
+            name,
+            max_lifetime=max_lifetime,
+            clock=clock,
+            subscribers=replacing,
+            is_first_start=replacing is None,
         )
 
     return ClockedService(start_manager(), start_manager, log, name, None, clock)

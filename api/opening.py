@@ -11,6 +11,7 @@ from eventsourcing.domain import Aggregate
 from msgspec import UNSET, UnsetType
 
 from keyturn.actors.session_manager import SessionManager
+from keyturn.actors.subscribers import Subscribers
 from keyturn.config.event_log import MEMORY, EventLog, has_log, open_event_log
 from keyturn.config.logging import Logger, get_logger
 from keyturn.config.settings import Settings, find_password
@@ -22,6 +23,7 @@ from keyturn.domain.errors import (
     KeyRingPermissionError,
     LogRolledBackError,
     PasswordRequiredError,
+    SettingsError,
 )
 from keyturn.domain.key_ring import KeyRing, KeyRingLike
 from keyturn.service import Service
@@ -85,6 +87,9 @@ def open(  # noqa: A001 - as keyturn.open
         "max_lifetime": max_lifetime,
         "initiator": initiator,
     }
+    if settings is not None and not isinstance(settings, Settings):
+        message = f"settings are a keyturn.Settings; a folder is given as path={settings!r}"
+        raise SettingsError(message, key="settings", source="the arguments")
     known = Settings.load(explicit) if settings is None else settings.replace(explicit)
     is_first_start = key_ring is not None
     if key_ring is None and known.store_url == MEMORY and known.path is None:
@@ -101,7 +106,10 @@ def open(  # noqa: A001 - as keyturn.open
             _check_log_without_anchor(log, known, accept_rollback, logger)
 
         def start_manager(
-            *, fresh: bool = False, accept_rollback: bool = False
+            *,
+            fresh: bool = False,
+            accept_rollback: bool = False,
+            replacing: Subscribers | None = None,
         ) -> pykka.ActorRef[SessionManager]:
             return SessionManager.start(
                 log,
@@ -115,10 +123,15 @@ def open(  # noqa: A001 - as keyturn.open
                 max_lifetime=known.max_lifetime,
                 initiator=known.initiator,
                 clock=clock,
+                subscribers=replacing,
+                is_first_start=replacing is None,
             )
 
+        def restart_manager(subscribers: Subscribers) -> pykka.ActorRef[SessionManager]:
+            return start_manager(replacing=subscribers)
+
         first = start_manager(fresh=fresh, accept_rollback=accept_rollback)
-        return Service(first, start_manager, log, known.name, rollback_guard, clock)
+        return Service(first, restart_manager, log, known.name, rollback_guard, clock)
     except BaseException:
         log.close()
         raise

@@ -24,6 +24,7 @@ from keyturn.actors.key_writer import KeyWriter
 from keyturn.actors.lifecycle import Status
 from keyturn.actors.messages import Message, TokenReport
 from keyturn.actors.session_manager import SessionManager
+from keyturn.actors.subscribers import Subscribers
 from keyturn.actors.token_inspector import TokenInspector
 from keyturn.actors.token_issuer import TokenIssuer
 from keyturn.actors.transaction import Transaction, transaction
@@ -32,7 +33,11 @@ from keyturn.config.event_log import EventLog
 from keyturn.domain.anchor import Anchor
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.clock import Clock, steady_time
-from keyturn.domain.errors import LogClosedError, SessionManagerNotRunningError
+from keyturn.domain.errors import (
+    CheckpointError,
+    LogClosedError,
+    SessionManagerNotRunningError,
+)
 from keyturn.domain.tokens import SessionToken
 from keyturn.projections.audit import AuditReport, audit
 from keyturn.projections.rotation_history import HistoryFilter, KeyChange, RotationHistory
@@ -49,7 +54,7 @@ class Service:
     def __init__(
         self,
         manager: pykka.ActorRef[SessionManager],
-        restart_manager: Callable[[], pykka.ActorRef[SessionManager]],
+        restart_manager: Callable[[Subscribers], pykka.ActorRef[SessionManager]],
         log: EventLog,
         name: str,
         anchor: Anchor | None,
@@ -249,8 +254,14 @@ class Service:
         )
 
     def checkpoint(self) -> Checkpoint:
-        """Return where the history stands now: a line to keep somewhere else."""
-        event = next(self._log.key_events(self._name, newest_first=True, page=1))
+        """Return where the history stands now: a line to keep somewhere else.
+
+        Raises:
+            CheckpointError: the history has no event: it was purged.
+        """
+        event = next(self._log.key_events(self._name, newest_first=True, page=1), None)
+        if event is None:
+            raise CheckpointError(f"manager {self._name!r} has no history to keep a line of")
         return Checkpoint.of(event)
 
     # --- lifecycle ---
@@ -327,6 +338,7 @@ class Service:
         self._tokens: TokenIssuer = manager.tokens.get()
         self._inspector: TokenInspector = manager.inspector.get()
         self._keys: KeyWriter = manager.keys.get()
+        self._subscribers: Subscribers = manager.subscribers.get()
 
     def _require_open(self) -> None:
         if self._closed:
@@ -342,7 +354,7 @@ class Service:
     def _restart(self) -> None:
         lifecycle = self._tokens.lifecycle
         lifecycle.require_not_destroyed()
-        self._manager = self._restart_manager()
+        self._manager = self._restart_manager(self._subscribers)
         self._take_parts()
         if not lifecycle.is_running:
             ask(self._manager, messages.Stop())

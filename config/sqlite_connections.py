@@ -46,6 +46,7 @@ class Datastore(SQLiteDatastore):
     def __init__(self, path: Path, lock_timeout: float) -> None:
         uri = f"file:{quote(str(path))}?mode=rw"
         super().__init__(uri)
+        self.location = str(path)
         self._path = path
         self._inode: tuple[int, int] | None = None
         self.pool = Pool(path, db_name=uri, pool_timeout=lock_timeout)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -37,13 +38,15 @@ from keyturn.domain.errors import (
 )
 from keyturn.domain.event_mapper import unknown_topic
 from keyturn.domain.key_log import Row
+from keyturn.domain.session_keys import EVENT_CLASSES
 
 SCHEMA_VERSION = 1
+_LOOK_AT_PLACE_EVERY = 0.1  # seconds: a look costs ten times as much as counting changes
 AnyStored = TypeVar("AnyStored", bound=StoredEvent)
 _ALL_ROWS = (
     "SELECT originator_id, originator_version, topic, state FROM stored_events ORDER BY rowid"
 )
-_NOT_OURS = "(topic < 'keyturn.' OR topic >= 'keyturn/')"
+_NOT_OURS = f"topic NOT IN ({', '.join(repr(topic) for topic in EVENT_CLASSES)})"
 _ALIEN_INDEX = (
     f"CREATE INDEX IF NOT EXISTS alien_topics ON stored_events(topic) WHERE {_NOT_OURS}"
 )
@@ -61,7 +64,7 @@ class SQLiteStore:
         make_file(self._path)
         self._datastore = Datastore(self._path, lock_timeout)
         self._probe, count = self._open_probe()
-        self.changes = count
+        self._look_at(count)
         self.factory: InfrastructureFactory[Any] = _Factory(self._datastore)
         _open_stores.add(self)
 
@@ -74,20 +77,14 @@ class SQLiteStore:
 
         The partial index holds only rows that are not ours, so this does not grow with the log.
         """
-        statement = (
-            f"SELECT topic FROM stored_events WHERE {_NOT_OURS} AND topic > ? "  # noqa: S608
-            "ORDER BY topic LIMIT 1"
-        )
-        topic = ""
+        select = f"SELECT topic FROM stored_events WHERE {_NOT_OURS}"  # noqa: S608
         with self._datastore.transaction(commit=False) as cursor:
-            while True:
-                cursor.execute(statement, (topic,))
-                row = cursor.fetchone()
-                if row is None:
-                    return
+            cursor.execute(f"{select} ORDER BY topic LIMIT 1")
+            while row := cursor.fetchone():
                 topic = row[0]
                 if topic not in host_topics:
                     raise unknown_topic(topic)
+                cursor.execute(f"{select} AND topic > ? ORDER BY topic LIMIT 1", (topic,))
 
     def rows(self) -> Iterator[Row]:
         """Yield every row, in one read transaction of a connection of its own."""
@@ -158,7 +155,26 @@ class SQLiteStore:
         self._probe, count = self._open_probe()
         # Nobody counted meanwhile, so what the counter says now must be unlike all it said.
         era = object()
-        self.changes = lambda: (era, count())
+        self._look_at(lambda: (era, count()))
+
+    def _look_at(self, count: Callable[[], object]) -> None:
+        """Make `count` what `changes` says, as long as the file stays where it is.
+
+        A file that is put in its place is another log, which our connections do not see.
+        """
+        is_in_place, due = self._datastore.is_in_place, 0.0
+
+        def changes() -> object:
+            nonlocal due
+            now = time.monotonic()
+            if now > due:
+                due = now + _LOOK_AT_PLACE_EVERY
+                if not is_in_place():
+                    due = now  # until it is back
+                    raise displaced(self.location)
+            return count()
+
+        self.changes = changes
 
     def _changes_without_probe(self) -> object:
         """Stand for `changes` until the file can be opened again: whoever asks has to read."""
@@ -200,11 +216,7 @@ class _Recorder(SQLiteApplicationRecorder):
         self, c: SQLiteCursor, stored_events: Sequence[StoredEvent], **kwargs: Any
     ) -> Sequence[int] | None:
         if not self.datastore.is_in_place():
-            raise LogUnavailableError(
-                "the log's file was removed or replaced while it was open: put it back, or "
-                "open the log again",
-                recorded=False,
-            )
+            raise displaced(self.datastore.location)
         return super()._insert_events(c, stored_events, **kwargs)
 
     def create_table(self) -> None:
@@ -243,6 +255,15 @@ class _Factory(SQLiteFactory):
     def __init__(self, datastore: Datastore) -> None:
         InfrastructureFactory.__init__(self, {})
         self.datastore = datastore
+
+
+def displaced(location: str) -> LogUnavailableError:
+    """Return the error for a log whose file is not there any more, or is another one."""
+    message = (
+        f"the log {location} was removed or replaced while it was open: put the file back, or "
+        "open the log again"
+    )
+    return LogUnavailableError(message, location=location, recorded=False)
 
 
 def _text_or_bytes(value: bytes) -> str | bytes:

@@ -82,9 +82,7 @@ def _map(path: Path) -> mmap.mmap:
 
 
 def _forget_removed_files() -> None:
-    for inode, (fd, wal_index) in list(_maps.items()):
+    for inode, (fd, _) in list(_maps.items()):
         if os.fstat(fd).st_nlink == 0:
-            del _maps[inode]
-            with contextlib.suppress(BufferError):
-                wal_index.close()
+            del _maps[inode]  # and not closed: somebody may be reading it
             os.close(fd)

@@ -23,12 +23,16 @@ _LIMIT = 4 * 1024 * 1024
 _LOCK_TIMEOUT = 5.0
 
 
-class Mark(msgspec.Struct, frozen=True):
-    """The newest event of a manager: position (from 1), digest, and the event's signature."""
+class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The newest event of a manager: position (from 1), digest, and the event's signature.
+
+    `purged`: the whole history was removed behind that event, which was its last.
+    """
 
     position: int
     digest: str
     signature: str
+    purged: bool = False
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -86,11 +90,14 @@ class Anchor:
         return mark
 
     def marks(self) -> dict[str, Mark]:
-        """Return where the history of each manager was last seen to end.
+        """Return where each history must reach: all that were seen and not purged.
 
         Raises: what `read` raises.
         """
-        return {manager: mark for manager in self._read() if (mark := self.read(manager))}
+        marks = {manager: self.read(manager) for manager in self._read()}
+        return {
+            name: mark for name, mark in marks.items() if mark is not None and not mark.purged
+        }
 
     def advance(self, manager: str, mark: Mark) -> None:
         """Move forward to `mark`; a mark that is not ahead changes nothing.
@@ -109,17 +116,13 @@ class Anchor:
         self._update(forward)
 
     def replace(self, manager: str, mark: Mark) -> None:
-        """Move to `mark` wherever that is: an operator accepted a roll-back."""
+        """Move to `mark` wherever that is: a roll-back was accepted, or a history purged."""
 
         def anywhere(entries: dict[str, Mark]) -> bool:
             entries[manager] = mark
             return True
 
         self._update(anywhere, discard_damaged=True)
-
-    def forget(self, manager: str) -> None:
-        """Remove the entry of a manager whose history was purged."""
-        self._update(lambda entries: entries.pop(manager, None) is not None)
 
     def _update(
         self, change: Callable[[dict[str, Mark]], bool], *, discard_damaged: bool = False

@@ -63,7 +63,7 @@ class KeyEventMapper(Mapper[UUID]):
 def unknown_topic(topic: str) -> NotAKeyturnLogError:
     """Return the error for a row whose topic must not be resolved."""
     return NotAKeyturnLogError(
-        f"the log holds an event of the topic {topic[:100]!r}, which is not Keyturn's: name the "
+        f"the log holds an event of the topic {topic!r:.100}, which is not Keyturn's: name the "
         "host's own aggregate classes when opening it, or remove what does not belong there"
     )
 

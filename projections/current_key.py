@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keyturn.domain.errors import ForeignLogError, LogRolledBackError
+from keyturn.domain.history_guard import HistoryGuard
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.session_keys import SessionKeys, unseal_key
@@ -32,7 +32,8 @@ _NOTHING = Snapshot(KeySet(None, {}), 0, "")
 class CurrentKey:
     """The current key of one manager. Safe to use from any thread.
 
-    `on_change` is called, in whatever thread found it out, when a newer event was read.
+    `on_change` is called, in whatever thread found it out, when a newer event was read. `guard`
+    is what the manager loads keys through, so that what one part has seen all have seen.
     """
 
     def __init__(
@@ -41,11 +42,13 @@ class CurrentKey:
         key_ring: KeyRingLike,
         manager: str,
         on_change: Callable[[], None] = lambda: None,
+        guard: HistoryGuard | None = None,
     ) -> None:
         self._log = log
         self._key_ring = key_ring
         self._manager = manager
         self._on_change = on_change
+        self._guard = guard or HistoryGuard(log, manager, key_ring.node_id)
         self._lock = threading.Lock()
         self._state: tuple[object, Snapshot] = (object(), _NOTHING)
 
@@ -76,9 +79,8 @@ class CurrentKey:
             last_seen, old = self._state
             if seen == last_seen:
                 return old
-            keys = self._log.load(self._manager)
-            self._refuse_rolled_back(keys, old)
-            snapshot = _NOTHING if keys is None else self.snapshot_of(keys)
+            keys = self._guard.load()
+            snapshot = self.snapshot_of(keys)
             self._state = (seen, snapshot)
         if snapshot.position != old.position:
             self._on_change()
@@ -86,14 +88,6 @@ class CurrentKey:
 
     def snapshot_of(self, keys: SessionKeys) -> Snapshot:
         """Return the snapshot of keys at rest: the current one and those in overlap, unsealed."""
-        if keys.node_id != self._key_ring.node_id:
-            raise ForeignLogError(
-                f"the log {self._log.location} goes on with events of another node "
-                f"({keys.node_id}): somebody else writes to it",
-                location=self._log.location,
-                expected=self._key_ring.node_id,
-                found=keys.node_id,
-            )
         if keys.sealed_key is None:
             return Snapshot(KeySet(None, {}), keys.version, keys.digest)
         current = self._signing_key(keys.sealed_key, keys.generation, keys.key_id)
@@ -113,21 +107,3 @@ class CurrentKey:
                 return key  # unsealed before: a key ring may be far away
         secret = unseal_key(self._key_ring, sealed_key, self._manager, generation, key_id)
         return SigningKey(SessionKey(generation, key_id, secret))
-
-    def _refuse_rolled_back(self, keys: SessionKeys | None, old: Snapshot) -> None:
-        """Refuse a log that lost what it held before; one without any events was purged."""
-        if keys is None or old.position == 0:
-            return
-        if keys.version == old.position:
-            same = keys.digest == old.digest
-        else:
-            same = self._log.digest_at(self._manager, old.position) == old.digest
-        if not same:
-            raise LogRolledBackError(
-                f"the log {self._log.location} no longer holds the event at position "
-                f"{old.position} that was there before: an old copy was put back; restart "
-                "with the right log, or accept this one with accept_rollback=True",
-                location=self._log.location,
-                expected_position=old.position,
-                found_position=keys.version,
-            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ class Past:
     def __init__(self, path: Path, key_ring: KeyRing, **options: Any) -> None:
         self._key_ring = key_ring
         self.now = 0.0
+        self.start = datetime.now(UTC)
         self.service: Service = keyturn.open(
             path=path,
             key_ring=key_ring,
