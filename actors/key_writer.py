@@ -142,6 +142,11 @@ class KeyWriter:
         self._head = (changes, keys)
         return copy(keys)
 
+    def forget_history(self) -> None:
+        """Take whatever history comes next: a replay begins another one."""
+        self._guard.forget()
+        self._head = (object(), SessionKeys.blank(self._manager))
+
     def _head_or_load(self) -> SessionKeys:
         """Return the keys as we wrote them last, if nobody wrote since.
 

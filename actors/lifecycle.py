@@ -9,7 +9,14 @@ from __future__ import annotations
 import enum
 import threading
 
-from keyturn.domain.errors import DestroyedError, NotRunningError, RunningError
+from keyturn.domain.errors import (
+    DestroyedError,
+    NotRunningError,
+    RunningError,
+    SessionManagerDestroyedError,
+    SessionManagerNotRunningError,
+    SessionManagerRunningError,
+)
 
 
 class Status(enum.Enum):
@@ -72,3 +79,13 @@ class Lifecycle:
         if self.status is Status.RUNNING:
             raise self._running_error(f"{self._what} is running: stop it before destroying it")
         return self.status is Status.STOPPED
+
+
+def manager_lifecycle(name: str) -> Lifecycle:
+    """Return the lifecycle of a session manager."""
+    return Lifecycle(
+        f"session manager {name!r}",
+        SessionManagerRunningError,
+        SessionManagerNotRunningError,
+        SessionManagerDestroyedError,
+    )

@@ -104,12 +104,14 @@ class ReadHistory(Message[tuple[KeyChange, ...]]):
         newest_first: instead of oldest first.
         behind: the position of the last row of the page before.
         limit: how many rows at the most.
+        at: only the change whose key was current at this moment (an aware datetime).
     """
 
     which: HistoryFilter = EVERYTHING
     newest_first: bool = False
     behind: int | None = None
     limit: int = 100
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

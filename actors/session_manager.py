@@ -13,7 +13,7 @@ import pykka
 
 from keyturn.actors import messages
 from keyturn.actors.key_writer import KeyWriter, new_secret
-from keyturn.actors.lifecycle import Lifecycle, Status
+from keyturn.actors.lifecycle import Status, manager_lifecycle
 from keyturn.actors.messages import TokenReport
 from keyturn.actors.subscribers import LogWatcher, Subscribers
 from keyturn.actors.supervised import SupervisedActor
@@ -24,9 +24,6 @@ from keyturn.config.logging import Logger
 from keyturn.domain.anchor import Anchor
 from keyturn.domain.clock import Clock, steady_time
 from keyturn.domain.errors import (
-    SessionManagerDestroyedError,
-    SessionManagerNotRunningError,
-    SessionManagerRunningError,
     UnknownMessageError,
 )
 from keyturn.domain.history_guard import HistoryGuard
@@ -85,12 +82,7 @@ class SessionManager(SupervisedActor):
         self._name = name
         self._log = log
         self._key_ring = key_ring
-        self._lifecycle = Lifecycle(
-            f"session manager {name!r}",
-            SessionManagerRunningError,
-            SessionManagerNotRunningError,
-            SessionManagerDestroyedError,
-        )
+        self._lifecycle = manager_lifecycle(name)
         guard = HistoryGuard(log, name, key_ring.node_id)
         self.keys = KeyWriter(
             log,
@@ -161,7 +153,11 @@ class SessionManager(SupervisedActor):
 
     def read_history(self, message: messages.ReadHistory) -> tuple[KeyChange, ...]:
         """See `ReadHistory`."""
-        changes = RotationHistory(self._log, self._name).changes(
+        history = RotationHistory(self._log, self._name)
+        if message.at is not None:
+            change = history.at(message.at)
+            return () if change is None else (change,)
+        changes = history.changes(
             message.which,
             newest_first=message.newest_first,
             behind=message.behind,

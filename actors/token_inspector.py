@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from keyturn.actors.lifecycle import Lifecycle
+from keyturn.actors.lifecycle import Lifecycle, manager_lifecycle
 from keyturn.actors.messages import TokenReport
 from keyturn.domain import tokens
-from keyturn.domain.clock import Clock
-from keyturn.domain.errors import Refusal, TokenRefusedError
+from keyturn.domain.clock import Clock, steady_time
+from keyturn.domain.errors import LogDamagedError, Refusal, TokenRefusedError
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.session_keys import SessionKeys, unseal_key
 from keyturn.domain.tokens import Claims, SessionKey, SigningKey
 from keyturn.projections.current_key import CurrentKey
-from keyturn.projections.rotation_history import KeySpan, RotationHistory
+from keyturn.projections.rotation_history import KeySpan, RotationHistory, check_moment
 
 
 class TokenInspector:
@@ -45,6 +45,7 @@ class TokenInspector:
     def inspect(self, token: object, at: datetime | None = None) -> TokenReport:
         """Return all that is known of a token: see `InspectToken`."""
         self._lifecycle.require_running()
+        check_moment(at, "at")
         key_id = tokens.read_key_id(token)
         if key_id is None:
             return TokenReport(False, Refusal.MALFORMED)
@@ -54,6 +55,7 @@ class TokenInspector:
         span = self._history.span_of(key_id)
         if span is None:
             return TokenReport(False, Refusal.UNKNOWN_KEY, key_id=key_id)
+        self._require_genuine(span)
         assert isinstance(token, str)
         try:
             claims = tokens.open_with(self._unsealed(span.began_with), token)
@@ -82,6 +84,19 @@ class TokenInspector:
             for key, good_until in self._current_key.get().keys.accepted.values()
         )
 
+    def _require_genuine(self, span: KeySpan) -> None:
+        """Raise rather than tell what somebody wrote into the log."""
+        for event in (span.began_with, span.ended_with):
+            if event is not None and not (
+                event.node_id == self._key_ring.node_id and event.is_genuine
+            ):
+                position = event.originator_version
+                raise LogDamagedError(
+                    f"the event at position {position}, which says when this token's key began "
+                    "or ended, was altered: see `keyturn audit`",
+                    position=position,
+                )
+
     def _refusal_then(self, claims: Claims, span: KeySpan, at: datetime) -> Refusal | None:
         """Return why a genuine token was not good at a moment, None if it was: by the history."""
         if span.ends_at is not None and at >= span.ends_at:
@@ -104,3 +119,18 @@ class TokenInspector:
             self._key_ring, sealed_key, self._manager, event.generation, event.key_id
         )
         return SigningKey(SessionKey(event.generation, event.key_id, secret))
+
+
+def inspector_of(
+    log: KeyLog, key_ring: KeyRingLike, manager: str, *, max_lifetime: float | None
+) -> TokenInspector:
+    """Return an inspector for who runs no manager: it reads, and writes nothing."""
+    return TokenInspector(
+        CurrentKey(log, key_ring, manager),
+        manager_lifecycle(manager),
+        log=log,
+        key_ring=key_ring,
+        manager=manager,
+        max_lifetime=max_lifetime,
+        clock=steady_time,
+    )

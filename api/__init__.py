@@ -45,7 +45,8 @@ from keyturn.domain.node import decode_node_id, encode_node_id
 from keyturn.domain.session_keys import SessionKeys
 from keyturn.domain.tokens import Claims, SessionKey, SessionToken
 from keyturn.opening import open  # noqa: A004 - as keyturn.open
-from keyturn.projections.audit import AuditReport, Finding, FindingKind, audit
+from keyturn.projections.audit import audit
+from keyturn.projections.findings import AuditReport, Finding, FindingKind
 from keyturn.projections.rotation_history import HistoryFilter, KeyChange, RotationHistory
 from keyturn.service import Service
 

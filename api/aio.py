@@ -24,7 +24,7 @@ from keyturn.actors.transaction import Transaction
 from keyturn.client import ClientSession
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.tokens import SessionToken
-from keyturn.projections.audit import AuditReport
+from keyturn.projections.findings import AuditReport
 from keyturn.projections.rotation_history import KeyChange
 from keyturn.service import Service
 
@@ -102,6 +102,7 @@ class AsyncService:
         newest_first: bool = False,
         behind: int | None = None,
         limit: int | None = None,
+        at: datetime | None = None,
     ) -> AsyncIterator[KeyChange]:
         """See `Service.history`."""
         changes = self._service.history(
@@ -113,6 +114,7 @@ class AsyncService:
             newest_first=newest_first,
             behind=behind,
             limit=limit,
+            at=at,
         )
         while page := await asyncio.to_thread(_next_page, changes):
             for change in page:
@@ -122,7 +124,7 @@ class AsyncService:
         """See `Service.key_at`."""
         return await asyncio.to_thread(self._service.key_at, moment)
 
-    async def audit(self, against: Checkpoint | None = None) -> AuditReport:
+    async def audit(self, against: Checkpoint | str | None = None) -> AuditReport:
         """See `Service.audit`."""
         return await asyncio.to_thread(self._service.audit, against)
 

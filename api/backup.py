@@ -20,7 +20,11 @@ from keyturn.domain.transfer import export_lines, lines_of, read_lines
 
 
 def export_log(
-    settings: Settings, file: BinaryIO, *, aggregates: Collection[type[Aggregate]] = ()
+    settings: Settings,
+    file: BinaryIO,
+    *,
+    aggregates: Collection[type[Aggregate]] = (),
+    host_topics: Collection[str] = (),
 ) -> int:
     """Write the log to a file as JSON Lines, and return the number of events.
 
@@ -28,6 +32,7 @@ def export_log(
         settings: where the log and the key ring are.
         file: what to write to. After an error it holds an export that nobody can import.
         aggregates: classes of the host's own aggregates in the log; they are left out.
+        host_topics: the topics of their events, for who does not have the classes.
 
     Raises:
         KeyRingError: the key ring's file cannot be read, which says whose log it is.
@@ -38,7 +43,12 @@ def export_log(
     url, lines = settings.store_url, 0
     if not has_log(url):
         raise LogUnavailableError(f"there is no log at {url} to export", location=url)
-    log = open_event_log(url, lock_timeout=settings.lock_timeout, aggregates=aggregates)
+    log = open_event_log(
+        url,
+        lock_timeout=settings.lock_timeout,
+        aggregates=aggregates,
+        host_topics=host_topics,
+    )
     with contextlib.closing(log):
         for line in export_lines(log.rows(), node_id, host_topics=log.host_topics):
             file.write(line)
@@ -47,7 +57,11 @@ def export_log(
 
 
 def import_log(
-    settings: Settings, file: BinaryIO, *, aggregates: Collection[type[Aggregate]] = ()
+    settings: Settings,
+    file: BinaryIO,
+    *,
+    aggregates: Collection[type[Aggregate]] = (),
+    host_topics: Collection[str] = (),
 ) -> int:
     """Load an export into an empty log, all or nothing, and return the number of events.
 
@@ -58,6 +72,7 @@ def import_log(
         settings: where the log and the key ring are.
         file: the export.
         aggregates: classes of the host's own aggregates that the log may hold already.
+        host_topics: the topics of their events, for who does not have the classes.
 
     Raises:
         KeyRingError: the key ring's file cannot be read, which says whose log it is to be.
@@ -68,7 +83,10 @@ def import_log(
     node_id = key_ring_file.read(settings.key_ring_path).node_id
     events = list(read_lines(lines_of(file), node_id))  # before there is so much as a log
     log = open_event_log(
-        settings.store_url, lock_timeout=settings.lock_timeout, aggregates=aggregates
+        settings.store_url,
+        lock_timeout=settings.lock_timeout,
+        aggregates=aggregates,
+        host_topics=host_topics,
     )
     with contextlib.closing(log):
         return log.restore(events)

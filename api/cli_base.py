@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -10,11 +11,31 @@ from msgspec import UNSET, UnsetType
 
 import keyturn
 from keyturn import Service, Settings
-from keyturn.config.event_log import EventLog, has_log, open_event_log
+from keyturn.config.event_log import MEMORY, EventLog, has_log, open_event_log
 from keyturn.config.logging import configure_for_command_line
 from keyturn.config.settings import find_password
 from keyturn.domain import key_ring_file
+from keyturn.domain.anchor import Anchor
 from keyturn.domain.errors import KeyRingNotFoundError, PasswordRequiredError
+
+
+class _Moment(click.ParamType[datetime]):
+    """A moment in ISO 8601; UTC unless it says otherwise."""
+
+    name = "moment"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no moment like 2026-11-24 or 2026-11-24T18:30Z", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+MOMENT = _Moment()
+
 
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON, for programs.")
 
@@ -25,6 +46,12 @@ as_json = click.option("--json", "as_json", is_flag=True, help="JSON, for progra
 @click.option("--store", help="The URL of the log, if it is not in the data folder.")
 @click.option("--name", help="Which session manager of the log.")
 @click.option("--config", type=click.Path(path_type=Path), help="A TOML file with settings.")
+@click.option(
+    "--host-topic",
+    "host_topics",
+    multiple=True,
+    help="A topic of the host's own events in the same log; may be given more than once.",
+)
 @click.option(
     "--accept-rollback",
     is_flag=True,
@@ -37,6 +64,7 @@ def cli(
     store: str | None,
     name: str | None,
     config: Path | None,
+    host_topics: tuple[str, ...],
     accept_rollback: bool,
 ) -> None:
     """Session tokens whose keys have a history.
@@ -48,14 +76,17 @@ def cli(
     explicit = {key: value for key, value in given.items() if value is not None}
     settings = Settings.load(explicit, config=config)
     configure_for_command_line(settings.log_level)
-    context.obj = Command(settings, accept_rollback)
+    context.obj = Command(settings, host_topics, accept_rollback)
 
 
 class Command:
     """What every command needs: the settings, and a service when it asks for one."""
 
-    def __init__(self, settings: Settings, accept_rollback: bool) -> None:
+    def __init__(
+        self, settings: Settings, host_topics: tuple[str, ...], accept_rollback: bool
+    ) -> None:
         self.settings = settings
+        self.host_topics = host_topics
         self._accept_rollback = accept_rollback
 
     def open(self, *, initiator: str | None = None) -> Service:
@@ -65,6 +96,7 @@ class Command:
             password=self.password(),
             initiator=UNSET if initiator is None else initiator,
             accept_rollback=self._accept_rollback,
+            host_topics=self.host_topics,
         )
 
     def password(self) -> str | None:
@@ -81,8 +113,16 @@ class Command:
         """Open the log alone, which needs no password; it is closed with the command."""
         url = self.settings.store_url
         if not has_log(url):
-            raise KeyRingNotFoundError(f"there is no log at {url}: make one with `keyturn init`")
-        log = open_event_log(url, lock_timeout=self.settings.lock_timeout, for_audit=for_audit)
+            if not for_audit or Anchor.is_blank(self.settings.anchor_path):
+                message = f"there is no log at {url}: make one with `keyturn init`"
+                raise KeyRingNotFoundError(message)
+            url = MEMORY  # the anchor has seen a log: an audit is to say that it is gone
+        log = open_event_log(
+            url,
+            lock_timeout=self.settings.lock_timeout,
+            host_topics=self.host_topics,
+            for_audit=for_audit,
+        )
         click.get_current_context().call_on_close(log.close)
         return log
 

@@ -12,35 +12,28 @@ from pathlib import Path
 import click
 
 from keyturn import show
-from keyturn.cli_base import Command, as_json, cli, command
+from keyturn.cli_base import MOMENT, Command, as_json, cli, command
 from keyturn.config.event_log import EventLog
 from keyturn.domain import key_ring_file
-from keyturn.domain.anchor import Anchor, Mark
+from keyturn.domain.anchor import Anchor
 from keyturn.domain.checkpoint import Checkpoint
-from keyturn.domain.errors import CheckpointError, KeyRingNotFoundError
-from keyturn.projections.audit import AuditReport, audit
+from keyturn.domain.errors import CheckpointError, KeyRingNotFoundError, NodeIdError
+from keyturn.domain.node import decode_node_id
+from keyturn.projections.audit import audit, readable_changes
+from keyturn.projections.findings import AuditReport
 from keyturn.projections.rotation_history import EVERYTHING, HistoryFilter, RotationHistory
 
 _TABLE_ROWS = 50
 _PROGRESS_FROM = 20_000
 
 
-class _Moment(click.ParamType[datetime]):
-    """A moment in ISO 8601; UTC unless it says otherwise."""
-
-    name = "moment"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
+def _check_node_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
         try:
-            moment = datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is no moment like 2026-11-24 or 2026-11-24T18:30Z", param, ctx)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-MOMENT = _Moment()
+            decode_node_id(value)
+        except NodeIdError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+    return value
 
 
 @cli.command()
@@ -48,7 +41,7 @@ MOMENT = _Moment()
 @click.option("--until", type=MOMENT, help="Not behind this moment.")
 @click.option("--at", type=MOMENT, help="Only the change whose key was current at this moment.")
 @click.option("--generation", type=int, help="Only of this generation.")
-@click.option("--by", "initiator", help="Only by this initiator.")
+@click.option("--initiator", "--by", "initiator", help="Only by this initiator.")
 @click.option(
     "--kind",
     type=click.Choice(["generated", "reset", "rotated", "destroyed"]),
@@ -56,6 +49,7 @@ MOMENT = _Moment()
 )
 @click.option("--newest-first", is_flag=True, help="Newest first.")
 @click.option("--limit", type=click.IntRange(min=1), help="How many rows at the most.")
+@click.option("--behind", type=int, help="Go on behind this position.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV, for spreadsheets.")
 @as_json
 @command
@@ -69,26 +63,29 @@ def history(
     kind: str | None,
     newest_first: bool,
     limit: int | None,
+    behind: int | None,
     as_csv: bool,
     as_json: bool,
 ) -> None:
     """Show the changes of keys. Needs no password.
 
-    The table shows the newest 50 unless --limit says otherwise; JSON and CSV have all.
+    The table shows the newest 50 unless told otherwise; JSON and CSV have all. What is shown is
+    what the log says: whether that is true, `keyturn audit` tells.
     """
     whole = RotationHistory(obj.log(), obj.settings.name)
+    which = HistoryFilter(
+        since=since, until=until, generation=generation, initiator=initiator, kind=kind
+    )
     if at is not None:
+        if which != EVERYTHING or behind is not None:
+            raise click.UsageError("--at goes with no other filter")
         change = whole.at(at)
         changes = iter([] if change is None else [change])
+    elif as_json or as_csv or behind is not None:
+        changes = whole.changes(which, newest_first=newest_first, behind=behind, limit=limit)
     else:
-        which = HistoryFilter(
-            since=since, until=until, generation=generation, initiator=initiator, kind=kind
-        )
-        if as_json or as_csv:
-            changes = whole.changes(which, newest_first=newest_first, limit=limit)
-        else:
-            newest = list(whole.changes(which, newest_first=True, limit=limit or _TABLE_ROWS))
-            changes = iter(newest if newest_first else reversed(newest))
+        newest = list(whole.changes(which, newest_first=True, limit=limit or _TABLE_ROWS))
+        changes = iter(newest if newest_first else reversed(newest))
     if as_json:
         for change in changes:
             click.echo(show.json_line(change))
@@ -101,7 +98,11 @@ def history(
 
 
 @cli.command("audit")
-@click.option("--node-id", help="Whose record it should be; the key ring's if not given.")
+@click.option(
+    "--node-id",
+    callback=_check_node_id,
+    help="Whose record it should be; the key ring's if not given.",
+)
 @click.option(
     "--against", help="A checkpoint that the log must contain: the line, or a file that holds it."
 )
@@ -121,21 +122,35 @@ def audit_log(
 
     The exit code is 0 only if the record holds.
     """
+    if checkpoint and as_json:
+        raise click.UsageError("a checkpoint is one line, and no JSON")
     log = obj.log(for_audit=True)
     point = None if against is None else _parse_checkpoint(against)
-    node_id, marks = _expectations(obj, node_id)
+    node_id, anchor = _expectations(obj, node_id)
     with _progress(log) as progress:
-        report = audit(log, node_id=node_id, marks=marks, against=point, progress=progress)
+        report = audit(
+            log,
+            node_id=node_id,
+            anchor=anchor,
+            against=point,
+            host_topics=obj.host_topics,
+            progress=progress,
+        )
+    if as_json:
+        click.echo(show.json_line(show.audit_facts(report)))
+    else:
+        click.echo(show.audit_text(report), err=checkpoint)
     if html is not None:
         _write_html(html, report, log)
-    if checkpoint and report.holds and obj.settings.name in report.heads:
-        click.echo(str(report.heads[obj.settings.name]))
-    elif as_json:
-        click.echo(show.json_line(report))
-    else:
-        click.echo(show.audit_text(report))
     if not report.holds:
         sys.exit(os.EX_DATAERR)
+    if checkpoint:
+        head = report.heads.get(obj.settings.name)
+        if head is None:
+            raise CheckpointError(
+                f"manager {obj.settings.name!r} has no history to keep a line of"
+            )
+        click.echo(str(head))
 
 
 @cli.command("export")
@@ -145,7 +160,7 @@ def export_log(obj: Command) -> None:
     from keyturn import backup
 
     obj.log()
-    backup.export_log(obj.settings, sys.stdout.buffer)
+    backup.export_log(obj.settings, sys.stdout.buffer, host_topics=obj.host_topics)
 
 
 @cli.command("import")
@@ -154,19 +169,19 @@ def import_log(obj: Command) -> None:
     """Load an export from standard input into an empty log of the same key ring."""
     from keyturn import backup
 
-    events = backup.import_log(obj.settings, sys.stdin.buffer)
+    events = backup.import_log(obj.settings, sys.stdin.buffer, host_topics=obj.host_topics)
     click.echo(f"{events} events")
 
 
-def _expectations(obj: Command, node_id: str | None) -> tuple[str | None, dict[str, Mark]]:
+def _expectations(obj: Command, node_id: str | None) -> tuple[str | None, Anchor | None]:
     """Return what the record is to be held against: the node, and where the anchor ends."""
     own_id = None
     with contextlib.suppress(KeyRingNotFoundError):
         own_id = key_ring_file.read(obj.settings.key_ring_path).node_id
     node_id = node_id or own_id
     if node_id is None or node_id != own_id or Anchor.is_blank(obj.settings.anchor_path):
-        return node_id, {}
-    return node_id, Anchor(obj.settings.anchor_path, node_id).marks()
+        return node_id, None
+    return node_id, Anchor(obj.settings.anchor_path, node_id)
 
 
 def _parse_checkpoint(text: str) -> Checkpoint:
@@ -181,8 +196,8 @@ def _parse_checkpoint(text: str) -> Checkpoint:
 @contextlib.contextmanager
 def _progress(log: EventLog) -> Iterator[Callable[[int], None]]:
     """Show a progress bar to a person who waits for a long log."""
-    total = log.recorder.max_notification_id() or 0
-    if total < _PROGRESS_FROM or not sys.stderr.isatty():
+    total = log.count() if sys.stderr.isatty() else 0
+    if total < _PROGRESS_FROM:
         yield lambda events: None
         return
     from rich.console import Console
@@ -196,7 +211,9 @@ def _progress(log: EventLog) -> Iterator[Callable[[int], None]]:
 def _write_html(path: Path, report: AuditReport, log: EventLog) -> None:
     from keyturn.report_html import render
 
-    changes = {
-        name: list(RotationHistory(log, name).changes(EVERYTHING)) for name in report.heads
-    }
-    path.write_text(render(report, changes, made_at=datetime.now(UTC)), encoding="utf-8")
+    page = render(report, readable_changes(log), made_at=datetime.now(UTC))
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        click.echo(f"keyturn: {path} cannot be written: {error.strerror}", err=True)
+        sys.exit(os.EX_CANTCREAT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -11,9 +12,11 @@ import click
 import keyturn
 from keyturn import show
 from keyturn.actors.token_file import TokenFile
-from keyturn.cli_base import Command, as_json, cli, command
+from keyturn.actors.token_inspector import TokenInspector, inspector_of
+from keyturn.cli_base import MOMENT, Command, as_json, cli, command
 from keyturn.client import ClientSession
 from keyturn.domain.errors import ClaimError, TokenFileError, TokenRefusedError
+from keyturn.domain.key_ring import KeyRing
 from keyturn.exit_codes import REFUSED
 
 token_argument = click.argument("token", required=False)
@@ -54,8 +57,7 @@ def create_token(
 @command
 def verify_token(obj: Command, token: str | None, file: Path | None, as_json: bool) -> None:
     """Tell whether a token is good: exit code 0 if it is, 1 if not."""
-    with obj.open() as service:
-        report = service.inspect_token(_read_token(token, file))
+    report = _inspector(obj).inspect(_read_token(token, file))
     reason = None if report.refusal is None else report.refusal.value
     if as_json:
         click.echo(show.json_line({"valid": report.valid, "reason": reason}))
@@ -87,12 +89,14 @@ def refresh_token(
 @token.command("inspect")
 @token_argument
 @token_file
+@click.option("--at", type=MOMENT, help="Judge it as of this moment.")
 @as_json
 @command
-def inspect_token(obj: Command, token: str | None, file: Path | None, as_json: bool) -> None:
-    """Show all that is known of a token, good or not."""
-    with obj.open() as service:
-        report = service.inspect_token(_read_token(token, file))
+def inspect_token(
+    obj: Command, token: str | None, file: Path | None, at: datetime | None, as_json: bool
+) -> None:
+    """Show all that is known of a token, good or not, now or as of a moment."""
+    report = _inspector(obj).inspect(_read_token(token, file), at)
     click.echo(show.json_line(report) if as_json else show.report_text(report))
 
 
@@ -105,8 +109,7 @@ def session() -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 def read_session(path: Path) -> None:
     """Print the token in a token file; exit code 1 if there is none."""
-    with ClientSession(path) as client:
-        token = client.read_token()
+    token = TokenFile(path).read()
     if token is None:
         sys.exit(REFUSED)
     click.echo(token)
@@ -132,6 +135,17 @@ def clear_session(path: Path) -> None:
     """Remove the token: log out here."""
     with ClientSession(path) as client:
         client.clear_token()
+
+
+def _inspector(obj: Command) -> TokenInspector:
+    """Return what looks at tokens and changes nothing: no manager is started for it."""
+    key_ring = KeyRing.open(obj.settings.key_ring_path, obj.password())
+    return inspector_of(
+        obj.log(),
+        key_ring,
+        obj.settings.name,
+        max_lifetime=obj.settings.max_lifetime,
+    )
 
 
 def _read_token(token: str | None, file: Path | None) -> str:

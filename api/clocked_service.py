@@ -54,6 +54,10 @@ class ClockedService(Service):
         assert isinstance(self._clock, ManualClock)
         return self._clock
 
+    def begin_anew(self) -> None:
+        """Forget the history that was seen: a replay writes another one in its place."""
+        self._keys.forget_history()
+
 
 def open_service(
     *,

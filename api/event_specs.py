@@ -168,6 +168,11 @@ def with_times(
     return timed[::-1]
 
 
+def is_reply(expected: object) -> bool:
+    """Whether what a test expects is neither an event nor an error."""
+    return not isinstance(expected, type | EventSpec | Exception)
+
+
 def expectation(expected: EventSpec | type[Exception]) -> Outcome:
     """Return what a test expects, if it can be expected."""
     if isinstance(expected, EventSpec):
@@ -177,8 +182,8 @@ def expectation(expected: EventSpec | type[Exception]) -> Outcome:
     if isinstance(expected, type) and issubclass(expected, Exception):
         return Raised(expected)
     raise TypeError(
-        f"then() takes events, such as Reset(), and a class of errors, not {expected!r}: "
-        "a reply is for then_reply()"
+        f"then() takes events, such as Reset(), and classes of errors, or one reply alone: not "
+        f"{expected!r} among others"
     )
 
 

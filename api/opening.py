@@ -47,6 +47,7 @@ def open(  # noqa: A001 - as keyturn.open
     accept_rollback: bool = False,
     key_ring: KeyRingLike | None = None,
     aggregates: Collection[type[Aggregate]] = (),
+    host_topics: Collection[str] = (),
     clock: Clock = steady_time,
     logger: Logger | None = None,
 ) -> Service:
@@ -69,6 +70,7 @@ def open(  # noqa: A001 - as keyturn.open
             the key.
         key_ring: the host's own, instead of the file's.
         aggregates: classes of the host's own aggregates in the same log.
+        host_topics: the topics of their events, for who does not have the classes.
         clock: the time that decides about expiry, in seconds since the epoch.
         logger: a structlog logger.
 
@@ -100,7 +102,12 @@ def open(  # noqa: A001 - as keyturn.open
         None if known.store_url == MEMORY else Anchor(known.anchor_path, key_ring.node_id)
     )
 
-    log = open_event_log(known.store_url, lock_timeout=known.lock_timeout, aggregates=aggregates)
+    log = open_event_log(
+        known.store_url,
+        lock_timeout=known.lock_timeout,
+        aggregates=aggregates,
+        host_topics=host_topics,
+    )
     try:
         if rollback_guard is not None and not rollback_guard.exists() and not is_first_start:
             _check_log_without_anchor(log, known, accept_rollback, logger)

@@ -34,6 +34,7 @@ from keyturn.event_specs import (
     Raised,
     compare,
     expectation,
+    is_reply,
     spec_of,
     with_times,
 )
@@ -208,13 +209,15 @@ class Replay:
         """What the manager replied, or the function returned."""
         return self._reply
 
-    def then(self, *expected: EventSpec | type[Exception]) -> Self:
+    def then(self, *expected: EventSpec | type[Exception] | Any) -> Self:  # Any: a reply
         """Check that these events were recorded since `when`, in this order, and no others.
 
         A class of errors says that it raises such an error. `then()`: nothing was recorded, and
-        nothing raised.
+        nothing raised. One value of any other kind is the reply: see `then_reply`.
         """
         __tracebackhide__ = True
+        if len(expected) == 1 and is_reply(expected[0]):
+            return self.then_reply(expected[0])
         wanted = [expectation(one) for one in expected]
         self._is_error_seen = True
         if lines := compare(wanted, self._outcomes()):
@@ -264,7 +267,7 @@ class Replay:
         if self._subscribers:
             raise ValueError("give a history that begins with Generated before its subscribers")
         self._log.purge(self._name)
-        self.service.verify_token("")  # so it has seen that there is nothing before what comes
+        self.service.begin_anew()
         self._made_its_own_key = False
 
     def _begin(self, what: str, position: int) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 
-from keyturn.projections.audit import AuditReport, Finding, FindingKind
+from keyturn.projections.findings import AuditReport, Finding, FindingKind
 from keyturn.projections.rotation_history import KeyChange
 from keyturn.show import lifetime_text, plain
 
@@ -151,6 +151,10 @@ def _verdict(
     else:
         state = "good"
         lead = "Every event is as it was signed, in its place, without a gap."
+        if not report.is_end_known:
+            lead += (
+                " Without an anchor or a checkpoint nobody can tell whether its end was cut off."
+            )
     warnings = sum(finding.kind.is_warning for finding in report.findings)
     heads = "".join(
         f"<div><dt>Checkpoint of {_text(name)}</dt><dd><code>{_text(str(head))}</code></dd></div>"

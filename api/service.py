@@ -39,7 +39,8 @@ from keyturn.domain.errors import (
     SessionManagerNotRunningError,
 )
 from keyturn.domain.tokens import SessionToken
-from keyturn.projections.audit import AuditReport, audit
+from keyturn.projections.audit import audit
+from keyturn.projections.findings import AuditReport
 from keyturn.projections.rotation_history import HistoryFilter, KeyChange, RotationHistory
 
 R = TypeVar("R")
@@ -208,6 +209,7 @@ class Service:
         newest_first: bool = False,
         behind: int | None = None,
         limit: int | None = None,
+        at: datetime | None = None,
     ) -> Iterator[KeyChange]:
         """Yield the changes of keys, oldest first unless told otherwise.
 
@@ -220,7 +222,14 @@ class Service:
             newest_first: the other way round.
             behind: the position of the last row of the page before.
             limit: how many rows at the most.
+            at: only the change whose key was current at this moment; the rest does not count.
+
+        Raises:
+            FilterError: a moment without a time zone, an unknown kind, a negative limit.
         """
+        if at is not None:
+            change = self.key_at(at)
+            return iter(() if change is None else (change,))
         which = HistoryFilter(
             since=since, until=until, generation=generation, initiator=initiator, kind=kind
         )
@@ -234,21 +243,21 @@ class Service:
 
     def audit(
         self,
-        against: Checkpoint | None = None,
+        against: Checkpoint | str | None = None,
         *,
         progress: Callable[[int], None] = lambda events: None,
     ) -> AuditReport:
         """Look at every event of the log, and say whether the record can be trusted.
 
         Args:
-            against: a checkpoint that the log must contain and extend.
+            against: a checkpoint, or its line, that the log must contain and extend.
             progress: called now and then with the number of events looked at.
         """
         return audit(
             self._log,
             node_id=self.node_id,
-            marks={} if self._anchor is None else self._anchor.marks(),
-            against=against,
+            anchor=self._anchor,
+            against=Checkpoint.parse(against) if isinstance(against, str) else against,
             host_topics=self._log.host_topics,
             progress=progress,
         )

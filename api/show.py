@@ -19,7 +19,7 @@ import msgspec
 
 from keyturn.actors.messages import TokenReport
 from keyturn.domain.checkpoint import Checkpoint
-from keyturn.projections.audit import AuditReport
+from keyturn.projections.findings import AuditReport
 from keyturn.projections.rotation_history import KeyChange
 
 if TYPE_CHECKING:
@@ -114,11 +114,34 @@ def audit_text(report: AuditReport) -> str:
     """Return the verdict of an audit, a line for it and one for each finding."""
     verdict = "The record holds" if report.holds else "The record does NOT hold"
     lines = [f"{verdict}: {report.events} events of node {report.node_id or '(none)'}"]
+    if not report.is_end_known:
+        lines.append("  no anchor and no checkpoint: nobody can tell whether its end was cut off")
     for finding in report.findings:
         where = "" if finding.position is None else f" at position {finding.position}"
         whose = "" if finding.manager is None else f" of {plain(finding.manager)}"
         lines.append(f"  {finding.kind.value}{where}{whose}: {plain(finding.message)}")
     return "\n".join(lines)
+
+
+def audit_facts(report: AuditReport) -> dict[str, object]:
+    """Return the verdict of an audit for programs."""
+    return {
+        "holds": report.holds,
+        "node_id": report.node_id,
+        "events": report.events,
+        "heads": report.heads,
+        "held_against": report.held_against,
+        "findings": tuple(
+            {
+                "kind": finding.kind,
+                "is_warning": finding.kind.is_warning,
+                "position": finding.position,
+                "manager": finding.manager,
+                "message": finding.message,
+            }
+            for finding in report.findings
+        ),
+    }
 
 
 def report_text(report: TokenReport) -> str:

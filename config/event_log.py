@@ -68,6 +68,7 @@ def open_event_log(
     *,
     lock_timeout: float = 5.0,
     aggregates: Collection[type[Aggregate]] = (),
+    host_topics: Collection[str] = (),
     for_audit: bool = False,
 ) -> EventLog:
     """Open a log, and make it if there is none.
@@ -76,6 +77,7 @@ def open_event_log(
         url: `sqlite:///relative.db`, `sqlite:////absolute.db` or `memory:`.
         lock_timeout: seconds to wait for another writer.
         aggregates: the host's own aggregate classes, if it keeps them in the same log.
+        host_topics: the topics of a host's events, for who does not have its classes.
         for_audit: open it even if it holds topics that are not ours: an audit finds them.
 
     Raises:
@@ -83,10 +85,11 @@ def open_event_log(
         NotAKeyturnLogError: something else lies there, or there is a topic that is not ours.
         LogUnavailableError: it cannot be opened now.
     """
+    topics = frozenset((*_topics(aggregates), *host_topics))
     if url == MEMORY:
-        return EventLog(MemoryStore, MEMORY, aggregates)
+        return EventLog(MemoryStore, MEMORY, topics)
     path = _sqlite_path(url)
-    log = EventLog(lambda: SQLiteStore(path, lock_timeout=lock_timeout), str(path), aggregates)
+    log = EventLog(lambda: SQLiteStore(path, lock_timeout=lock_timeout), str(path), topics)
     try:
         if not for_audit:
             log.refuse_alien_topics()
@@ -128,10 +131,10 @@ class EventLog(Application[UUID]):
         self,
         open_store: Callable[[], Store],
         location: str,
-        aggregates: Collection[type[Aggregate]] = (),
+        host_topics: frozenset[str] = frozenset(),
     ) -> None:
         self._location = location
-        self._host_topics = frozenset(_topics(aggregates))
+        self._host_topics = host_topics
         with self._speaking_of_the_log():
             self._store = open_store()
             try:
@@ -154,6 +157,11 @@ class EventLog(Application[UUID]):
 
     def construct_recorder(self) -> ApplicationRecorder:
         return self._store.recorder()
+
+    def count(self) -> int:
+        """Return about how many events there are, a host's included: for a progress bar."""
+        with self._speaking_of_the_log():
+            return self.recorder.max_notification_id() or 0
 
     def refuse_alien_topics(self) -> None:
         """Close the log and raise if it holds a topic that is neither ours nor the host's."""

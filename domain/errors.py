@@ -160,6 +160,10 @@ class AnchorError(KeyturnError):
         self.path = path
 
 
+class FilterError(KeyturnError, ValueError):
+    """Something that the history cannot be filtered by."""
+
+
 class CheckpointError(KeyturnError, ValueError):
     """A line that is not a checkpoint, or not one of this node."""
 

@@ -62,6 +62,11 @@ class HistoryGuard:
             if keys.version > self._seen[0]:
                 self._seen = (keys.version, keys.digest)
 
+    def forget(self) -> None:
+        """Take whatever history comes next: a replay begins another one."""
+        with self._lock:
+            self._seen = (0, "")
+
     def _holds(self, keys: SessionKeys, position: int, digest: str) -> bool:
         if position == 0:
             return True

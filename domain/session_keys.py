@@ -90,6 +90,17 @@ class SessionKeys(Aggregate):
                 topic_of(self), self.originator_id, self.originator_version, fields_of(self)
             )
 
+        @property
+        def is_genuine(self) -> bool:
+            """Whether the node that it names signed these facts."""
+            return provenance.is_signed(
+                self.node_id,
+                self.originator_id,
+                self.originator_version,
+                self.digest,
+                self.signature,
+            )
+
         def apply(self, aggregate: SessionKeys) -> None:
             aggregate.manager = self.manager
             aggregate.node_id = self.node_id

@@ -8,7 +8,6 @@ another node, cannot be told from the real one.
 
 from __future__ import annotations
 
-import enum
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -20,72 +19,19 @@ from uuid import UUID
 from eventsourcing.persistence import StoredEvent
 
 from keyturn.domain import provenance
-from keyturn.domain.anchor import Mark
+from keyturn.domain.anchor import Anchor, Mark
 from keyturn.domain.checkpoint import Checkpoint
-from keyturn.domain.errors import LogError
+from keyturn.domain.errors import AnchorError, LogError
 from keyturn.domain.event_mapper import read_event
 from keyturn.domain.key_log import KeyLog, Row
 from keyturn.domain.provenance import NO_DIGEST
 from keyturn.domain.session_keys import EVENT_CLASSES, SessionKeys, manager_id
+from keyturn.projections.findings import AuditReport, Finding, FindingKind
+from keyturn.projections.rotation_history import KeyChange, rows_of
 
 _NEARBY = 50
 _MAX_TRIES = 10_000
 _NO_EVENT = "a row holds values of no event"
-
-
-class FindingKind(enum.Enum):
-    """What is wrong."""
-
-    ALTERED = "altered"
-    MISSING = "missing"
-    REORDERED = "reordered"
-    FOREIGN = "foreign"
-    TRUNCATED = "truncated"
-    CLOCK = "clock"
-
-    @property
-    def is_warning(self) -> bool:
-        """Whether the record holds all the same."""
-        return self is FindingKind.CLOCK
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong with the record.
-
-    Attributes:
-        kind: what.
-        position: where in the history, if it is known.
-        manager: in whose, if it is known.
-        message: what it means.
-    """
-
-    kind: FindingKind
-    position: int | None
-    manager: str | None
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class AuditReport:
-    """The verdict on a log.
-
-    Attributes:
-        node_id: the node that the record was held against; None for an empty log.
-        events: how many key events were looked at.
-        heads: the newest genuine event of each manager, as a checkpoint, by name.
-        findings: what is wrong, in the order of the log.
-    """
-
-    node_id: str | None
-    events: int
-    heads: Mapping[str, Checkpoint]
-    findings: tuple[Finding, ...]
-
-    @property
-    def holds(self) -> bool:
-        """Whether the record can be trusted: nothing is wrong but, maybe, a clock."""
-        return all(finding.kind.is_warning for finding in self.findings)
 
 
 @dataclass(slots=True)
@@ -115,6 +61,7 @@ def audit(
     log: KeyLog,
     *,
     node_id: str | None = None,
+    anchor: Anchor | None = None,
     marks: Mapping[str, Mark] | None = None,
     against: Checkpoint | None = None,
     host_topics: Collection[str] = (),
@@ -125,12 +72,15 @@ def audit(
     Args:
         log: the log.
         node_id: whose it should be; None: whoever signed its first event.
-        marks: where the history of each manager must reach: what the anchor says.
+        anchor: remembers where the history of each manager must reach.
+        marks: the same, for who has it from elsewhere.
         against: a checkpoint that the log must contain.
         host_topics: topics of a host that keeps aggregates in the same log.
         progress: called now and then with the number of events looked at.
     """
     auditor = _Auditor(node_id, marks or {}, against, frozenset(host_topics))
+    if anchor is not None:
+        auditor.take_marks(anchor)
     for row in log.rows():
         auditor.look_at(row)
         if auditor.events % 500 == 0:
@@ -138,6 +88,21 @@ def audit(
     report = auditor.report()
     progress(report.events)
     return report
+
+
+def readable_changes(log: KeyLog) -> dict[str, list[KeyChange]]:
+    """Return what can be read of each manager's history, whatever else is wrong with the log."""
+    events: dict[str, dict[int, SessionKeys.Event]] = defaultdict(dict)
+    for row in log.rows():
+        id_, position = _uuid(row.originator_id), row.originator_version
+        if id_ is not None and type(position) is int:
+            found = _read(id_, position, row.topic, row.state)
+            if not isinstance(found, _Damaged):
+                events[found.manager][position] = found
+    return {
+        manager: list(rows_of(iter([found[position] for position in sorted(found)])))
+        for manager, found in events.items()
+    }
 
 
 class _Auditor:
@@ -151,6 +116,7 @@ class _Auditor:
         host_topics: frozenset[str],
     ) -> None:
         self._node_id = node_id
+        self._is_node_known = node_id is not None
         self._marks = dict(marks)
         self._host_topics = host_topics
         self._against = against
@@ -159,6 +125,13 @@ class _Auditor:
         self._damaged: dict[UUID, dict[int, _Damaged]] = defaultdict(dict)
         self._tries_left = _MAX_TRIES
         self._findings: list[Finding] = []
+
+    def take_marks(self, anchor: Anchor) -> None:
+        try:
+            self._marks |= anchor.marks()
+        except AnchorError as error:
+            message = f"{error}".partition(";")[0]
+            self._find(FindingKind.ALTERED, None, None, message)
 
     def look_at(self, row: Row) -> None:
         if isinstance(row.topic, str) and row.topic in self._host_topics:
@@ -230,7 +203,17 @@ class _Auditor:
             if history.event is not None
         }
         findings = sorted(self._findings, key=lambda f: (f.manager or "", f.position or 0))
-        return AuditReport(self._node_id, self.events, heads, tuple(findings))
+        return AuditReport(
+            self._node_id, self.events, heads, tuple(findings), self._held_against()
+        )
+
+    def _held_against(self) -> tuple[str, ...]:
+        witnesses = {
+            "node id": self._is_node_known,
+            "anchor": bool(self._marks),
+            "checkpoint": self._against is not None,
+        }
+        return tuple(name for name, is_there in witnesses.items() if is_there)
 
     def _look_at_damage(
         self, id_: UUID, rows: Mapping[int, _Damaged], manager: str | None

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
+from keyturn.domain.errors import FilterError
 from keyturn.domain.key_log import KeyLog
-from keyturn.domain.session_keys import SessionKeys
+from keyturn.domain.session_keys import KINDS, SessionKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,12 @@ class KeyChange:
     lifetime: timedelta | None
 
 
+def check_moment(moment: datetime | None, name: str) -> None:
+    """Raise `FilterError` for a moment that does not say in which time zone it is."""
+    if moment is not None and (not isinstance(moment, datetime) or moment.tzinfo is None):
+        raise FilterError(f"{name} is an aware datetime, such as datetime.now(UTC)")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryFilter:
     """Which changes to show; all that is given must fit.
@@ -57,6 +64,13 @@ class HistoryFilter:
     generation: int | None = None
     initiator: str | None = None
     kind: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("since", "until"):
+            check_moment(getattr(self, name), name)
+        if self.kind is not None and self.kind not in KINDS.values():
+            kinds = ", ".join(KINDS.values())
+            raise FilterError(f"there is no kind {self.kind!r} of change, only {kinds}")
 
     def fits(self, change: KeyChange) -> bool:
         """Whether a change is to be shown."""
@@ -113,7 +127,9 @@ class RotationHistory:
             behind: the position of the last row of the page before: go on behind it.
             limit: how many at the most; None: all.
         """
-        if limit is not None and limit < 1:
+        if limit is not None and limit < 0:
+            raise FilterError(f"a limit is a number of rows ≥ 0, not {limit}")
+        if limit == 0:
             return iter(())
         page = None if limit is None or which != EVERYTHING else limit + 2
         # From the neighbour of the first row on: its lifetime takes that one too.
@@ -125,15 +141,13 @@ class RotationHistory:
             newest_first=newest_first,
             page=page,
         )
-        rows = (
-            _row(event, *((after, before) if newest_first else (before, after)))
-            for before, event, after in _with_neighbours(events)
-        )
+        rows = rows_of(events, newest_first=newest_first)
         shown = (row for row in rows if _is_behind(row, behind, newest_first) and which.fits(row))
         return islice(shown, limit)
 
     def at(self, moment: datetime) -> KeyChange | None:
         """Return the change whose key was current at a moment (an aware datetime), if any was."""
+        check_moment(moment, "at")
         for change in self.changes(newest_first=True):
             if change.at <= moment:
                 return None if change.kind == "destroyed" else change
@@ -170,6 +184,14 @@ def _span(
 
 def _is_behind(row: KeyChange, behind: int | None, newest_first: bool) -> bool:
     return behind is None or (row.position < behind if newest_first else row.position > behind)
+
+
+def rows_of(
+    events: Iterator[SessionKeys.Event], *, newest_first: bool = False
+) -> Iterator[KeyChange]:
+    """Yield the row of each event of one manager, whichever way round they come."""
+    for before, event, behind in _with_neighbours(events):
+        yield _row(event, *((behind, before) if newest_first else (before, behind)))
 
 
 def _row(

@@ -42,6 +42,8 @@ def alter(cli: Keyturn, statement: str) -> None:
         ((), [1, 2, 3, 4]),
         (("--newest-first", "--limit", "2"), [4, 3]),
         (("--by", "alice"), [2, 4]),
+        (("--initiator", "alice"), [2, 4]),
+        (("--behind", "2"), [3, 4]),
         (("--generation", "3"), [3]),
         (("--kind", "generated"), [1]),
         (("--since", "2100-01-01"), []),
@@ -66,6 +68,125 @@ def test_an_audit_of_a_sound_record_says_so_and_needs_no_password(cli: Keyturn) 
     done = cli("audit")
 
     assert done.stdout.startswith("The record holds: 4 events of node v")
+    assert "nobody can tell" not in done.stdout
+
+
+def test_an_audit_says_when_nobody_can_tell_whether_the_end_is_missing(cli: Keyturn) -> None:
+    (cli.folder / "anchor.json").unlink()
+
+    done = cli("audit")
+
+    assert "nobody can tell whether its end was cut off" in done.stdout
+
+
+def test_g5_a_log_that_is_gone_is_a_finding(cli: Keyturn) -> None:
+    (cli.folder / "keyturn.db").unlink()
+
+    done = cli("audit", code=os.EX_DATAERR)
+
+    assert "truncated at position 4" in done.stdout
+
+
+def test_g5_a_damaged_anchor_is_a_finding(cli: Keyturn) -> None:
+    (cli.folder / "anchor.json").write_text("{}")
+
+    done = cli("audit", code=os.EX_DATAERR)
+
+    assert "anchor" in done.stdout
+
+
+def test_the_verdict_for_programs_says_whether_the_record_holds(cli: Keyturn) -> None:
+    facts = json.loads(cli("audit", "--json").stdout)
+
+    assert facts["holds"] is True
+    assert facts["held_against"] == ["node id", "anchor"]
+
+
+@pytest.mark.parametrize("options", [("--name", "nobody"), ()])
+def test_nothing_but_a_checkpoint_is_printed_for_one(
+    cli: Keyturn, options: tuple[str, ...]
+) -> None:
+    if not options:
+        alter(cli, "DELETE FROM stored_events WHERE originator_version = 2")
+
+    done = cli(*options, "audit", "--checkpoint", code=os.EX_DATAERR)
+
+    assert done.stdout == ""
+
+
+def test_the_aggregates_of_a_host_are_named_by_their_topics(cli: Keyturn) -> None:
+    alter(cli, "INSERT INTO stored_events VALUES ('00', 1, 'host:Opened', '{}')")
+
+    cli("history", code=os.EX_DATAERR)
+
+    for command in (("history",), ("audit",), ("export",), ("reset",), ("token", "create")):
+        cli("--host-topic", "host:Opened", *command)
+
+
+def test_looking_at_a_token_changes_nothing(cli: Keyturn) -> None:
+    import keyturn
+
+    token = cli("token", "create").stdout.strip()
+    with keyturn.open(path=cli.folder, password=None) as service:
+        service.stop()
+        service.destroy()
+    before = positions(cli)
+
+    cli("token", "inspect", token)
+    cli("token", "verify", token, code=1)
+
+    assert positions(cli) == before
+
+
+def test_a_token_is_judged_as_of_a_moment(cli: Keyturn) -> None:
+    token = cli("token", "create").stdout.strip()
+
+    report = json.loads(cli("token", "inspect", token, "--at", "2000-01-01", "--json").stdout)
+
+    assert report["refusal"] == "not issued yet"
+
+
+def test_a_forged_reason_is_not_told_of_a_token(cli: Keyturn) -> None:
+    token = cli("token", "create").stdout.strip()
+    cli("reset", "--reason", "honest")
+    alter(
+        cli,
+        "UPDATE stored_events SET state = CAST(replace(state, 'honest', 'forged') AS BLOB) "
+        "WHERE originator_version = 5",
+    )
+
+    done = cli("token", "inspect", token, code=os.EX_DATAERR)
+
+    assert "position 5" in done.stderr
+    assert "forged" not in done.stdout
+
+
+@pytest.mark.parametrize("damage", ["topic = 'os:system'", "state = 'text'", "state = x'00'"])
+def test_g5_a_damaged_log_has_a_page_too(cli: Keyturn, tmp_path: Path, damage: str) -> None:
+    alter(cli, f"UPDATE stored_events SET {damage} WHERE originator_version = 3")
+
+    cli("audit", "--html", str(tmp_path / "page.html"), code=os.EX_DATAERR)
+
+    assert "laptop stolen" in (tmp_path / "page.html").read_text("utf-8")
+
+
+def test_a_page_that_cannot_be_written_keeps_nobody_from_the_verdict(cli: Keyturn) -> None:
+    done = cli("audit", "--html", str(cli.folder / "no" / "page.html"), code=os.EX_CANTCREAT)
+
+    assert done.stdout.startswith("The record holds")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_log_without_its_table_is_one_line_of_error(cli: Keyturn) -> None:
+    alter(cli, "DROP TABLE stored_events")
+
+    done = cli("audit", code=os.EX_IOERR)
+
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_bad_node_id_is_a_usage_error(cli: Keyturn) -> None:
+    cli("audit", "--node-id", "foo", code=os.EX_USAGE)
 
 
 def test_g5_an_audit_names_what_was_altered_and_where(cli: Keyturn) -> None:

@@ -264,10 +264,18 @@ def test_another_reply_than_the_expected_one_fails() -> None:
     assert str(caught.value) == "after VerifyToken():\n  - replies True\n  + replies False"
 
 
-@pytest.mark.parametrize("wrong", [True, "Reset", Reset])
-def test_then_says_what_it_takes(wrong: Any) -> None:
-    with Replay() as replay, pytest.raises(TypeError, match=r"a reply is for then_reply\(\)"):
-        replay.when(ResetKey()).then(wrong)
+@pytest.mark.parametrize("wrong", [(Reset,), (Reset(), True)])
+def test_then_says_what_it_takes(wrong: tuple[Any, ...]) -> None:
+    with Replay() as replay, pytest.raises(TypeError, match="or one reply alone"):
+        replay.when(ResetKey()).then(*wrong)
+
+
+def test_then_takes_a_reply_alone() -> None:
+    with Replay() as replay:
+        replay.when(VerifyToken("nonsense")).then(False)
+
+        with pytest.raises(AssertionError, match="replies True"):
+            replay.then(True)
 
 
 def test_then_compares_no_times() -> None:

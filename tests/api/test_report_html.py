@@ -85,7 +85,8 @@ def report(*findings: Finding, **changes: Sequence[KeyChange]) -> AuditReport:
         for name, own in changes.items()
         if own
     }
-    return AuditReport(NODE, sum(map(len, changes.values())), heads, findings)
+    events = sum(map(len, changes.values()))
+    return AuditReport(NODE, events, heads, findings, ("node id", "anchor"))
 
 
 def page(*findings: Finding, **changes: Sequence[KeyChange]) -> str:

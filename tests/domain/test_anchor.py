@@ -122,18 +122,13 @@ def test_managers_have_entries_of_their_own(anchor: Anchor) -> None:
     assert (anchor.read("default"), anchor.read("other")) == (MARKS[2], OTHERS[0])
 
 
-def test_a_purged_manager_is_forgotten_alone(anchor: Anchor) -> None:
-    anchor.advance("other", OTHERS[0])
+def test_a_purged_history_keeps_its_last_mark_and_need_not_reach_it(anchor: Anchor) -> None:
+    mark = msgspec.structs.replace(MARKS[2], purged=True)
 
-    anchor.forget("default")
+    anchor.replace("default", mark)
 
-    assert (anchor.read("default"), anchor.read("other")) == (None, OTHERS[0])
-
-
-def test_a_manager_that_was_never_seen_can_be_forgotten(anchor: Anchor) -> None:
-    anchor.forget("nobody")
-
-    assert anchor.read("default") == MARKS[2]
+    assert anchor.read("default") == mark
+    assert "default" not in anchor.marks()
 
 
 def test_a_manager_that_was_never_seen_has_no_mark(anchor: Anchor) -> None:
