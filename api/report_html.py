@@ -19,20 +19,14 @@ from importlib import resources
 from keyturn.projections.findings import AuditReport, Finding, FindingKind
 from keyturn.projections.rotation_history import KeyChange
 from keyturn.show import lifetime_text, plain
+from keyturn.timeline import Segment, segments_of, ticks_of
 
 _MAX_ROWS = 5_000  # of the whole page
 _MIN_ROWS = 50  # of each manager, however many they are
 _MAX_FINDINGS = 1_000
-_MAX_SEGMENTS = 60  # of a timeline; more are merged to at most twice as many
-_MIN_WIDTH = 0.45  # of a segment, in percent of its timeline
 _DIGIT_WIDTH = 0.9  # of the number of a generation
 _LONG_TEXT = 240
 _KINDS = ("generated", "reset", "rotated", "destroyed")
-_DAY = 86_400
-_TICK_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 10_800, 21_600, 43_200, _DAY, 2 * _DAY, 7 * _DAY)
-_TICK_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1200)
-_MAX_TICKS = 7
-_MONTHS = range(datetime.min.year * 12, (datetime.max.year + 1) * 12)
 _MEANINGS = {
     FindingKind.ALTERED: "What stands here is not what was signed.",
     FindingKind.MISSING: "A part of the record is gone.",
@@ -41,20 +35,6 @@ _MEANINGS = {
     FindingKind.TRUNCATED: "The end of the record was cut off.",
     FindingKind.CLOCK: "A warning: a clock was set back. The order of events needs no clock.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    """A piece of a timeline: a generation, or several that are too short to be seen alone."""
-
-    changes: Sequence[KeyChange]
-    seconds: float
-    left: float = 0.0
-    width: float = 0.0
-
-    @property
-    def right(self) -> float:
-        return self.left + self.width
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,12 +267,12 @@ def _summary(section: _Section) -> str:
 
 
 def _timeline(section: _Section) -> str:
-    segments = _segments(section.changes, section.made_at)
+    segments = segments_of(section.changes, section.made_at)
     drawn = "".join(_draw(segment, section) for segment in segments)
     ticks = "".join(
         f'<line x1="{x}%" x2="{x}%" y1="74" y2="80"/>'
         f'<text x="{x}%" y="96" text-anchor="{anchor}">{label}</text>'
-        for x, label, anchor in _ticks(segments, section.made_at)
+        for x, label, anchor in ticks_of(segments, section.made_at)
     )
     merged = sum(len(segment.changes) > 1 for segment in segments)
     note = "Drawn to scale; what was too short to be seen is widened."
@@ -318,7 +298,7 @@ keys, to see who and why.</span></p>
 </figure>"""
 
 
-def _draw(segment: _Segment, section: _Section) -> str:
+def _draw(segment: Segment, section: _Section) -> str:
     first = segment.changes[0]
     alone = len(segment.changes) == 1
     kind = first.kind if alone and first.kind in _KINDS else "merged"
@@ -345,7 +325,7 @@ def _draw(segment: _Segment, section: _Section) -> str:
     )
 
 
-def _facts_of_one(change: KeyChange, segment: _Segment) -> dict[str, str]:
+def _facts_of_one(change: KeyChange, segment: Segment) -> dict[str, str]:
     lived = _duration(timedelta(seconds=segment.seconds))
     ended = change.kind == "destroyed"
     return {
@@ -358,7 +338,7 @@ def _facts_of_one(change: KeyChange, segment: _Segment) -> dict[str, str]:
     } | ({"and": "is current"} if change.lifetime is None and not ended else {})
 
 
-def _facts_of_many(segment: _Segment) -> dict[str, str]:
+def _facts_of_many(segment: Segment) -> dict[str, str]:
     changes = segment.changes
     people = Counter(change.initiator for change in changes).most_common()
     names = [name[:60] for name, _ in people[:3]]
@@ -410,87 +390,6 @@ def _row(change: KeyChange, section: _Section) -> str:
         f'<td><code title="{_text(change.digest)}">{_text(change.digest[:10])}…</code>'
         "</td></tr>\n"
     )
-
-
-# --- where things stand on a timeline ---
-
-
-def _segments(changes: Sequence[KeyChange], made_at: datetime) -> list[_Segment]:
-    """Return the timeline, each piece as long as it lasted, but never too short to be seen."""
-    ends = [change.at for change in changes[1:]] + [made_at]
-    pieces = [
-        _Segment([change], max(0.0, (end - change.at).total_seconds()))
-        for change, end in zip(changes, ends, strict=True)
-    ]
-    if len(pieces) > _MAX_SEGMENTS:
-        pieces = list(_merged(pieces))
-    placed, left = [], 0.0
-    for piece, width in zip(pieces, _widths([p.seconds for p in pieces]), strict=True):
-        placed.append(_Segment(piece.changes, piece.seconds, left, width))
-        left += width
-    return placed
-
-
-def _merged(pieces: Sequence[_Segment]) -> Iterator[_Segment]:
-    """Yield the long pieces as they are, and runs of short ones as one."""
-    enough = sum(piece.seconds for piece in pieces) / _MAX_SEGMENTS or 1.0
-    run: list[KeyChange] = []
-    seconds = 0.0
-    for piece in pieces:
-        if run and max(piece.seconds, seconds) >= enough:
-            yield _Segment(run, seconds)
-            run, seconds = [], 0.0
-        run.extend(piece.changes)
-        seconds += piece.seconds
-    yield _Segment(run, seconds)
-
-
-def _widths(seconds: Sequence[float]) -> list[float]:
-    """Return widths in percent: to scale, but for those that would be too small."""
-    if not any(seconds):
-        return [100 / len(seconds)] * len(seconds)
-    narrow: set[int] = set()
-    while True:
-        room = 100 - _MIN_WIDTH * len(narrow)
-        rest = sum(s for number, s in enumerate(seconds) if number not in narrow)
-        more = {n for n, s in enumerate(seconds) if s * room < _MIN_WIDTH * rest} - narrow
-        if not more:
-            break
-        narrow |= more
-    return [_MIN_WIDTH if n in narrow else s * room / rest for n, s in enumerate(seconds)]
-
-
-def _ticks(segments: Sequence[_Segment], made_at: datetime) -> Iterator[tuple[float, str, str]]:
-    """Yield round moments: where they stand, in percent, their text and how it is anchored."""
-    start = segments[0].changes[0].at
-    moments, form = _round_moments(start, made_at)
-    for moment in moments:
-        for segment in segments:
-            since = (moment - segment.changes[0].at).total_seconds()
-            if 0 <= since < segment.seconds:
-                x = segment.left + segment.width * since / segment.seconds
-                anchor = "start" if x < 4 else "end" if x > 96 else "middle"
-                label = f"{moment:{form}}"
-                yield round(x, 3), label.lstrip("0") if form.startswith("%d") else label, anchor
-                break
-
-
-def _round_moments(start: datetime, end: datetime) -> tuple[list[datetime], str]:
-    seconds = (end - start).total_seconds()
-    for step in _TICK_SECONDS:
-        if seconds / step <= _MAX_TICKS:
-            first = -(-start.timestamp() // step) * step
-            stamps = [first + n * step for n in range(_MAX_TICKS + 1)]
-            moments = [datetime.fromtimestamp(s, UTC) for s in stamps if s <= end.timestamp()]
-            form = "%d %b" if step >= _DAY else "%H:%M" if step >= 60 else "%H:%M:%S"
-            return moments, form if seconds < _DAY or step >= _DAY else "%d %b, %H:%M"
-    month = start.year * 12 + start.month - 1
-    for step in _TICK_MONTHS:
-        if seconds / (step * 30.4 * _DAY) <= _MAX_TICKS:
-            break
-    numbers = [(month // step + n) * step for n in range(_MAX_TICKS + 2)]
-    moments = [datetime(n // 12, n % 12 + 1, 1, tzinfo=UTC) for n in numbers if n in _MONTHS]
-    return moments, "%b %Y" if step < 12 else "%Y"
 
 
 # --- texts ---
