@@ -109,18 +109,23 @@ class KeyWriter:
 
     def reset(self, reason: str | None = None, initiator: str | None = None) -> None:
         """Make a new key and end all others: see `ResetKey`."""
-        by = self.by(initiator, reason)
+
+        def change(keys: SessionKeys) -> None:
+            # The time is that of the attempt: after a conflict an earlier one would seem to be
+            # that of a clock that was set back.
+            keys.reset(new_secret(), self._key_ring, self.by(initiator, reason))
+
         with self._lifecycle.lock:
             self._lifecycle.require_running()
-            self._write(lambda keys: keys.reset(new_secret(), self._key_ring, by))
+            self._write(change)
         self._on_change()
 
-    def destroy(self, by: Origin) -> None:
+    def destroy(self) -> None:
         """End all keys."""
 
         def change(keys: SessionKeys) -> None:
             if not keys.is_destroyed:
-                keys.destroy(self._key_ring, by)
+                keys.destroy(self._key_ring, self.by(None, None))
 
         self._write(change)
 

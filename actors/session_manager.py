@@ -211,7 +211,7 @@ class SessionManager(SupervisedActor):
     def destroy(self, purge: bool = False) -> None:
         """See `Destroy`."""
         if self._lifecycle.should_destroy():
-            self.keys.destroy(self.keys.by(None, None))
+            self.keys.destroy()
             self._tell_news()
             if purge:
                 self.keys.purge()

@@ -92,6 +92,14 @@ def test_g5_writers_that_race_leave_no_gap_in_the_positions(
     assert [event.originator_version for event in history] == list(range(1, 182))
 
 
+def test_writers_that_race_leave_no_trace_of_a_clock_that_was_set_back(
+    history: list[SessionKeys.Event],
+) -> None:
+    times = [event.timestamp for event in history]
+
+    assert times == sorted(times)
+
+
 def test_g5_writers_that_race_never_fork_the_chain_of_digests(
     history: list[SessionKeys.Event],
 ) -> None:
