@@ -135,10 +135,12 @@ class KeyWriter:
         The anchor remembers that, so that an old copy with the keys in it is not taken for new.
         """
         keys = self.load()
-        self._log.purge(self._manager)
-        if self._anchor is not None and keys.version > 0:
+        if (
+            self._anchor is not None and keys.version > 0
+        ):  # first: else an empty log is a rollback
             mark = Mark(keys.version, keys.digest, keys.signature, purged=True)
             self._anchor.replace(self._manager, mark)
+        self._log.purge(self._manager)
 
     def load(self) -> SessionKeys:
         """Return the keys as they are now; blank ones if the log holds none."""
@@ -222,17 +224,22 @@ class KeyWriter:
         """Return what the anchor has seen, and what is wrong with the log by that, or None."""
         if self._anchor is None:
             return None, None
-        try:
-            seen = self._anchor.read(self._manager)
-        except AnchorError as error:
-            return None, error
-        found = self.load().version
-        if seen is None or (seen.purged and found == 0):
-            return seen, None
-        digest = self._log.digest_at(self._manager, seen.position)
-        if digest == seen.digest:
-            return seen, None
-        return seen, self._rolled_back(seen, found, digest)
+        deadline = time.monotonic() + 1.0
+        while True:
+            try:
+                seen = self._anchor.read(self._manager)
+            except AnchorError as error:
+                return None, error
+            found = self.load().version
+            if seen is None or (seen.purged and found == 0):
+                return seen, None
+            digest = self._log.digest_at(self._manager, seen.position)
+            if digest == seen.digest:
+                return seen, None
+            # Another process may be beginning anew after a purge: log first, anchor at once.
+            if not seen.purged or time.monotonic() > deadline:
+                return seen, self._rolled_back(seen, found, digest)
+            time.sleep(0.01)
 
     def _rolled_back(self, seen: Mark, found: int, digest: str | None) -> LogRolledBackError:
         what = (

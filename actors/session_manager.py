@@ -31,7 +31,12 @@ from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.tokens import KeySet, SessionKey, SessionToken
 from keyturn.projections.current_key import CurrentKey
-from keyturn.projections.rotation_history import KeyChange, RotationHistory
+from keyturn.projections.rotation_history import (
+    EVERYTHING,
+    HistoryFilter,
+    KeyChange,
+    RotationHistory,
+)
 
 DEFAULT_EXPIRY = 24 * 60 * 60.0
 """Seconds: one day. A leaked token must not be for ever by accident."""
@@ -151,19 +156,21 @@ class SessionManager(SupervisedActor):
         """See `InspectToken`."""
         return self.inspector.inspect(token, at)
 
-    def read_history(self, message: messages.ReadHistory) -> tuple[KeyChange, ...]:
+    def read_history(
+        self,
+        which: HistoryFilter = EVERYTHING,
+        newest_first: bool = False,
+        behind: int | None = None,
+        limit: int = 100,
+        at: datetime | None = None,
+    ) -> tuple[KeyChange, ...]:
         """See `ReadHistory`."""
         history = RotationHistory(self._log, self._name)
-        if message.at is not None:
-            change = history.at(message.at)
+        if at is not None:
+            change = history.at(at)
             return () if change is None else (change,)
-        changes = history.changes(
-            message.which,
-            newest_first=message.newest_first,
-            behind=message.behind,
-            limit=message.limit,
-        )
-        return tuple(changes)
+        page = history.changes(which, newest_first=newest_first, behind=behind, limit=limit)
+        return tuple(page)
 
     # --- keys ---
 
@@ -312,7 +319,9 @@ class SessionManager(SupervisedActor):
         messages.VerifyToken: lambda self, m: self.verify_token(m.token, m.tran),
         messages.RefreshToken: lambda self, m: self.refresh_token(m.token, m.expiry, m.tran),
         messages.InspectToken: lambda self, m: self.inspect_token(m.token, m.at),
-        messages.ReadHistory: read_history,
+        messages.ReadHistory: lambda self, m: self.read_history(
+            m.which, m.newest_first, m.behind, m.limit, m.at
+        ),
         messages.ResetKey: lambda self, m: self.reset_key(m.reason, m.initiator, m.tran),
         messages.Start: _on_start_message,
         messages.Stop: lambda self, m: self.suspend(),

@@ -142,6 +142,34 @@ def test_after_a_purge_a_new_history_begins(folder: Path) -> None:
             assert [change.kind for change in service.history()] == ["generated"]
 
 
+def test_several_starts_at_once_after_a_purge_share_one_new_key(folder: Path) -> None:
+    code = (
+        "import sys, keyturn\n"
+        "sys.stdin.readline()\n"
+        "keyturn.open(path=sys.argv[1], password=None).close()\n"
+    )
+    with keyturn.open(path=folder, password=None) as service:
+        for _ in range(3):
+            service.reset_key()
+        service.stop()
+        service.destroy(purge=True)
+    starters = [
+        subprocess.Popen([sys.executable, "-c", code, folder], stdin=subprocess.PIPE)
+        for _ in range(5)
+    ]
+
+    for starter in starters:
+        assert starter.stdin is not None
+        starter.stdin.write(b"go\n")
+        starter.stdin.flush()
+    for starter in starters:
+        starter.communicate(timeout=60)
+
+    assert [starter.returncode for starter in starters] == [0] * 5
+    with keyturn.open(path=folder, password=None) as service:
+        assert [change.kind for change in service.history()] == ["generated"]
+
+
 @pytest.mark.parametrize("topic", ["keyturn.Evil", "keyturn.domain.node:encode_node_id", ""])
 def test_opening_refuses_every_topic_that_is_not_ours(folder: Path, topic: str) -> None:
     with keyturn.open(path=folder, password=None):
