@@ -80,6 +80,7 @@ def test_an_unclosed_service_warns(tmp_path: Path) -> None:
 
 
 def test_a_closed_service_does_not_warn(tmp_path: Path) -> None:
+    gc.collect()  # what other tests left unclosed
     service = keyturn.open(path=tmp_path, password=None)
     service.close()
 
