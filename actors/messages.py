@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from keyturn.domain.claims import Claims
 from keyturn.domain.errors import Refusal
-from keyturn.domain.tokens import Claims, SessionKey, SessionToken
+from keyturn.domain.tokens import SessionKey, SessionToken
 from keyturn.projections.rotation_history import EVERYTHING, HistoryFilter, KeyChange
 
 if TYPE_CHECKING:

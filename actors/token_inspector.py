@@ -7,12 +7,13 @@ from datetime import datetime
 from keyturn.actors.lifecycle import Lifecycle, manager_lifecycle
 from keyturn.actors.messages import TokenReport
 from keyturn.domain import tokens
+from keyturn.domain.claims import Claims
 from keyturn.domain.clock import Clock, steady_time
 from keyturn.domain.errors import LogDamagedError, Refusal, TokenRefusedError
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.session_keys import SessionKeys, unseal_key
-from keyturn.domain.tokens import Claims, SessionKey, SigningKey
+from keyturn.domain.tokens import SessionKey, SigningKey
 from keyturn.projections.current_key import CurrentKey
 from keyturn.projections.rotation_history import KeySpan, RotationHistory, check_moment
 

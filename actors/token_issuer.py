@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from keyturn.actors.lifecycle import Lifecycle
 from keyturn.config.logging import Logger
 from keyturn.domain import tokens
+from keyturn.domain.claims import check_claims, check_expiry, check_subject
 from keyturn.domain.clock import Clock
 from keyturn.domain.errors import SessionManagerDestroyedError, TokenRefusedError
 from keyturn.domain.tokens import KeySet, SessionToken
@@ -40,8 +41,8 @@ class TokenIssuer:
         self.lifecycle = lifecycle
         self._manager = manager
         self.node_id = node_id
-        self._expiry = tokens.check_expiry(expiry)
-        self._max_lifetime = tokens.check_expiry(max_lifetime)
+        self._expiry = check_expiry(expiry)
+        self._max_lifetime = check_expiry(max_lifetime)
         self._clock = clock
         self._logger = logger
 
@@ -63,11 +64,11 @@ class TokenIssuer:
         return tokens.mint(
             signing or self._no_key(),
             issuer=self.node_id,
-            subject=self.node_id if subject is None else tokens.check_subject(subject),
+            subject=self.node_id if subject is None else check_subject(subject),
             now=self._clock(),
-            expiry=self._expiry if expiry is None else tokens.check_expiry(expiry),
+            expiry=self._expiry if expiry is None else check_expiry(expiry),
             max_lifetime=self._max_lifetime,
-            claims=None if claims is None else tokens.check_claims(claims),
+            claims=None if claims is None else check_claims(claims),
         )
 
     def verify(self, token: object, keys: KeySet | None = None) -> bool:
@@ -90,7 +91,7 @@ class TokenIssuer:
     ) -> SessionToken:
         """Exchange a good token for a new one: see `RefreshToken`."""
         self.lifecycle.require_running()
-        expiry = self._expiry if expiry is None else tokens.check_expiry(expiry)
+        expiry = self._expiry if expiry is None else check_expiry(expiry)
         # One snapshot for both: or else a reset between them would turn an old token into one
         # under the new key.
         keys = keys or self._current_key.get().keys

@@ -39,11 +39,12 @@ from keyturn.config.event_log import EventLog, open_event_log
 from keyturn.config.settings import Settings
 from keyturn.domain.anchor import Anchor
 from keyturn.domain.checkpoint import Checkpoint
+from keyturn.domain.claims import Claims
 from keyturn.domain.errors import KeyturnError, Refusal, TokenRefusedError
 from keyturn.domain.key_ring import KeyRing, KeyRingLike
 from keyturn.domain.node import decode_node_id, encode_node_id
 from keyturn.domain.session_keys import SessionKeys
-from keyturn.domain.tokens import Claims, SessionKey, SessionToken
+from keyturn.domain.tokens import SessionKey, SessionToken
 from keyturn.opening import open  # noqa: A004 - as keyturn.open
 from keyturn.projections.audit import audit
 from keyturn.projections.findings import AuditReport, Finding, FindingKind

@@ -21,6 +21,7 @@ from keyturn.actors.session_manager import DEFAULT_EXPIRY
 from keyturn.clocked_service import ClockedService, ManualClock, serve
 from keyturn.config.event_log import MEMORY, open_event_log
 from keyturn.domain import tokens
+from keyturn.domain.claims import check_claims, check_expiry, check_subject
 from keyturn.domain.errors import NotRunningError
 from keyturn.domain.event_mapper import read_event
 from keyturn.domain.key_ring import KeyRing
@@ -63,8 +64,8 @@ class Replay:
     ) -> None:
         self.clock = clock or ManualClock()
         self._name = name
-        self._expiry = tokens.check_expiry(expiry)
-        self._max_lifetime = tokens.check_expiry(max_lifetime)
+        self._expiry = check_expiry(expiry)
+        self._max_lifetime = check_expiry(max_lifetime)
         self._key_ring = KeyRing.ephemeral()
         self._log = open_event_log(MEMORY, aggregates=aggregates)
         self._service: ClockedService | None = None
@@ -164,11 +165,11 @@ class Replay:
         return tokens.mint(
             SigningKey(SessionKey(begun.generation, begun.key_id, secret)),
             issuer=self._key_ring.node_id,
-            subject=self._key_ring.node_id if subject is None else tokens.check_subject(subject),
+            subject=self._key_ring.node_id if subject is None else check_subject(subject),
             now=born,
-            expiry=self._expiry if expiry is UNSET else tokens.check_expiry(expiry),
+            expiry=self._expiry if expiry is UNSET else check_expiry(expiry),
             max_lifetime=self._max_lifetime,
-            claims=tokens.check_claims(claims),
+            claims=check_claims(claims),
         )
 
     def subscriber(self, ref: pykka.ActorRef[Any]) -> Self:

@@ -9,12 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keyturn.domain.claims import RESERVED_CLAIMS, check_claims, check_subject
 from keyturn.domain.errors import ClaimError
-from keyturn.domain.tokens import (
-    RESERVED_CLAIMS,
-    check_claims,
-    check_subject,
-)
 
 
 class Text(str):

@@ -10,14 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from keyturn.domain.claims import Claims, check_expiry
 from keyturn.domain.errors import ExpiryError, Refusal, TokenRefusedError
-from keyturn.domain.tokens import (
-    Claims,
-    Session,
-    check_expiry,
-    mint,
-    verify,
-)
+from keyturn.domain.tokens import Session, mint, verify
 from tests.domain.builders import NOW, forge, from_base64url, good_payload, key_set, signing_key
 
 KEY = signing_key()

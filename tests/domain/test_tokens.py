@@ -11,16 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keyturn.domain.claims import RESERVED_CLAIMS, Claims, check_claims
 from keyturn.domain.errors import ClaimError, Refusal, TokenRefusedError
 from keyturn.domain.tokens import (
     MAX_TOKEN_LENGTH,
-    RESERVED_CLAIMS,
-    Claims,
     KeySet,
     Session,
     SessionKey,
     SigningKey,
-    check_claims,
     mint,
     read_key_id,
     session_of,

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keyturn.domain.claims import RESERVED_CLAIMS, Claims
 from keyturn.domain.errors import TokenRefusedError
 from keyturn.domain.session_keys import key_id_of
-from keyturn.domain.tokens import RESERVED_CLAIMS, Claims, mint, verify
+from keyturn.domain.tokens import mint, verify
 from tests.domain.builders import (
     NOW,
     forge,
