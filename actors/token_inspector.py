@@ -64,8 +64,10 @@ class TokenInspector:
             return TokenReport(False, error.reason, key_id=key_id)
         if at is not None:
             refusal = self._refusal_then(claims, span, at)
+        elif is_accepted:
+            refusal = tokens.refusal_by_age(claims, now, self._max_lifetime)
         else:
-            refusal = self._refusal_by_age(claims, now) if is_accepted else Refusal.REVOKED
+            refusal = Refusal.REVOKED
         ended = None if is_accepted else span.ended_with
         return TokenReport(
             refusal is None,
@@ -104,15 +106,7 @@ class TokenInspector:
             return Refusal.REVOKED
         if at < span.began_with.timestamp or at.timestamp() < claims["iat"]:
             return Refusal.NOT_ISSUED_YET
-        return self._refusal_by_age(claims, at.timestamp())
-
-    def _refusal_by_age(self, claims: Claims, moment: float) -> Refusal | None:
-        if "exp" in claims and moment >= claims["exp"] + 1:
-            return Refusal.EXPIRED
-        lifetime = self._max_lifetime
-        if lifetime is not None and moment >= claims["auth_time"] + lifetime + 1:
-            return Refusal.LIFETIME_EXCEEDED
-        return None
+        return tokens.refusal_by_age(claims, at.timestamp(), self._max_lifetime)
 
     def _unsealed(self, event: SessionKeys.Event) -> SigningKey:
         sealed_key: str = event.sealed_key  # type: ignore[attr-defined]

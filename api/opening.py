@@ -113,10 +113,10 @@ def open(  # noqa: A001 - as keyturn.open
             _check_log_without_anchor(log, known, accept_rollback, logger)
 
         def start_manager(
+            replacing: Subscribers | None = None,
             *,
             fresh: bool = False,
             accept_rollback: bool = False,
-            replacing: Subscribers | None = None,
         ) -> pykka.ActorRef[SessionManager]:
             return SessionManager.start(
                 log,
@@ -134,11 +134,8 @@ def open(  # noqa: A001 - as keyturn.open
                 is_first_start=replacing is None,
             )
 
-        def restart_manager(subscribers: Subscribers) -> pykka.ActorRef[SessionManager]:
-            return start_manager(replacing=subscribers)
-
         first = start_manager(fresh=fresh, accept_rollback=accept_rollback)
-        return Service(first, restart_manager, log, known.name, rollback_guard, clock)
+        return Service(first, start_manager, log, known.name, rollback_guard, clock)
     except BaseException:
         log.close()
         raise

@@ -29,10 +29,6 @@ class Segment:
     left: float = 0.0
     width: float = 0.0
 
-    @property
-    def right(self) -> float:
-        return self.left + self.width
-
 
 def segments_of(changes: Sequence[KeyChange], made_at: datetime) -> list[Segment]:
     """Return the timeline, each piece as long as it lasted, but never too short to be seen."""

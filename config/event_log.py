@@ -164,13 +164,9 @@ class EventLog(Application[UUID]):
             return self.recorder.max_notification_id() or 0
 
     def refuse_alien_topics(self) -> None:
-        """Close the log and raise if it holds a topic that is neither ours nor the host's."""
-        try:
-            with self._speaking_of_the_log():
-                self._store.refuse_alien_topics(self._host_topics)
-        except BaseException:
-            self.close()
-            raise
+        """Raise if the log holds a topic that is neither ours nor the host's."""
+        with self._speaking_of_the_log():
+            self._store.refuse_alien_topics(self._host_topics)
 
     @property
     def location(self) -> str:
@@ -294,9 +290,7 @@ class EventLog(Application[UUID]):
 
     def check_owner(self, node_id: str) -> None:
         found = self.owner()
-        if found is None:
-            return
-        if found != node_id:
+        if found is not None and found != node_id:
             message = (
                 f"the log {self._location} belongs to another key ring (node {found}), this one "
                 f"is of node {node_id}: open it with its own key ring, or choose another log"
@@ -329,7 +323,7 @@ class EventLog(Application[UUID]):
             return
         with contextlib.suppress(LogError), self._speaking_of_the_log():
             is_final = self._store.reopen()
-            if bool(ours) and self._holds(ours):
+            if ours and self._holds(ours):
                 error.recorded = True
             elif is_final:
                 error.recorded = False

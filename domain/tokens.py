@@ -180,14 +180,22 @@ def verify(token: object, keys: KeySet, now: float, max_lifetime: float | None =
     if good_until is not None and now >= good_until:
         raise _refused(Refusal.REVOKED, key.key_id)
     claims = open_with(key, token)
-    try:
-        if now >= claims["exp"] + 1:  # good through the second that exp names
-            raise _refused(Refusal.EXPIRED, key.key_id)
-    except KeyError:
-        pass
-    if max_lifetime is not None and now >= claims["auth_time"] + max_lifetime + 1:
-        raise _refused(Refusal.LIFETIME_EXCEEDED, key.key_id)
+    refusal = refusal_by_age(claims, now, max_lifetime)
+    if refusal is not None:
+        raise _refused(refusal, key.key_id)
     return claims
+
+
+def refusal_by_age(claims: Claims, now: float, max_lifetime: float | None) -> Refusal | None:
+    """Return why a token with these claims is too old at a time, None if it is not.
+
+    It is good through the second that `exp` names, and so is its session at the end.
+    """
+    if "exp" in claims and now >= claims["exp"] + 1:
+        return Refusal.EXPIRED
+    if max_lifetime is not None and now >= claims["auth_time"] + max_lifetime + 1:
+        return Refusal.LIFETIME_EXCEEDED
+    return None
 
 
 def open_with(key: SigningKey, token: str) -> Claims:

@@ -23,10 +23,9 @@ class Snapshot:
 
     keys: KeySet
     position: int
-    digest: str
 
 
-_NOTHING = Snapshot(KeySet(None, {}), 0, "")
+_NOTHING = Snapshot(KeySet(None, {}), 0)
 
 
 class CurrentKey:
@@ -89,7 +88,7 @@ class CurrentKey:
     def snapshot_of(self, keys: SessionKeys) -> Snapshot:
         """Return the snapshot of keys at rest: the current one and those in overlap, unsealed."""
         if keys.sealed_key is None:
-            return Snapshot(KeySet(None, {}), keys.version, keys.digest)
+            return Snapshot(KeySet(None, {}), keys.version)
         current = self._signing_key(keys.sealed_key, keys.generation, keys.key_id)
         accepted: dict[str, tuple[SigningKey, float | None]] = {
             key.header: (key, retiring.good_until.timestamp())
@@ -99,7 +98,7 @@ class CurrentKey:
             ]
         }
         accepted[current.header] = (current, None)
-        return Snapshot(KeySet(current, accepted), keys.version, keys.digest)
+        return Snapshot(KeySet(current, accepted), keys.version)
 
     def _signing_key(self, sealed_key: str, generation: int, key_id: str) -> SigningKey:
         for key, _ in self._state[1].keys.accepted.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import sys
 from collections.abc import Callable, Iterator
@@ -33,6 +34,14 @@ from tests.actors.ways import WAYS, Way
 def _no_actor_left_behind() -> Iterator[None]:
     yield
     pykka.ActorRegistry.stop_all(timeout=30)
+
+
+@pytest.fixture
+def everything_allowed() -> Iterator[None]:
+    """The umask that protects nothing."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture

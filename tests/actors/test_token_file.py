@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +26,6 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def session(path: Path) -> Ref:
     return Session.start(path)
-
-
-@pytest.fixture
-def everything_allowed() -> Iterator[None]:
-    """The umask that protects nothing."""
-    before = os.umask(0)
-    yield
-    os.umask(before)
 
 
 def mode(path: Path) -> int:

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -22,24 +22,6 @@ from .making import new_keys
 from .second_process import SecondProcess
 
 RunPython = Callable[..., CompletedProcess[str]]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.db"
-
-
-@pytest.fixture
-def open_log(path: Path) -> Iterator[Callable[[], EventLog]]:
-    """Open the log at `path`; all are closed in the end."""
-    with contextlib.ExitStack() as stack:
-
-        def open_it() -> EventLog:
-            log = keyturn.open_event_log(f"sqlite:///{path}")
-            stack.callback(log.close)
-            return log
-
-        yield open_it
 
 
 def test_many_threads_may_open_a_new_log_at_once(

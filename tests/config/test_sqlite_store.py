@@ -28,24 +28,6 @@ RunPython = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "log.db"
-
-
-@pytest.fixture
-def open_log(path: Path) -> Iterator[Callable[[], EventLog]]:
-    """Open the log at `path`; all are closed in the end."""
-    with contextlib.ExitStack() as stack:
-
-        def open_it() -> EventLog:
-            log = keyturn.open_event_log(f"sqlite:///{path}")
-            stack.callback(log.close)
-            return log
-
-        yield open_it
-
-
-@pytest.fixture
 def no_umask() -> Iterator[None]:
     old = os.umask(0)
     yield
