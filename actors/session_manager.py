@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ from keyturn.actors import messages
 from keyturn.actors.key_writer import KeyWriter, new_secret
 from keyturn.actors.lifecycle import Status, manager_lifecycle
 from keyturn.actors.messages import TokenReport
-from keyturn.actors.subscribers import LogWatcher, Subscribers
+from keyturn.actors.subscribers import Subscribers
 from keyturn.actors.supervised import SupervisedActor
 from keyturn.actors.token_inspector import TokenInspector
 from keyturn.actors.token_issuer import TokenIssuer
@@ -103,7 +103,7 @@ class SessionManager(SupervisedActor):
         )
         self._current_key = CurrentKey(log, key_ring, name, self._poke, guard)
         self.subscribers = subscribers or Subscribers(self._logger)
-        self._watcher: LogWatcher | None = None
+        self._end_watch: Callable[[], None] | None = None
         self.tokens = TokenIssuer(
             self._current_key,
             self._lifecycle,
@@ -272,8 +272,8 @@ class SessionManager(SupervisedActor):
             self.actor_ref.tell(_LogChanged())
 
     def _watch(self) -> None:
-        if self._watcher is None:
-            self._watcher = LogWatcher(self._log, self._poke)
+        if self._end_watch is None:
+            self._end_watch = self._log.watch(self._poke)
 
     def _log_changed(self) -> None:
         self.keys.note_head()
@@ -281,9 +281,9 @@ class SessionManager(SupervisedActor):
             self._tell_news()
 
     def _stop_watching(self) -> None:
-        if self._watcher is not None:
-            self._watcher.stop()
-            self._watcher = None
+        if self._end_watch is not None:
+            self._end_watch()
+            self._end_watch = None
 
     # --- transactions ---
 

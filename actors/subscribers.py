@@ -1,18 +1,13 @@
-"""Who is told of events, and the thread that notices what other processes wrote."""
+"""Who is told of events."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import pykka
 
 from keyturn.config.logging import Logger
 from keyturn.domain.errors import UnknownMessageError
-from keyturn.domain.key_log import KeyLog
-
-POLL_SECONDS = 0.02
 
 
 class Subscribers:
@@ -50,28 +45,3 @@ class Subscribers:
                 self._logger.warning(
                     "dropped a subscriber", subscriber=str(ref), error=type(error).__name__
                 )
-
-
-class LogWatcher:
-    """A thread that calls `on_change` after commits to a log, whoever made them."""
-
-    def __init__(self, log: KeyLog, on_change: Callable[[], None]) -> None:
-        self._log = log
-        self._on_change = on_change
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="keyturn-watcher", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def _run(self) -> None:
-        seen: object = None
-        while not self._stopped.wait(POLL_SECONDS):
-            try:
-                changes = self._log.changes()
-                if changes != seen:
-                    seen = changes
-                    self._on_change()
-            except Exception:  # noqa: BLE001 - the log was closed
-                return

@@ -35,8 +35,9 @@ from keyturn.actors.session import Session
 from keyturn.actors.session_manager import SessionManager
 from keyturn.actors.transaction import Transaction, transaction
 from keyturn.client import ClientSession
-from keyturn.config.event_log import EventLog, open_event_log
+from keyturn.config.event_log import EventLog
 from keyturn.config.settings import Settings
+from keyturn.config.stores import open_event_log
 from keyturn.domain.anchor import Anchor
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.claims import Claims

@@ -12,8 +12,9 @@ from typing import BinaryIO
 
 from eventsourcing.domain import Aggregate
 
-from keyturn.config.event_log import has_log, open_event_log
 from keyturn.config.settings import Settings
+from keyturn.config.store_url import shown
+from keyturn.config.stores import has_log, open_log
 from keyturn.domain import key_ring_file
 from keyturn.domain.errors import LogUnavailableError
 from keyturn.domain.transfer import export_lines, lines_of, read_lines
@@ -40,15 +41,11 @@ def export_log(
         ExportError: an event is too long for a line.
     """
     node_id = key_ring_file.read(settings.key_ring_path).node_id
-    url, lines = settings.store_url, 0
-    if not has_log(url):
-        raise LogUnavailableError(f"there is no log at {url} to export", location=url)
-    log = open_event_log(
-        url,
-        lock_timeout=settings.lock_timeout,
-        aggregates=aggregates,
-        host_topics=host_topics,
-    )
+    lines = 0
+    if not has_log(settings.store_url):
+        place = shown(settings.store_url)
+        raise LogUnavailableError(f"there is no log at {place} to export", location=place)
+    log = open_log(settings, aggregates=aggregates, host_topics=host_topics)
     with contextlib.closing(log):
         for line in export_lines(log.rows(), node_id, host_topics=log.host_topics):
             file.write(line)
@@ -82,11 +79,6 @@ def import_log(
     """
     node_id = key_ring_file.read(settings.key_ring_path).node_id
     events = list(read_lines(lines_of(file), node_id))  # before there is so much as a log
-    log = open_event_log(
-        settings.store_url,
-        lock_timeout=settings.lock_timeout,
-        aggregates=aggregates,
-        host_topics=host_topics,
-    )
+    log = open_log(settings, aggregates=aggregates, host_topics=host_topics)
     with contextlib.closing(log):
         return log.restore(events)

@@ -11,9 +11,11 @@ from msgspec import UNSET, UnsetType
 
 import keyturn
 from keyturn import Service, Settings
-from keyturn.config.event_log import MEMORY, EventLog, has_log, open_event_log
+from keyturn.config.event_log import EventLog
 from keyturn.config.logging import configure_for_command_line
 from keyturn.config.settings import find_password
+from keyturn.config.store_url import MEMORY, shown
+from keyturn.config.stores import has_log, open_log
 from keyturn.domain import key_ring_file
 from keyturn.domain.anchor import Anchor
 from keyturn.domain.errors import KeyRingNotFoundError, PasswordRequiredError
@@ -111,18 +113,15 @@ class Command:
 
     def log(self, *, for_audit: bool = False) -> EventLog:
         """Open the log alone, which needs no password; it is closed with the command."""
-        url = self.settings.store_url
-        if not has_log(url):
-            if not for_audit or Anchor.is_blank(self.settings.anchor_path):
-                message = f"there is no log at {url}: make one with `keyturn init`"
+        settings = self.settings
+        if not has_log(settings.store_url):
+            if not for_audit or Anchor.is_blank(settings.anchor_path):
+                place = shown(settings.store_url)
+                message = f"there is no log at {place}: make one with `keyturn init`"
                 raise KeyRingNotFoundError(message)
-            url = MEMORY  # the anchor has seen a log: an audit is to say that it is gone
-        log = open_event_log(
-            url,
-            lock_timeout=self.settings.lock_timeout,
-            host_topics=self.host_topics,
-            for_audit=for_audit,
-        )
+            # The anchor has seen a log: an audit is to say that it is gone.
+            settings = settings.replace({"store": MEMORY})
+        log = open_log(settings, host_topics=self.host_topics, for_audit=for_audit)
         click.get_current_context().call_on_close(log.close)
         return log
 

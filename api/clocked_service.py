@@ -12,7 +12,9 @@ from eventsourcing.domain import Aggregate
 
 from keyturn.actors.session_manager import DEFAULT_EXPIRY, SessionManager
 from keyturn.actors.subscribers import Subscribers
-from keyturn.config.event_log import MEMORY, EventLog, open_event_log
+from keyturn.config.event_log import EventLog
+from keyturn.config.store_url import MEMORY
+from keyturn.config.stores import open_event_log
 from keyturn.domain.key_ring import KeyRing
 from keyturn.service import Service
 

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from keyturn.config.settings import Settings
+from keyturn.config.store_url import shown
 
 WAL_RESET_FIXED = (3, 51, 3)
 """SQLite before this version can, very rarely, corrupt a WAL that is reset at a bad moment."""
@@ -31,7 +32,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     for package in ("keyturn", "pykka", "eventsourcing", "cryptography"):
         yield Finding(package, version(package))
     yield _sqlite()
-    yield Finding("log", settings.store_url)
+    yield Finding("log", shown(settings.store_url))
     for what, path in (
         ("data", settings.data_folder),
         ("key ring", settings.key_ring_path),

@@ -12,9 +12,11 @@ from msgspec import UNSET, UnsetType
 
 from keyturn.actors.session_manager import SessionManager
 from keyturn.actors.subscribers import Subscribers
-from keyturn.config.event_log import MEMORY, EventLog, has_log, open_event_log
+from keyturn.config.event_log import EventLog
 from keyturn.config.logging import Logger, get_logger
 from keyturn.config.settings import Settings, find_password
+from keyturn.config.store_url import MEMORY, shown
+from keyturn.config.stores import has_log, open_log
 from keyturn.domain import private_files
 from keyturn.domain.anchor import Anchor
 from keyturn.domain.clock import Clock, steady_time
@@ -102,12 +104,7 @@ def open(  # noqa: A001 - as keyturn.open
         None if known.store_url == MEMORY else Anchor(known.anchor_path, key_ring.node_id)
     )
 
-    log = open_event_log(
-        known.store_url,
-        lock_timeout=known.lock_timeout,
-        aggregates=aggregates,
-        host_topics=host_topics,
-    )
+    log = open_log(known, aggregates=aggregates, host_topics=host_topics)
     try:
         if rollback_guard is not None and not rollback_guard.exists() and not is_first_start:
             _check_log_without_anchor(log, known, accept_rollback, logger)
@@ -164,7 +161,7 @@ def _make_key_ring(settings: Settings, password: str | None | UnsetType) -> KeyR
     path = settings.key_ring_path
     for place, is_there in (
         (settings.anchor_path, not Anchor.is_blank(settings.anchor_path)),
-        (settings.store_url, has_log(settings.store_url)),
+        (shown(settings.store_url), has_log(settings.store_url)),
     ):
         if is_there:
             message = (

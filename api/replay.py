@@ -19,7 +19,8 @@ from keyturn.actors.key_writer import new_secret
 from keyturn.actors.messages import Message, Subscribe
 from keyturn.actors.session_manager import DEFAULT_EXPIRY
 from keyturn.clocked_service import ClockedService, ManualClock, serve
-from keyturn.config.event_log import MEMORY, open_event_log
+from keyturn.config.store_url import MEMORY
+from keyturn.config.stores import open_event_log
 from keyturn.domain import tokens
 from keyturn.domain.claims import check_claims, check_expiry, check_subject
 from keyturn.domain.errors import NotRunningError

@@ -10,12 +10,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any, Protocol, cast
 from uuid import UUID
 
 from eventsourcing.application import Application
-from eventsourcing.domain import Aggregate, CanMutateAggregate
+from eventsourcing.domain import Aggregate
 from eventsourcing.persistence import (
     ApplicationRecorder,
     InfrastructureFactory,
@@ -23,27 +22,19 @@ from eventsourcing.persistence import (
     Mapper,
     StoredEvent,
 )
-from eventsourcing.utils import Environment, EnvType, get_topic
+from eventsourcing.utils import Environment, EnvType
 
-from keyturn.config import settings
-from keyturn.config.memory_store import MemoryStore
-from keyturn.config.settings import sqlite_path
-from keyturn.config.sqlite_store import SQLiteStore
 from keyturn.config.store_errors import came_to_no_commit, speaking_of
 from keyturn.domain.errors import (
     ForeignLogError,
     LogError,
     LogNotEmptyError,
     LogUnavailableError,
-    SettingsError,
 )
 from keyturn.domain.event_mapper import KeyEventMapper, read_event
 from keyturn.domain.key_log import Row
 from keyturn.domain.provenance import decode_state, digest
 from keyturn.domain.session_keys import EVENT_CLASSES, SessionKeys, manager_id
-
-MEMORY = settings.MEMORY
-"""The URL of a log in memory."""
 
 _PAGE = 500
 
@@ -52,70 +43,17 @@ class Store(Protocol):
     """What differs between the places where a log can lie."""
 
     changes: Callable[[], object]
+    is_server: bool
 
     @property
     def factory(self) -> InfrastructureFactory[Any]: ...
     def recorder(self) -> ApplicationRecorder: ...
+    def watch(self, on_change: Callable[[], None]) -> Callable[[], None]: ...
     def refuse_alien_topics(self, host_topics: Collection[str]) -> None: ...
     def rows(self) -> Iterator[Row]: ...
     def purge(self, originator_id: UUID) -> None: ...
     def reopen(self) -> bool: ...
     def close(self) -> None: ...
-
-
-def open_event_log(
-    url: str,
-    *,
-    lock_timeout: float = 5.0,
-    aggregates: Collection[type[Aggregate]] = (),
-    host_topics: Collection[str] = (),
-    for_audit: bool = False,
-) -> EventLog:
-    """Open a log, and make it if there is none.
-
-    Args:
-        url: `sqlite:///relative.db`, `sqlite:////absolute.db` or `memory:`.
-        lock_timeout: seconds to wait for another writer.
-        aggregates: the host's own aggregate classes, if it keeps them in the same log.
-        host_topics: the topics of a host's events, for who does not have its classes.
-        for_audit: open it even if it holds topics that are not ours: an audit finds them.
-
-    Raises:
-        SettingsError: the URL names no store that we know.
-        NotAKeyturnLogError: something else lies there, or there is a topic that is not ours.
-        LogUnavailableError: it cannot be opened now.
-    """
-    topics = frozenset((*_topics(aggregates), *host_topics))
-    if url == MEMORY:
-        return EventLog(MemoryStore, MEMORY, topics)
-    path = _sqlite_path(url)
-    log = EventLog(lambda: SQLiteStore(path, lock_timeout=lock_timeout), str(path), topics)
-    try:
-        if not for_audit:
-            log.refuse_alien_topics()
-    except BaseException:
-        log.close()
-        raise
-    return log
-
-
-def has_log(url: str) -> bool:
-    """Return whether something lies at the place of a log already."""
-    if url == MEMORY:
-        return False
-    path = _sqlite_path(url)
-    return path.exists() and path.stat().st_size > 0
-
-
-def _sqlite_path(url: str) -> Path:
-    path = sqlite_path(url)
-    if path is None:
-        raise SettingsError(
-            "a store is sqlite:///PATH (four slashes for an absolute path) or memory:",
-            key="store",
-            source="the argument",
-        )
-    return path
 
 
 class EventLog(Application[UUID]):
@@ -181,6 +119,9 @@ class EventLog(Application[UUID]):
     def changes(self) -> Callable[[], object]:
         return self._store.changes
 
+    def watch(self, on_change: Callable[[], None]) -> Callable[[], None]:
+        return self._store.watch(on_change)
+
     def load(self, manager: str) -> SessionKeys | None:
         with self._speaking_of_the_log():
             newest = self.recorder.select_events(manager_id(manager), desc=True, limit=1)
@@ -211,6 +152,8 @@ class EventLog(Application[UUID]):
                 self.save(*aggregates)
         except LogUnavailableError as error:
             self._find_out_what_became_of(ours, error)
+            if error.recorded and self._store.is_server:
+                return True
             raise
         except IntegrityError:
             return bool(ours) and self._holds(ours)  # a lost reply makes our own commit one
@@ -319,7 +262,7 @@ class EventLog(Application[UUID]):
         """A commit that failed may have been carried out: only new connections can tell."""
         if came_to_no_commit(error):
             error.recorded = False
-        if error.is_busy:
+        if error.is_busy or (error.recorded is False and self._store.is_server):
             return
         with contextlib.suppress(LogError), self._speaking_of_the_log():
             is_final = self._store.reopen()
@@ -337,11 +280,3 @@ class EventLog(Application[UUID]):
 
     def _speaking_of_the_log(self) -> AbstractContextManager[None]:
         return speaking_of(self._location)
-
-
-def _topics(aggregates: Collection[type[Aggregate]]) -> Iterator[str]:
-    for aggregate in aggregates:
-        for owner in aggregate.__mro__:  # events may be inherited
-            for value in vars(owner).values() if owner not in Aggregate.__mro__ else ():
-                if isinstance(value, type) and issubclass(value, CanMutateAggregate):
-                    yield get_topic(value)

@@ -8,6 +8,7 @@ from uuid import UUID
 from eventsourcing.persistence import ApplicationRecorder
 from eventsourcing.popo import POPOApplicationRecorder, POPOFactory
 
+from keyturn.config.change_poller import ChangePoller
 from keyturn.domain.key_log import Row
 
 
@@ -15,11 +16,13 @@ class MemoryStore:
     """One log of this process."""
 
     location = "memory:"
+    is_server = False
 
     def __init__(self) -> None:
         self.factory = POPOFactory({})
         self._recorder = _Recorder()
         self.changes: Callable[[], object] = self._recorder.changes
+        self.watch = ChangePoller(self.changes).watch
 
     def recorder(self) -> ApplicationRecorder:
         return self._recorder

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from msgspec import UNSET, UnsetType
 
+from keyturn.config.store_url import SQLITE, WHAT_THERE_IS, StoreURL, is_store
 from keyturn.domain import private_files
 from keyturn.domain.errors import SettingsError
 from keyturn.domain.private_files import WiderMode
@@ -24,10 +25,6 @@ PREFIX = "KEYTURN_"
 NOT_SETTINGS = frozenset({"KEYTURN_CONFIG", "KEYTURN_PASSWORD"})
 """Variables with our prefix that are read elsewhere."""
 
-MEMORY = "memory:"
-"""The URL of a log in memory."""
-
-_SQLITE = "sqlite:///"
 _PASSWORD_LIMIT = 4096
 _MAY_BE_NONE = frozenset(
     {"path", "store", "anchor", "expiry", "max_lifetime", "password_file", "initiator"}
@@ -48,7 +45,11 @@ class Settings:
         max_lifetime: seconds that a session may last, however often refreshed; None: for ever.
         password_file: a file that holds the password of the key ring.
         initiator: who is recorded unless told otherwise; None: `user@host`.
-        lock_timeout: seconds to wait for another process that writes to the log.
+        lock_timeout: seconds to wait for another process that writes to the log, or for a server.
+        freshness: "bounded": what PostgreSQL pushes counts, within `max_staleness`; "strict": the
+            log is read for each token. SQLite is always asked, which costs nothing.
+        max_staleness: seconds within which every process refuses what another has ended.
+        pool_size: how many connections to PostgreSQL may be in use at once; one more listens.
         log_level: of the command line: debug, info, warning or error.
     """
 
@@ -61,6 +62,9 @@ class Settings:
     password_file: Path | None = None
     initiator: str | None = None
     lock_timeout: float = 5.0
+    freshness: str = "bounded"
+    max_staleness: float = 1.0
+    pool_size: int = 4
     log_level: str = "warning"
 
     def __post_init__(self) -> None:
@@ -120,7 +124,7 @@ class Settings:
     def store_url(self) -> str:
         if self.store is not None:
             return self.store
-        return f"{_SQLITE}{quote(str(self.data_folder / 'keyturn.db'))}"
+        return f"{SQLITE}{quote(str(self.data_folder / 'keyturn.db'))}"
 
     @property
     def anchor_path(self) -> Path:
@@ -170,14 +174,6 @@ def find_password(
             key="password_file",
             source=str(path),
         ) from None
-
-
-def sqlite_path(url: str) -> Path | None:
-    """Return the file that the URL of a log names, None if it names none."""
-    path = unquote(url.removeprefix(_SQLITE))
-    if not url.startswith(_SQLITE) or "?" in url or "#" in url or "\0" in path:
-        return None
-    return Path(path) if path else None
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -240,16 +236,11 @@ def _text(key: str, value: object, source: str) -> str:
     return value
 
 
-def _store(key: str, value: object, source: str) -> str:
+def _store(key: str, value: object, source: str) -> StoreURL:
     url = _text(key, value, source)
-    if url != MEMORY and sqlite_path(url) is None:
-        raise _bad(
-            key,
-            source,
-            "no URL of a log: sqlite:///PATH (four slashes for an absolute path; ? and # are "
-            "written %3F and %23) or memory:",
-        )
-    return url
+    if not is_store(url):
+        raise _bad(key, source, f"no URL of a log: {WHAT_THERE_IS}")
+    return StoreURL(url)
 
 
 def _path(key: str, value: object, source: str) -> Path:
@@ -261,10 +252,20 @@ def _path(key: str, value: object, source: str) -> Path:
         raise _bad(key, source, "in the home of an unknown user") from None
 
 
-def _level(key: str, value: object, source: str) -> str:
-    if value not in ("debug", "info", "warning", "error"):
-        raise _bad(key, source, "none of debug, info, warning, error")
-    return str(value)
+def _count(key: str, value: object, source: str) -> int:
+    text = str(value)
+    if isinstance(value, bool) or not text.isdecimal() or not 1 <= int(text[:10]) <= 1000:
+        raise _bad(key, source, "not a whole number from 1 to 1000")
+    return int(text)
+
+
+def _one_of(*choices: str) -> Callable[[str, object, str], str]:
+    def parse(key: str, value: object, source: str) -> str:
+        if value not in choices:
+            raise _bad(key, source, f"none of {', '.join(choices)}")
+        return str(value)
+
+    return parse
 
 
 _PARSERS: dict[str, Callable[[str, object, str], Any]] = {
@@ -277,5 +278,8 @@ _PARSERS: dict[str, Callable[[str, object, str], Any]] = {
     "password_file": _path,
     "initiator": _text,
     "lock_timeout": _seconds,
-    "log_level": _level,
+    "freshness": _one_of("bounded", "strict"),
+    "max_staleness": _seconds,
+    "pool_size": _count,
+    "log_level": _one_of("debug", "info", "warning", "error"),
 }

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
 import time
-import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 from uuid import UUID
 
 from eventsourcing.persistence import (
@@ -21,6 +19,8 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteCursor, SQLiteFactory
 
+from keyturn.config import forks
+from keyturn.config.change_poller import ChangePoller
 from keyturn.config.sqlite_connections import (
     APPLICATION_ID,
     Datastore,
@@ -28,6 +28,7 @@ from keyturn.config.sqlite_connections import (
     make_file,
     refuse_another_application,
 )
+from keyturn.config.stored_rows import sound
 from keyturn.config.wal_index import change_counter, forget_removed_files
 from keyturn.domain.errors import (
     LogClosedError,
@@ -42,7 +43,6 @@ from keyturn.domain.session_keys import EVENT_CLASSES
 
 SCHEMA_VERSION = 1
 _LOOK_AT_PLACE_EVERY = 0.1  # seconds: a look costs ten times as much as counting changes
-AnyStored = TypeVar("AnyStored", bound=StoredEvent)
 _ALL_ROWS = (
     "SELECT originator_id, originator_version, topic, state FROM stored_events ORDER BY rowid"
 )
@@ -55,18 +55,22 @@ _ALIEN_INDEX = (
 class SQLiteStore:
     """One SQLite file with the table `stored_events`. `changes` is `KeyLog.changes`."""
 
+    is_server = False
+    """A commit whose flush failed can be read here, and be gone after a power cut."""
+
     def __init__(self, path: Path, *, lock_timeout: float = 5.0) -> None:
         self._path = path.absolute()
         self._lock = threading.Lock()
         self._probe_lock = threading.Lock()
         self.location = str(path)
         self.changes: Callable[[], object] = self._not_open
+        self.watch = ChangePoller(self._changes_now).watch
         make_file(self._path)
         self._datastore = Datastore(self._path, lock_timeout)
         self._probe, count = self._open_probe()
         self._look_at(count)
         self.factory: InfrastructureFactory[Any] = _Factory(self._datastore)
-        _open_stores.add(self)
+        forks.guard(self)
 
     def recorder(self) -> ApplicationRecorder:
         """Return the recorder, its table made if need be."""
@@ -127,7 +131,7 @@ class SQLiteStore:
 
     def close(self) -> None:
         """Close all connections. What is asked of the log later raises `LogClosedError`."""
-        _open_stores.discard(self)
+        forks.no_longer_guard(self)
         with self._lock:
             if self.changes == self._forked:
                 return  # the connections are the parent's
@@ -140,7 +144,7 @@ class SQLiteStore:
 
     def abandon_after_fork(self) -> None:
         """Leave the parent's connections alone: to use or to close them here loses its rows."""
-        _abandoned.append((self._datastore.pool, self._probe))
+        forks.keep_for_ever(self._datastore.pool, self._probe)
         # Other threads of the parent may hold the old ones.
         self._lock, self._probe_lock = threading.Lock(), threading.Lock()
         self.changes = self._forked
@@ -183,6 +187,9 @@ class SQLiteStore:
                 self._watch_again()
         return object()
 
+    def _changes_now(self) -> object:
+        return self.changes()
+
     def _not_open(self) -> NoReturn:
         raise LogClosedError(f"{self.location} is not open", location=self.location)
 
@@ -191,8 +198,7 @@ class SQLiteStore:
         raise LogClosedError(message, location=self.location)
 
     def _forked(self) -> NoReturn:
-        message = f"{self.location} was opened before a fork: open it again in this process"
-        raise LogClosedError(message, location=self.location)
+        forks.refuse_after_fork(self.location)
 
 
 class _Recorder(SQLiteApplicationRecorder):
@@ -204,11 +210,11 @@ class _Recorder(SQLiteApplicationRecorder):
     datastore: Datastore
 
     def select_events(self, *args: Any, **kwargs: Any) -> list[StoredEvent]:
-        return [_sound(row) for row in super().select_events(*args, **kwargs)]
+        return [sound(row) for row in super().select_events(*args, **kwargs)]
 
     def select_notifications(self, *args: Any, **kwargs: Any) -> Sequence[Notification]:
         try:
-            return [_sound(row) for row in super().select_notifications(*args, **kwargs)]
+            return [sound(row) for row in super().select_notifications(*args, **kwargs)]
         except (ValueError, TypeError, AttributeError) as error:  # from UUID()
             raise LogDamagedError("the log has a row of no aggregate: it was altered") from error
 
@@ -273,28 +279,6 @@ def _text_or_bytes(value: bytes) -> str | bytes:
         return value
 
 
-def _sound(row: AnyStored) -> AnyStored:
-    types = type(row.originator_version), type(row.topic), type(row.state)
-    if types != (int, str, bytes):
-        raise LogDamagedError(
-            f"the row at position {row.originator_version!r:.40} of {row.originator_id} was "
-            "altered: its values have other types; put back an unaltered copy of the log"
-        )
-    return row
-
-
 def _pragma(cursor: SQLiteCursor, name: str) -> int:
     cursor.execute(f"PRAGMA {name}")
     return int(cursor.fetchone()[0])
-
-
-_open_stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
-_abandoned: list[object] = []
-
-
-def _abandon_all_after_fork() -> None:
-    for store in list(_open_stores):
-        store.abandon_after_fork()
-
-
-os.register_at_fork(after_in_child=_abandon_all_after_fork)

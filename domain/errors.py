@@ -92,6 +92,13 @@ class LogUnavailableError(LogError):
         self.is_busy = is_busy
 
 
+class StaleKeyError(LogUnavailableError):
+    """The log cannot be read, and what is known of its keys may be out of date.
+
+    Rather than trust a key that may have ended, no token is made or checked.
+    """
+
+
 class LogClosedError(LogError):
     """The log (or the service that owns it) was closed, or was opened before a fork."""
 

@@ -30,7 +30,15 @@ class KeyLog(Protocol):
     def changes(self) -> Callable[[], object]:
         """A function that returns a value which differs once anybody has committed anything.
 
-        It is called before each use of a key, so it takes well under a microsecond if it can.
+        It is called before each use of a key, so it takes well under a microsecond if it can, and
+        never waits. Where it cannot tell it returns a value like no other: then the log is read.
+        """
+
+    def watch(self, on_change: Callable[[], None]) -> Callable[[], None]:
+        """Call `on_change`, in a thread of the log's own, after commits, whoever made them.
+
+        Returns:
+            What ends that.
         """
 
     def load(self, manager: str) -> SessionKeys | None:

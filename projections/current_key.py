@@ -7,9 +7,11 @@ has committed since; only then is the newest event read again.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from keyturn.domain.errors import LogUnavailableError, StaleKeyError
 from keyturn.domain.history_guard import HistoryGuard
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
@@ -19,13 +21,17 @@ from keyturn.domain.tokens import KeySet, SessionKey, SigningKey
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The keys at one position of the log; position 0 is a log without events."""
+    """The keys at one position of the log, and the digest of the event there.
+
+    Position 0 is a log without events.
+    """
 
     keys: KeySet
     position: int
+    digest: str
 
 
-_NOTHING = Snapshot(KeySet(None, {}), 0)
+_NOTHING = Snapshot(KeySet(None, {}), 0, "")
 
 
 class CurrentKey:
@@ -49,13 +55,16 @@ class CurrentKey:
         self._on_change = on_change
         self._guard = guard or HistoryGuard(log, manager, key_ring.node_id)
         self._lock = threading.Lock()
+        self._read_began = float("-inf")
+        self._why_not: str | None = None
         self._state: tuple[object, Snapshot] = (object(), _NOTHING)
 
     def get(self) -> Snapshot:
         """Return the snapshot of this moment.
 
         Raises:
-            LogError: the log must be read for it, and cannot be, or is not to be trusted.
+            StaleKeyError: the log must be read for it, and cannot be.
+            LogError: it is not to be trusted.
         """
         seen, snapshot = self._state
         if self._log.changes() == seen:
@@ -72,23 +81,47 @@ class CurrentKey:
         self._state = (object(), self._state[1])
 
     def _refresh(self) -> Snapshot:
-        with self._lock:
-            # Asked before reading: what is committed meanwhile is then read again next time.
-            seen = self._log.changes()
-            last_seen, old = self._state
-            if seen == last_seen:
-                return old
-            keys = self._guard.load()
-            snapshot = self.snapshot_of(keys)
-            self._state = (seen, snapshot)
-        if snapshot.position != old.position:
+        """Read the log; of several threads that need it at once, one for all."""
+        needed_at = time.monotonic()
+        # While it cannot be read one thread tries, and the others do not wait for that.
+        if not self._lock.acquire(blocking=self._why_not is None):
+            raise self._stale()
+        try:
+            old = self._state[1]
+            if self._read_began < needed_at:
+                self._read_began = time.monotonic()
+                self._read()
+            elif self._why_not is not None:
+                raise self._stale()
+            snapshot = self._state[1]
+        finally:
+            self._lock.release()
+        if snapshot is not old:
             self._on_change()
         return snapshot
+
+    def _read(self) -> None:
+        # Asked before reading: what is committed meanwhile is then read again next time.
+        seen = self._log.changes()
+        last_seen, old = self._state
+        try:
+            if seen != last_seen:
+                keys = self._guard.load()
+                snapshot = old if keys.digest == old.digest else self.snapshot_of(keys)
+                self._state = (seen, snapshot)
+        except LogUnavailableError as error:
+            self._why_not = str(error)
+            raise self._stale() from error
+        self._why_not = None
+
+    def _stale(self) -> StaleKeyError:
+        message = "no token is made or checked while the keys may be out of date"
+        return StaleKeyError(f"{message}: {self._why_not}", location=self._log.location)
 
     def snapshot_of(self, keys: SessionKeys) -> Snapshot:
         """Return the snapshot of keys at rest: the current one and those in overlap, unsealed."""
         if keys.sealed_key is None:
-            return Snapshot(KeySet(None, {}), keys.version)
+            return Snapshot(KeySet(None, {}), keys.version, keys.digest)
         current = self._signing_key(keys.sealed_key, keys.generation, keys.key_id)
         accepted: dict[str, tuple[SigningKey, float | None]] = {
             key.header: (key, retiring.good_until.timestamp())
@@ -98,7 +131,7 @@ class CurrentKey:
             ]
         }
         accepted[current.header] = (current, None)
-        return Snapshot(KeySet(current, accepted), keys.version)
+        return Snapshot(KeySet(current, accepted), keys.version, keys.digest)
 
     def _signing_key(self, sealed_key: str, generation: int, key_id: str) -> SigningKey:
         for key, _ in self._state[1].keys.accepted.values():

@@ -12,6 +12,7 @@ import pytest
 
 import keyturn
 from keyturn import KeyRing, Service
+from tests.postgres import PostgresServer, running_server
 
 hypothesis.settings.register_profile("default", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("default")
@@ -47,10 +48,34 @@ def service(tmp_path: Path) -> Iterator[Service]:
         yield service
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL, for the whole run. Nothing else may happen to it."""
+    yield from running_server()
+
+
+@pytest.fixture(params=["sqlite", "memory", "postgres"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of each kind of log in turn: one contract for all."""
+    if request.param == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        return server.url()
     return "memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/log.db"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of each kind of log that several processes can use."""
+    if request.param == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        return server.url()
+    return f"sqlite:///{tmp_path}/log.db"
+
+
+@pytest.fixture
+def each_shared_store(shared_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have whatever the test opens, in processes of its own too, lie in each kind of store."""
+    monkeypatch.setenv("KEYTURN_STORE", shared_url)
 
 
 @pytest.fixture

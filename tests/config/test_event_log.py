@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
-from pathlib import Path
 
 import pytest
 from eventsourcing.domain import Aggregate, event
@@ -12,6 +11,7 @@ from eventsourcing.domain import Aggregate, event
 import keyturn
 from keyturn import EventLog, KeyRing
 from keyturn.domain.errors import ForeignLogError, LogClosedError
+from tests.settled import settled
 
 from .making import new_keys, reset
 
@@ -215,18 +215,18 @@ def test_changes_differs_after_a_purge(long_log: EventLog) -> None:
 
 
 def test_changes_stays_when_nothing_was_written(long_log: EventLog, key_ring: KeyRing) -> None:
-    before = long_log.changes()
+    before = settled(long_log)
 
     long_log.load("default")
     list(long_log.key_events("default"))
     long_log.append(new_keys(key_ring))  # a conflict
     long_log.append()
 
-    assert long_log.changes() == before
+    assert settled(long_log) == before
 
 
-def test_a_closed_log_says_so(store_url: str, tmp_path: Path) -> None:
-    log = keyturn.open_event_log(f"sqlite:///{tmp_path}/closed.db")
+def test_a_closed_log_says_so(shared_url: str) -> None:
+    log = keyturn.open_event_log(shared_url)
     log.close()
 
     for use in (lambda: log.load("default"), log.changes, lambda: log.purge("default")):

@@ -23,6 +23,9 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "password_file": ("/run/secrets/x", Path("/run/secrets/x")),
     "initiator": ("alice", "alice"),
     "lock_timeout": ("0.5", 0.5),
+    "freshness": ("strict", "strict"),
+    "max_staleness": ("0.25", 0.25),
+    "pool_size": ("8", 8),
     "log_level": ("debug", "debug"),
 }
 FIELDS = [field.name for field in dataclasses.fields(Settings)]
@@ -120,6 +123,12 @@ def test_the_default_expiry_is_a_day() -> None:
         ({"KEYTURN_EXPIRY": "-1"}, "expiry"),
         ({"KEYTURN_LOCK_TIMEOUT": "never"}, "lock_timeout"),
         ({"KEYTURN_LOG_LEVEL": "loud"}, "log_level"),
+        ({"KEYTURN_FRESHNESS": "never"}, "freshness"),
+        ({"KEYTURN_MAX_STALENESS": "-1"}, "max_staleness"),
+        ({"KEYTURN_MAX_STALENESS": "nan"}, "max_staleness"),
+        ({"KEYTURN_POOL_SIZE": "0"}, "pool_size"),
+        ({"KEYTURN_POOL_SIZE": "1.5"}, "pool_size"),
+        ({"KEYTURN_POOL_SIZE": "9" * 5000}, "pool_size"),
         ({"KEYTURN_PATH": ""}, "path"),
         ({"KEYTURN_PATH": "~nobody-of-this-name/data"}, "path"),
         ({"KEYTURN_STORE": "mysql://host/db"}, "store"),

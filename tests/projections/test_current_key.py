@@ -15,6 +15,7 @@ from keyturn import EventLog, KeyRing
 from keyturn.domain.errors import ForeignLogError, LogRolledBackError, SealError
 from keyturn.projections.current_key import CurrentKey
 from tests.projections.conftest import Hand
+from tests.settled import settled
 
 
 @pytest.fixture
@@ -148,6 +149,7 @@ def test_g2_no_thread_gets_an_older_key_than_was_acknowledged(
 
 
 def test_peek_gives_what_is_at_hand(hand: Hand, current: CurrentKey) -> None:
+    settled(hand.log)
     snapshot = current.get()
 
     assert current.peek() is snapshot

@@ -1,0 +1,265 @@
+"""Connections to the PostgreSQL database of a log: durable, and never waited for without end.
+
+The pool is ours and small. psycopg's own opens connections in threads of its own: whoever needs
+one learns only that there was none in time, not why, and its next try may come seconds after the
+server is back. This one connects in the thread that needs a connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import select
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, NoReturn
+
+import psycopg
+from eventsourcing.postgres import PostgresDatastore
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
+from psycopg.rows import DictRow, dict_row
+
+from keyturn.config.postgres_errors import explained, unreachable
+from keyturn.config.store_url import shown
+from keyturn.domain.errors import LogClosedError, LogUnavailableError, SettingsError
+
+OLDEST_SERVER = 14
+"""The major version of PostgreSQL that is needed."""
+
+_IDLE_IN_TRANSACTION = 5000  # ms: a writer that was stopped half-way does not lock out the rest
+
+
+class Connection(psycopg.Connection[DictRow]):
+    """A connection that waits for a reply no longer than `reply_limit` seconds.
+
+    A server that was stopped in its tracks, or a network that swallows everything, would
+    otherwise be waited for without end.
+    """
+
+    reply_limit = math.inf
+
+    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().wait(self._limited(gen), *args, **kwargs)
+        except _NoReplyError:
+            self.close()  # a late reply would be taken for that to another question
+            raise
+
+    def _limited(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        deadline = time.monotonic() + self.reply_limit
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if not ready and time.monotonic() > deadline:
+                    raise _NoReplyError(f"no reply within {self.reply_limit:g} s")
+                wanted = gen.send(ready)
+        except StopIteration as stop:
+            return stop.value
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it can be used next: idle, and not closed by the server meanwhile."""
+        if self.closed or self.info.transaction_status is not TransactionStatus.IDLE:
+            return False
+        # A server has nothing to say to an idle connection but that it ends.
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        return not poll.poll(0)
+
+
+class _NoReplyError(psycopg.OperationalError):
+    pass
+
+
+class Pool:
+    """At most `size` connections of this process, opened when they are needed.
+
+    Args:
+        url: of the database, as libpq has it.
+        size: how many may be in use at once.
+        patience: seconds to wait for a connection, for a lock, and beyond that for a reply.
+    """
+
+    def __init__(self, url: str, size: int, patience: float) -> None:
+        self.location = shown(url)
+        self._parameters = _parameters(url, patience)
+        self._size = size
+        self._patience = patience
+        self.reply_limit = patience + 1  # the server, which ends its waits before, says why
+        self._free = threading.Semaphore(size)
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Lend a connection; one that is not in order afterwards is closed."""
+        if self._closed:
+            message = f"{self.location} was closed: open it again"
+            raise LogClosedError(message, location=self.location)
+        if not self._free.acquire(timeout=self._patience):
+            raise LogUnavailableError(
+                f"the log {self.location} is not available: all {self._size} connections of this "
+                "process are in use; try again, or set a larger pool_size",
+                location=self.location,
+                recorded=False,
+                is_busy=True,
+            )
+        try:
+            connection = self._take() or self.connect(self.reply_limit)
+            try:
+                yield connection
+            finally:
+                self._give_back(connection)
+        finally:
+            self._free.release()
+
+    def connect(self, reply_limit: float) -> Connection:
+        """Return a connection that is not of the pool.
+
+        Raises:
+            LogUnavailableError: there is none to be had; it says why.
+        """
+        problem: LogUnavailableError
+        try:
+            connection = Connection.connect(**self._parameters)
+            connection.reply_limit = reply_limit
+            try:
+                self._set_up(connection)
+            except BaseException:
+                connection.close()
+                raise
+        except psycopg.Error as error:
+            problem = unreachable(error, self.location)
+        else:
+            return connection
+        raise problem  # here, where no frame holds the password
+
+    def retire(self) -> None:
+        """Close the connections that nobody uses just now."""
+        while (connection := self._take()) is not None:
+            connection.close()
+
+    def close(self) -> None:
+        """Close all connections, those in use once they are given back."""
+        self._closed = True
+        self.retire()
+
+    def _take(self) -> Connection | None:
+        """Return a connection that is open and that nobody uses, if there is one."""
+        while True:
+            try:
+                connection = self._idle.pop()  # atomic
+            except IndexError:
+                return None
+            if connection.is_usable:
+                return connection
+            connection.close()
+
+    def _give_back(self, connection: Connection) -> None:
+        if self._closed or not connection.is_usable:
+            connection.close()
+            return
+        connection.reply_limit = self.reply_limit
+        self._idle.append(connection)
+
+    def _set_up(self, connection: Connection) -> None:
+        version = connection.info.server_version // 10000
+        if version < OLDEST_SERVER:
+            raise LogUnavailableError(
+                f"the log {self.location} is not available: its server is PostgreSQL {version}, "
+                f"and Keyturn needs {OLDEST_SERVER} or newer",
+                location=self.location,
+                recorded=False,
+            )
+        connection.execute(
+            f"SET lock_timeout = {max(1, round(self._patience * 1000))};"
+            f"SET idle_in_transaction_session_timeout = {_IDLE_IN_TRANSACTION};"
+            # A server may be set to acknowledge what is not on its disk yet.
+            "SELECT set_config('synchronous_commit', 'on', false)"
+            " WHERE current_setting('synchronous_commit') = 'off'"
+        )
+
+
+class ForkedPool:
+    """Stands where a pool was that belongs to the parent process."""
+
+    def __init__(self, refuse: Callable[..., NoReturn]) -> None:
+        self.connection = refuse
+        self.connect = refuse
+
+
+class Datastore(PostgresDatastore):
+    """What eventsourcing's recorder asks for, over our pool. Its errors are ours."""
+
+    pool: Pool  # type: ignore[assignment]
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.originator_id_type = "uuid"
+        self.enable_db_functions = False
+        self.lock_timeout = 0  # it is the connection's
+        self.db_type_names = set()
+        self.schema = ""
+        with self.get_connection() as connection:
+            found = connection.execute("SELECT current_schema() AS name").fetchone()
+        if found is None or found["name"] is None:
+            raise LogUnavailableError(
+                f"the log {pool.location} is not available: no schema of its search_path is "
+                "there for this role; create it, or grant USAGE on it",
+                location=pool.location,
+            )
+        self.schema = found["name"]
+
+    @contextlib.contextmanager
+    def get_connection(self) -> Iterator[Connection]:
+        with self.pool.connection() as connection, self._explaining():
+            yield connection
+
+    @contextlib.contextmanager
+    def new_connection(self) -> Iterator[Connection]:
+        """Open a connection for this block, which is not of the pool."""
+        with (
+            contextlib.closing(self.pool.connect(self.pool.reply_limit)) as connection,
+            self._explaining(),
+        ):
+            yield connection
+
+    @contextlib.contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise explained(error, self.pool.location) from error
+
+    def register_type_adapters(self) -> None:
+        """There are no types of ours."""
+
+    def close(self) -> None:
+        self.pool.close()
+
+    def __del__(self) -> None:
+        """Do nothing: a finalizer runs at any moment, maybe in a forked child."""
+
+
+def _parameters(url: str, patience: float) -> dict[str, Any]:
+    """Return the parameters of a connection: those of the URL over ours."""
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.Error:  # whose text shows the URL, password included
+        given = None
+    if given is None:
+        raise SettingsError(
+            f"the store {shown(url)} is no URL that PostgreSQL's libpq understands: write "
+            "postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full, and %40 for an @ in a "
+            "password",
+            key="store",
+            source="the arguments",
+        )
+    defaults = {
+        "connect_timeout": max(2, math.ceil(patience)),  # seconds; libpq knows no less
+        "fallback_application_name": "keyturn",
+    }
+    return {**defaults, **given, "autocommit": True, "row_factory": dict_row}

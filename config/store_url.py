@@ -1,0 +1,57 @@
+"""The URL of a log: which kind of store it names, and how to show it without its password."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+MEMORY: Final = "memory:"
+"""The URL of a log in memory."""
+
+SQLITE: Final = "sqlite:///"
+POSTGRES: Final = ("postgresql://", "postgres://")
+
+WHAT_THERE_IS: Final = (
+    "sqlite:///PATH (four slashes for an absolute path; ? and # are written %3F and %23), "
+    "postgresql://USER@HOST/DATABASE or memory:"
+)
+
+
+class StoreURL(str):
+    """The URL of a log. Its repr shows no password."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(shown(self))
+
+
+def is_store(url: str) -> bool:
+    """Return whether a URL names a store that we know."""
+    return url == MEMORY or is_postgres(url) or sqlite_path(url) is not None
+
+
+def is_postgres(url: str) -> bool:
+    """Return whether a URL names a PostgreSQL database."""
+    return url.startswith(POSTGRES)
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the SQLite file that a URL names, None if it names none."""
+    path = unquote(url.removeprefix(SQLITE))
+    if not url.startswith(SQLITE) or "?" in url or "#" in url or "\0" in path:
+        return None
+    return Path(path) if path else None
+
+
+def shown(url: str) -> str:
+    """Return what to call a log in messages: user, host and database of a PostgreSQL one."""
+    path = sqlite_path(url)
+    if path is not None:
+        return str(path)
+    if not is_postgres(url):
+        return url
+    parts = urlsplit(url)
+    login, at, hosts = parts.netloc.rpartition("@")  # a password may hold an @
+    return f"postgresql://{login.partition(':')[0]}{at}{hosts}{parts.path}"
