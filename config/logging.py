@@ -82,7 +82,9 @@ class _LazyLogger:
 
 def _log(method: str, event: str, values: dict[str, Any]) -> None:
     structlog = sys.modules.get("structlog")
-    if structlog is not None and structlog.is_configured():
+    # Another thread may be in the middle of importing it.
+    is_configured = getattr(structlog, "is_configured", None)
+    if structlog is not None and is_configured is not None and is_configured():
         if values.pop("exc_info", None):
             values["exception"] = traceback.format_exc()  # as text: it has no local variables
         getattr(structlog.get_logger("keyturn"), method)(event, **redact(None, method, values))

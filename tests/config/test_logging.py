@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import types
 from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -134,6 +136,13 @@ def test_a_traceback_shows_no_local_variables_where_a_hosts_processors_would_pri
     printed = capsys.readouterr().out
     assert "what went wrong" in printed
     assert "hunter2-in-a-local-variable" not in printed
+
+
+def test_another_thread_that_is_just_importing_structlog_is_no_error() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "structlog", types.ModuleType("structlog"))
+
+        get_logger().info("nobody listens at this level")
 
 
 def test_importing_keyturn_imports_nothing_that_is_slow(run_python: RunPython) -> None:

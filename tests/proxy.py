@@ -1,0 +1,75 @@
+"""A network between a client and a server that does to their bytes what a test wants."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+
+class Proxy:
+    """Listens on `port`, and passes everything on to the server's.
+
+    `rewrite` changes what the server says; `swallows` has it say nothing any more, while the
+    connections stay.
+    """
+
+    def __init__(
+        self, server_port: int, rewrite: Callable[[bytes], bytes] = lambda data: data
+    ) -> None:
+        self._server_port = server_port
+        self._rewrite = rewrite
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._sockets: list[socket.socket] = []
+        self.swallows = False
+        self.refuses = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Break every connection that there is."""
+        while self._sockets:
+            with contextlib.suppress(OSError):
+                self._sockets.pop().shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self.refuses:
+                # With a reset, as from a host where nobody listens.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+                continue
+            server = socket.create_connection(("127.0.0.1", self._server_port))
+            self._sockets += [client, server]
+            for source, sink, is_server in ((client, server, False), (server, client, True)):
+                threading.Thread(
+                    target=self._pump, args=(source, sink, is_server), daemon=True
+                ).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, is_server: bool) -> None:
+        with source, contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if is_server and self.swallows:
+                    continue
+                sink.sendall(self._rewrite(data) if is_server else data)
+            sink.shutdown(socket.SHUT_RDWR)
