@@ -53,6 +53,8 @@ def unreachable(error: psycopg.Error, location: str) -> LogUnavailableError:
         code = "28000"
     elif '" does not exist' in text and "database" in text:
         code = "3D000"
+    elif "too many c" in text or "connection slots" in text:
+        code = "53300"
     meaning = _MEANINGS.get(code) or _MEANINGS.get(code[:2])
     meaning = meaning or f"no connection to its server: {_in_one_line(error)}"
     message = f"the log {location} is not available: {meaning}"

@@ -196,7 +196,7 @@ def find_programs() -> Path | None:
 
 
 def _query(schema: str, parameters: dict[str, str]) -> str:
-    parameters = {**parameters, "options": f"-csearch_path={schema}"}
+    parameters = {"options": f"-csearch_path={schema}"} | parameters
     return "&".join(f"{name}={quote(value, safe='')}" for name, value in parameters.items())
 
 

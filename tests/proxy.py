@@ -26,6 +26,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._sockets: list[socket.socket] = []
+        self._muted: set[socket.socket] = set()
         self.swallows = False
         self.refuses = False
         threading.Thread(target=self._accept, daemon=True).start()
@@ -44,9 +45,14 @@ class Proxy:
 
     def cut(self) -> None:
         """Break every connection that there is."""
-        while self._sockets:
+        sockets, self._sockets = self._sockets, []
+        for each in sockets:
             with contextlib.suppress(OSError):
-                self._sockets.pop().shutdown(socket.SHUT_RDWR)
+                each.shutdown(socket.SHUT_RDWR)
+
+    def lose_replies(self) -> None:
+        """From now on pass on nothing that the server says on the connections that there are."""
+        self._muted = set(self._sockets)
 
     def _accept(self) -> None:
         while True:
@@ -69,7 +75,7 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, is_server: bool) -> None:
         with source, contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if is_server and self.swallows:
+                if is_server and (self.swallows or source in self._muted):
                     continue
                 sink.sendall(self._rewrite(data) if is_server else data)
             sink.shutdown(socket.SHUT_RDWR)
