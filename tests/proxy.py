@@ -15,7 +15,7 @@ class Proxy:
     """Listens on `port`, and passes everything on to the server's.
 
     `rewrite` changes what the server says; `swallows` has it say nothing any more, while the
-    connections stay.
+    connections stay, and `no_reply_to` does so on a connection from when the client says that.
     """
 
     def __init__(
@@ -26,9 +26,9 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._sockets: list[socket.socket] = []
-        self._muted: set[socket.socket] = set()
         self.swallows = False
         self.refuses = False
+        self.no_reply_to: bytes | None = None
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -50,10 +50,6 @@ class Proxy:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
-    def lose_replies(self) -> None:
-        """From now on pass on nothing that the server says on the connections that there are."""
-        self._muted = set(self._sockets)
-
     def _accept(self) -> None:
         while True:
             try:
@@ -67,15 +63,20 @@ class Proxy:
                 continue
             server = socket.create_connection(("127.0.0.1", self._server_port))
             self._sockets += [client, server]
+            muted = threading.Event()
             for source, sink, is_server in ((client, server, False), (server, client, True)):
                 threading.Thread(
-                    target=self._pump, args=(source, sink, is_server), daemon=True
+                    target=self._pump, args=(source, sink, is_server, muted), daemon=True
                 ).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, is_server: bool) -> None:
+    def _pump(
+        self, source: socket.socket, sink: socket.socket, is_server: bool, muted: threading.Event
+    ) -> None:
         with source, contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if is_server and (self.swallows or source in self._muted):
+                if is_server and (self.swallows or muted.is_set()):
                     continue
+                if not is_server and self.no_reply_to is not None and self.no_reply_to in data:
+                    muted.set()
                 sink.sendall(self._rewrite(data) if is_server else data)
             sink.shutdown(socket.SHUT_RDWR)
