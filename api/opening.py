@@ -20,6 +20,7 @@ from keyturn.config.stores import has_log, open_log
 from keyturn.domain import private_files
 from keyturn.domain.anchor import Anchor
 from keyturn.domain.clock import Clock, steady_time
+from keyturn.domain.discretion import without_frames
 from keyturn.domain.errors import (
     KeyRingNotFoundError,
     KeyRingPermissionError,
@@ -34,6 +35,7 @@ _FIRST_START = 30.0
 """Seconds to wait for another process that is making the key ring."""
 
 
+@without_frames
 def open(  # noqa: A001 - as keyturn.open
     settings: Settings | None = None,
     *,

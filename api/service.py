@@ -33,6 +33,7 @@ from keyturn.config.event_log import EventLog
 from keyturn.domain.anchor import Anchor
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.clock import Clock, steady_time
+from keyturn.domain.discretion import without_frames
 from keyturn.domain.errors import (
     CheckpointError,
     LogClosedError,
@@ -143,6 +144,7 @@ class Service:
             return self._tokens.verify(token)
         return self._ask(messages.VerifyToken(token, tran))
 
+    @without_frames
     def refresh_token(
         self, token: object, expiry: float | None = None, tran: Transaction | None = None
     ) -> SessionToken:

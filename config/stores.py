@@ -20,9 +20,11 @@ from keyturn.config.store_url import (
     shown,
     sqlite_path,
 )
+from keyturn.domain.discretion import without_frames
 from keyturn.domain.errors import SettingsError
 
 
+@without_frames
 def open_event_log(
     url: str,
     *,

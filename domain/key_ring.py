@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyturn.domain import key_ring_file
+from keyturn.domain.discretion import without_frames
 from keyturn.domain.errors import KeyRingExistsError, SealError
 from keyturn.domain.node import decode_node_id, encode_node_id
 
@@ -72,6 +73,7 @@ class KeyRing:
         return cls(secrets.token_bytes(_SECRET_BYTES), secrets.token_bytes(_SECRET_BYTES))
 
     @classmethod
+    @without_frames
     def create(cls, path: str | Path, password: str | None) -> KeyRing:
         """Make a new key ring and write it to `path`.
 
@@ -88,6 +90,7 @@ class KeyRing:
         return ring
 
     @classmethod
+    @without_frames
     def open(cls, path: str | Path, password: str | None) -> KeyRing:
         """Open the key ring at `path`. With a password this takes about a quarter of a second.
 
@@ -105,6 +108,7 @@ class KeyRing:
             raise key_ring_file.damaged(stored.path, "its secrets are not those of its node id")
         return ring
 
+    @without_frames
     def save(self, path: str | Path, password: str | None) -> None:
         """Write a key ring that is in memory only to `path`: see `create`."""
         path = Path(path)
@@ -115,6 +119,7 @@ class KeyRing:
             key_ring_file.write(path, self._node_id, self._plain, password)
 
     @staticmethod
+    @without_frames
     def change_password(path: str | Path, old: str | None, new: str | None) -> None:
         """Protect the same secrets with another password (or, with None, with none).
 
