@@ -109,16 +109,21 @@ class KeyWriter:
 
     def reset(self, reason: str | None = None, initiator: str | None = None) -> None:
         """Make a new key and end all others: see `ResetKey`."""
+        # The time is that of the attempt: after a conflict an earlier one would seem to be
+        # that of a clock that was set back.
+        self._change(
+            lambda keys: keys.reset(new_secret(), self._key_ring, self.by(initiator, reason))
+        )
 
-        def change(keys: SessionKeys) -> None:
-            # The time is that of the attempt: after a conflict an earlier one would seem to be
-            # that of a clock that was set back.
-            keys.reset(new_secret(), self._key_ring, self.by(initiator, reason))
-
-        with self._lifecycle.lock:
-            self._lifecycle.require_running()
-            self._write(change)
-        self._on_change()
+    def rotate(
+        self, overlap: int, reason: str | None = None, initiator: str | None = None
+    ) -> None:
+        """Make a new key and let the one before end later: see `RotateKey`."""
+        self._change(
+            lambda keys: keys.rotate(
+                new_secret(), self._key_ring, self.by(initiator, reason), overlap=overlap
+            )
+        )
 
     def destroy(self) -> None:
         """End all keys."""
@@ -184,6 +189,13 @@ class KeyWriter:
         """Move the anchor to where the log ends now, whoever wrote it."""
         with self._lifecycle.lock:
             self._move_anchor(self._head_or_load())
+
+    def _change(self, change: Callable[[SessionKeys], None]) -> SessionKeys:
+        with self._lifecycle.lock:
+            self._lifecycle.require_running()
+            keys = self._write(change)
+        self._on_change()
+        return keys
 
     def _write(
         self,

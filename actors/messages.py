@@ -131,6 +131,26 @@ class ResetKey(Message[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class RotateKey(Message[None]):
+    """Make a new key; tokens under the one before stay good until an overlap ends.
+
+    New tokens, refreshed ones too, are under the new key. A reset in between ends all others
+    at once.
+
+    Attributes:
+        overlap: whole seconds from now on.
+        reason: why, for the record: at most 1000 characters.
+        initiator: who; None means the manager's default, `user@host`.
+
+    Errors: ExpiryError; OverlapLimitError: too many keys would overlap.
+    """
+
+    overlap: int
+    reason: str | None = None
+    initiator: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Start(Message[None]):
     """Start a stopped actor, of either kind. Running, it is an error to give an argument.
 

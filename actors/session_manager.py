@@ -196,6 +196,12 @@ class SessionManager(SupervisedActor):
         tran.working_keys.reset(new_secret(), self._key_ring, by)
         tran.key_set = self._current_key.snapshot_of(tran.working_keys).keys
 
+    def rotate_key(
+        self, overlap: int, reason: str | None = None, initiator: str | None = None
+    ) -> None:
+        """See `RotateKey`."""
+        self.keys.rotate(overlap, reason, initiator)
+
     # --- lifecycle ---
 
     def resume(self, fresh: bool = False) -> None:
@@ -323,6 +329,7 @@ class SessionManager(SupervisedActor):
             m.which, m.newest_first, m.behind, m.limit, m.at
         ),
         messages.ResetKey: lambda self, m: self.reset_key(m.reason, m.initiator, m.tran),
+        messages.RotateKey: lambda self, m: self.rotate_key(m.overlap, m.reason, m.initiator),
         messages.Start: _on_start_message,
         messages.Stop: lambda self, m: self.suspend(),
         messages.Destroy: lambda self, m: self.destroy(m.purge),

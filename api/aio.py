@@ -81,6 +81,12 @@ class AsyncService:
         """See `Service.reset_key`."""
         await self._ask(messages.ResetKey(reason, initiator, tran))
 
+    async def rotate_key(
+        self, overlap: int, reason: str | None = None, initiator: str | None = None
+    ) -> None:
+        """See `Service.rotate_key`."""
+        await self._ask(messages.RotateKey(overlap, reason, initiator))
+
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """See `Service.transaction`."""

@@ -22,6 +22,11 @@ from keyturn.opening import open_key_ring
 
 __all__ = ["cli", "cli_record", "cli_tokens", "main"]
 
+reason_option = click.option("--reason", help="Why, for the record.")
+initiator_option = click.option(
+    "--initiator", help="Who, for the record; user@host if not given."
+)
+
 
 @cli.command()
 @click.option("--svg", type=click.Path(path_type=Path), help="Also write it as a picture.")
@@ -67,13 +72,30 @@ def password(obj: Command, no_password: bool) -> None:
 
 
 @cli.command()
-@click.option("--reason", help="Why, for the record.")
-@click.option("--initiator", help="Who, for the record; user@host if not given.")
+@reason_option
+@initiator_option
 @command
 def reset(obj: Command, reason: str | None, initiator: str | None) -> None:
     """Make a new key: every token is refused at once, in every running process."""
     with obj.open(initiator=initiator) as service:
         service.reset_key(reason)
+
+
+@cli.command()
+@click.option(
+    "--overlap",
+    type=int,
+    required=True,
+    metavar="SECONDS",
+    help="How long tokens under the key before stay good.",
+)
+@reason_option
+@initiator_option
+@command
+def rotate(obj: Command, overlap: int, reason: str | None, initiator: str | None) -> None:
+    """Make a new key: tokens under the one before stay good until the overlap ends."""
+    with obj.open(initiator=initiator) as service:
+        service.rotate_key(overlap, reason)
 
 
 @cli.command()

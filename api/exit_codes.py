@@ -14,6 +14,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.SettingsError, os.EX_CONFIG),
     (errors.ClaimError, os.EX_USAGE),
     (errors.ExpiryError, os.EX_USAGE),
+    (errors.OverlapLimitError, os.EX_TEMPFAIL),
     (errors.AuditTextError, os.EX_USAGE),
     (errors.KeyRingNotFoundError, os.EX_NOINPUT),
     (errors.KeyRingExistsError, os.EX_CANTCREAT),

@@ -188,6 +188,27 @@ class Service:
         else:
             self._ask(messages.ResetKey(reason, initiator, tran))
 
+    def rotate_key(
+        self, overlap: int, reason: str | None = None, initiator: str | None = None
+    ) -> None:
+        """Make a new key: tokens under the one before stay good until the overlap ends.
+
+        New tokens, refreshed ones too, are under the new key. A reset in between ends all
+        others at once.
+
+        Args:
+            overlap: whole seconds from now on.
+            reason: why, for the record.
+            initiator: who, for the record; None: the default.
+
+        Raises:
+            ExpiryError: the overlap is not a whole number of seconds from 0 to 100 years.
+            OverlapLimitError: too many keys would overlap; `until` says when the first ends.
+            LogUnavailableError, LogConflictError, AuditTextError: as for `reset_key`.
+        """
+        self._require_own_process()
+        self._keys.rotate(overlap, reason, initiator)
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Open a transaction, and commit it at the end of the block: see `Transaction`.

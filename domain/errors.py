@@ -7,6 +7,7 @@ a key or a token: the text of an exception ends up in logs.
 from __future__ import annotations
 
 import enum
+from datetime import datetime
 
 
 class KeyturnError(Exception):
@@ -233,7 +234,20 @@ class ClaimError(KeyturnError, ValueError):
 
 
 class ExpiryError(KeyturnError, ValueError):
-    """An expiry that is not a finite number of seconds ≥ 0, nor None."""
+    """An expiry that is not a finite number of seconds ≥ 0, nor None; or no whole overlap."""
+
+
+class OverlapLimitError(KeyturnError):
+    """Too many keys would overlap: wait until some have ended, or reset the key.
+
+    `limit` is how many may overlap besides the current key; `until` is when the first of them
+    ends.
+    """
+
+    def __init__(self, message: str, *, limit: int = 0, until: datetime | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.until = until
 
 
 class AuditTextError(KeyturnError, ValueError):

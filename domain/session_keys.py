@@ -22,6 +22,7 @@ from keyturn.domain import provenance
 from keyturn.domain.errors import (
     AuditTextError,
     ExpiryError,
+    OverlapLimitError,
     SealError,
     SessionManagerDestroyedError,
 )
@@ -31,6 +32,10 @@ KEY_BYTES = 32
 MAX_NAME = 100
 MAX_INITIATOR = 255
 MAX_REASON = 1000
+MAX_OVERLAP = 100 * 366 * 24 * 60 * 60
+"""Seconds: a hundred years."""
+MAX_RETIRING = 32
+"""How many keys may be in their overlap at once: each event holds them all."""
 
 _MANAGERS = UUID("6b1f8f3e-5d0c-5b0a-9f6e-4b65797475aa")
 _KEY_ID_PREFIX = b"keyturn key id v1\0"
@@ -205,18 +210,26 @@ class SessionKeys(Aggregate):
         self._new_key(self.KeyReset, secret, key_ring, by)
 
     def rotate(self, secret: bytes, key_ring: KeyRingLike, by: Origin, *, overlap: int) -> None:
-        """Make `secret` the current key; the others stay good for `overlap` whole seconds."""
+        """Make `secret` the current key; the one before stays good for `overlap` whole seconds.
+
+        Raises:
+            ExpiryError: the overlap is not a whole number of seconds from 0 to `MAX_OVERLAP`.
+            OverlapLimitError: more than `MAX_RETIRING` keys would overlap.
+        """
         self._require_current()
-        if type(overlap) is not int or overlap < 0:
-            raise ExpiryError("an overlap is a whole number of seconds ≥ 0")
-        try:
-            good_until = by.at + timedelta(seconds=overlap)
-        except OverflowError as error:
-            raise ExpiryError("an overlap ends before the year 10000: shorten it") from error
+        good_until = by.at + timedelta(seconds=check_overlap(overlap))
         assert self.sealed_key is not None
         ending = RetiringKey(self.generation, self.key_id, self.sealed_key, good_until)
-        still_good = (key for key in self.retiring if key.good_until > by.at)
-        retiring = (ending, *still_good)
+        retiring = tuple(k for k in (ending, *self.retiring) if k.good_until > by.at)
+        if len(retiring) > MAX_RETIRING:
+            until = min(key.good_until for key in retiring)
+            raise OverlapLimitError(
+                f"{len(retiring)} keys of manager {self.manager!r} would overlap, at most "
+                f"{MAX_RETIRING} may: wait until {until:%Y-%m-%d %H:%M:%S} UTC, when one of them "
+                "ends, or reset the key, which ends them all",
+                limit=MAX_RETIRING,
+                until=until,
+            )
         self._new_key(self.KeyRotated, secret, key_ring, by, overlap=overlap, retiring=retiring)
 
     def destroy(self, key_ring: KeyRingLike, by: Origin) -> None:
@@ -350,6 +363,19 @@ def check_name(name: object) -> str:
     if not isinstance(name, str) or not name.isprintable() or not name.strip():
         raise AuditTextError("a manager's name is printable text and not empty", field="name")
     return check_text(name, "name", MAX_NAME)
+
+
+def check_overlap(overlap: object) -> int:
+    """Return an overlap in seconds if it is one.
+
+    Raises:
+        ExpiryError: it is not a whole number from 0 to `MAX_OVERLAP`.
+    """
+    if type(overlap) is not int or not 0 <= overlap <= MAX_OVERLAP:
+        raise ExpiryError(
+            f"an overlap is a whole number of seconds, from 0 to {MAX_OVERLAP} (100 years)"
+        )
+    return overlap
 
 
 def check_text(text: object, field: str, limit: int) -> str:

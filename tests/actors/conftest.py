@@ -102,6 +102,7 @@ WORK: dict[type[Any], list[Any]] = {
         keyturn.RefreshToken("a"),
         keyturn.InspectToken("a"),
         ResetKey(),
+        keyturn.RotateKey(0),
     ],
     Session: [ReadToken(), WriteToken("a"), ClearToken()],
 }

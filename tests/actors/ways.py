@@ -34,6 +34,9 @@ class Way(Protocol):
         initiator: str | None = None,
         tran: Transaction | None = None,
     ) -> None: ...
+    def rotate_key(
+        self, overlap: int, reason: str | None = None, initiator: str | None = None
+    ) -> None: ...
     def transaction(self) -> contextlib.AbstractContextManager[Transaction]: ...
     def start(self, fresh: bool = False) -> None: ...
     def stop(self) -> None: ...
@@ -60,6 +63,9 @@ class ByMessages:
 
     def reset_key(self, *args: Any, **kwargs: Any) -> None:
         keyturn.ask(self.ref, keyturn.ResetKey(*args, **kwargs))
+
+    def rotate_key(self, *args: Any, **kwargs: Any) -> None:
+        keyturn.ask(self.ref, keyturn.RotateKey(*args, **kwargs))
 
     def transaction(self) -> contextlib.AbstractContextManager[Transaction]:
         return keyturn.transaction(self.ref)
@@ -95,6 +101,9 @@ class ByProxy:
 
     def reset_key(self, *args: Any, **kwargs: Any) -> None:
         self._proxy.reset_key(*args, **kwargs).get()
+
+    def rotate_key(self, *args: Any, **kwargs: Any) -> None:
+        self._proxy.rotate_key(*args, **kwargs).get()
 
     def transaction(self) -> contextlib.AbstractContextManager[Transaction]:
         return keyturn.transaction(self.ref)

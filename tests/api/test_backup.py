@@ -114,6 +114,21 @@ def test_tokens_issued_before_the_export_are_good_after_the_import(
         assert service.verify_token(admins_token)
 
 
+def test_keys_in_overlap_are_good_after_the_import(data: Settings, restored: Settings) -> None:
+    with keyturn.open(data, password=None) as service:
+        tokens = [service.create_token()]
+        service.rotate_key(0)
+        for _ in range(2):
+            tokens.append(service.create_token())
+            service.rotate_key(3600)
+
+    import_log(restored, io.BytesIO(exported(data)))
+
+    with keyturn.open(restored, password=None) as service:
+        assert [service.verify_token(token) for token in tokens] == [False, True, True]
+        assert service.audit().holds
+
+
 def test_a_log_in_use_is_exported(data: Settings, restored: Settings) -> None:
     with keyturn.open(data, password=None) as service:
         service.reset_key()

@@ -93,6 +93,22 @@ def test_g2_a_reset_on_the_command_line_ends_the_tokens_of_a_running_host(cli: K
     assert json.loads(done.stdout) == {"valid": False, "reason": "revoked"}
 
 
+def test_a_rotation_on_the_command_line_lets_tokens_of_a_running_host_live_on(
+    cli: Keyturn,
+) -> None:
+    with keyturn.open(path=cli.folder, password=None) as host:
+        token = host.create_token()
+
+        cli("rotate", "--overlap", "3600", "--reason", "monthly", "--initiator", "alice")
+
+        during = host.verify_token(token)
+        *_, change = host.history()
+        cli("rotate", "--overlap", "0")
+        cli("reset")
+        assert (during, host.verify_token(token)) == (True, False)
+    assert (change.kind, change.initiator, change.reason) == ("rotated", "alice", "monthly")
+
+
 def test_history_needs_no_password_and_tells_who_and_why(tmp_path: Path) -> None:
     run = Keyturn(tmp_path / "data")
     run.environment["KEYTURN_PASSWORD"] = "secret"
@@ -142,6 +158,11 @@ def test_a_token_is_never_echoed_in_an_error(cli: Keyturn) -> None:
         (("token", "verify"), os.EX_USAGE),
         (("token", "verify", "nonsense"), 1),
         (("reset", "--reason", "x" * 1001), os.EX_USAGE),
+        (("rotate",), os.EX_USAGE),
+        (("rotate", "--overlap", "-1"), os.EX_USAGE),
+        (("rotate", "--overlap", "1.5"), os.EX_USAGE),
+        (("rotate", "--overlap", "nan"), os.EX_USAGE),
+        (("rotate", "--overlap", "9" * 400), os.EX_USAGE),
         (("--store", "foo:bar", "history"), os.EX_CONFIG),
         (("--config", "/nowhere.toml", "history"), os.EX_CONFIG),
         (("--name", "other", "session", "read", "/nowhere/token"), 1),

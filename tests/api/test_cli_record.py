@@ -170,6 +170,15 @@ def test_g5_a_damaged_log_has_a_page_too(cli: Keyturn, tmp_path: Path, damage: s
     assert "laptop stolen" in (tmp_path / "page.html").read_text("utf-8")
 
 
+def test_a_rotation_is_in_the_record(cli: Keyturn, tmp_path: Path) -> None:
+    cli("rotate", "--overlap", "60", "--reason", "monthly rotation")
+
+    cli("audit", "--html", str(tmp_path / "page.html"))
+
+    assert positions(cli, "--kind", "rotated") == [5]
+    assert "monthly rotation" in (tmp_path / "page.html").read_text("utf-8")
+
+
 def test_a_page_that_cannot_be_written_keeps_nobody_from_the_verdict(cli: Keyturn) -> None:
     done = cli("audit", "--html", str(cli.folder / "no" / "page.html"), code=os.EX_CANTCREAT)
 

@@ -11,6 +11,7 @@ from keyturn import (
     CreateToken,
     Destroy,
     ResetKey,
+    RotateKey,
     Stop,
     VerifyToken,
 )
@@ -51,6 +52,17 @@ def test_a_reset_comes_of_a_reset() -> None:
             .then(Reset(reason="laptop stolen", initiator="alice", generation=2))
             .then_reply(None)
         )
+
+
+def test_a_rotation_comes_of_a_rotation() -> None:
+    with Replay() as replay:
+        old = replay.token()
+
+        replay.when(RotateKey(60, initiator="alice")).then(Rotated(overlap=60, initiator="alice"))
+
+        assert replay.service.verify_token(old)
+        replay.clock.advance(61)
+        assert not replay.service.verify_token(old)
 
 
 def test_only_what_an_expectation_names_is_compared() -> None:

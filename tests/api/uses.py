@@ -16,6 +16,7 @@ USES: dict[str, Callable[[Service, Path], Any]] = {
     "refresh_token": lambda service, path: service.refresh_token("a.b.c"),
     "inspect_token": lambda service, path: service.inspect_token("a.b.c"),
     "reset_key": lambda service, path: service.reset_key(),
+    "rotate_key": lambda service, path: service.rotate_key(60),
     "history": lambda service, path: list(service.history()),
     "transaction": lambda service, path: service.transaction().__enter__(),
     "start": lambda service, path: service.start(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from datetime import UTC, datetime
 
 import pytest
 
@@ -35,6 +36,8 @@ FACTS: dict[str, object] = {
     "key": "store",
     "source": "KEYTURN_STORE",
     "timeout": 2.5,
+    "limit": 32,
+    "until": datetime(2026, 11, 24, tzinfo=UTC),
 }
 
 

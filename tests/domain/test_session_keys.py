@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyturn import KeyRing
-from keyturn.domain import provenance
+from keyturn.domain import provenance, session_keys
 from keyturn.domain.errors import (
     ExpiryError,
+    OverlapLimitError,
     SessionManagerDestroyedError,
 )
 from keyturn.domain.session_keys import (
+    MAX_RETIRING,
     SessionKeys,
     key_id_of,
 )
@@ -223,6 +225,37 @@ def test_an_overlap_that_is_none_is_refused(overlap: Any) -> None:
         keys.rotate(secret(2), RING, origin(1), overlap=overlap)
 
     assert keys.generation == 1
+
+
+def test_more_keys_in_overlap_than_an_event_can_hold_are_refused() -> None:
+    keys = new_keys(RING)
+    for number in range(MAX_RETIRING):
+        keys.rotate(secret(2 + number), RING, origin(number), overlap=100)
+
+    with pytest.raises(OverlapLimitError, match=f"at most {MAX_RETIRING}") as caught:
+        keys.rotate(secret(99), RING, origin(99), overlap=1)
+
+    assert caught.value.until == NOON + timedelta(seconds=100)
+    keys.rotate(secret(99), RING, origin(100), overlap=1)
+    assert len(keys.retiring) == MAX_RETIRING
+
+
+def test_g7_an_event_with_more_keys_in_overlap_than_are_allowed_now_is_replayed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session_keys, "MAX_RETIRING", 3)
+    keys = new_keys(RING)
+    for number in range(3):
+        keys.rotate(secret(2 + number), RING, origin(number), overlap=100)
+    stored = [MAPPER.to_stored_event(event) for event in keys.pending_events]
+    monkeypatch.setattr(session_keys, "MAX_RETIRING", 1)
+
+    replayed: Any = None
+    for row in stored:
+        replayed = MAPPER.to_domain_event(row).mutate(replayed)
+
+    assert len(replayed.retiring) == 3
+    replayed.reset(secret(9), RING, origin(9))
 
 
 # --- copies ------------------------------------------------------------------------------------

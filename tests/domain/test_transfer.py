@@ -592,8 +592,8 @@ def test_an_export_that_an_error_cut_short_cannot_be_read() -> None:
 
 def test_an_event_too_long_for_a_line_is_not_exported() -> None:
     keys = new_keys(RING)
-    key = RetiringKey(1, keys.key_id, "s" * 80, NOON + timedelta(days=365))
-    keys.retiring = (key,) * (MAX_LINE // 150)
+    key = RetiringKey(1, keys.key_id, "s" * MAX_LINE, NOON + timedelta(days=365))
+    keys.retiring = (key,)
     keys.rotate(secret(2), RING, origin(1), overlap=60)
 
     with pytest.raises(ExportError, match="VACUUM INTO") as caught:
