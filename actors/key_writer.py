@@ -16,6 +16,7 @@ from eventsourcing.domain import Aggregate
 
 from keyturn.actors.lifecycle import Lifecycle
 from keyturn.config.logging import Logger
+from keyturn.domain import rotation_policy
 from keyturn.domain.anchor import Anchor, Mark
 from keyturn.domain.clock import Clock, time_of_event
 from keyturn.domain.errors import (
@@ -27,6 +28,7 @@ from keyturn.domain.errors import (
 from keyturn.domain.history_guard import HistoryGuard
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
+from keyturn.domain.rotation_policy import KeyAge, RotationPolicy
 from keyturn.domain.session_keys import KEY_BYTES, Origin, SessionKeys, check_name
 
 MAX_ATTEMPTS = 50
@@ -76,8 +78,8 @@ class KeyWriter:
 
     def begin(
         self, *, fresh: bool = False, accept_rollback: bool = False, is_first: bool = True
-    ) -> None:
-        """Make sure that the log is the right one and that there is a current key.
+    ) -> SessionKeys:
+        """Make sure that the log is the right one and that there is a current key; return it.
 
         Only a first start makes new keys where they were destroyed: a manager that runs on after
         a stop or a crash has none to go on with then.
@@ -106,6 +108,7 @@ class KeyWriter:
         was_purged = seen is not None and seen.purged
         keys = self._write(change, replace_anchor=was_purged or problem is not None)
         self._move_anchor(keys)
+        return keys
 
     def reset(self, reason: str | None = None, initiator: str | None = None) -> None:
         """Make a new key and end all others: see `ResetKey`."""
@@ -124,6 +127,20 @@ class KeyWriter:
                 new_secret(), self._key_ring, self.by(initiator, reason), overlap=overlap
             )
         )
+
+    def rotate_if_due(self, policy: RotationPolicy, age: KeyAge) -> None:
+        """Rotate the key if it is as old as the policy says, by the log.
+
+        Of several processes that find it due one writes; the others find a new key then.
+        """
+
+        def change(keys: SessionKeys) -> None:
+            age.see(keys)
+            if age.seconds() >= policy.every:
+                by = self.by(rotation_policy.INITIATOR, policy.reason)
+                keys.rotate(new_secret(), self._key_ring, by, overlap=policy.overlap)
+
+        self._change(change)
 
     def destroy(self) -> None:
         """End all keys."""
@@ -185,17 +202,18 @@ class KeyWriter:
         self._guard.note(keys)
         self._move_anchor(keys)
 
-    def note_head(self) -> None:
-        """Move the anchor to where the log ends now, whoever wrote it."""
+    def note_head(self) -> SessionKeys:
+        """Move the anchor to where the log ends now, whoever wrote it; return the keys there."""
         with self._lifecycle.lock:
-            self._move_anchor(self._head_or_load())
+            keys = self._head_or_load()
+            self._move_anchor(keys)
+        return keys
 
-    def _change(self, change: Callable[[SessionKeys], None]) -> SessionKeys:
+    def _change(self, change: Callable[[SessionKeys], None]) -> None:
         with self._lifecycle.lock:
             self._lifecycle.require_running()
-            keys = self._write(change)
+            self._write(change)
         self._on_change()
-        return keys
 
     def _write(
         self,

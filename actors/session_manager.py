@@ -15,8 +15,10 @@ from keyturn.actors import messages
 from keyturn.actors.key_writer import KeyWriter, new_secret
 from keyturn.actors.lifecycle import Status, manager_lifecycle
 from keyturn.actors.messages import TokenReport
+from keyturn.actors.rotator import RotateIfDue, Rotator
 from keyturn.actors.subscribers import Subscribers
 from keyturn.actors.supervised import SupervisedActor
+from keyturn.actors.ticker import Ticker, process_ticker
 from keyturn.actors.token_inspector import TokenInspector
 from keyturn.actors.token_issuer import TokenIssuer
 from keyturn.actors.transaction import Transaction
@@ -29,6 +31,7 @@ from keyturn.domain.errors import (
 from keyturn.domain.history_guard import HistoryGuard
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
+from keyturn.domain.rotation_policy import RotationPolicy
 from keyturn.domain.tokens import KeySet, SessionKey, SessionToken
 from keyturn.projections.current_key import CurrentKey
 from keyturn.projections.rotation_history import (
@@ -61,7 +64,11 @@ class SessionManager(SupervisedActor):
         accept_rollback: take the log as it is, and reset the key.
         max_lifetime: seconds that a session may last, however often refreshed; None: for ever.
         initiator: who is recorded unless a message says; None: `user@host`.
+        rotate_every: seconds after which a key is rotated with nobody asking; None: never.
+        overlap: whole seconds that tokens under such a key stay good then; None: as long as a
+            token lives.
         clock: seconds since the epoch, for expiry.
+        ticker: has the age of the key looked at; None: nobody does, but for `RotateIfDue`.
         subscribers: those of an actor that this one takes the place of.
         is_first_start: make new keys if they were destroyed; otherwise that is an error.
     """
@@ -79,10 +86,14 @@ class SessionManager(SupervisedActor):
         accept_rollback: bool = False,
         max_lifetime: float | None = None,
         initiator: str | None = None,
+        rotate_every: float | None = None,
+        overlap: int | None = None,
         clock: Clock = steady_time,
+        ticker: Ticker | None = process_ticker,
         subscribers: Subscribers | None = None,
         is_first_start: bool = True,
     ) -> None:
+        policy = RotationPolicy.of(rotate_every, overlap, expiry)
         super().__init__(logger)
         self._name = name
         self._log = log
@@ -123,12 +134,23 @@ class SessionManager(SupervisedActor):
             max_lifetime=max_lifetime,
             clock=clock,
         )
+        self._rotator = Rotator(
+            policy,
+            self.keys,
+            clock=clock,
+            ticker=ticker,
+            tell=self._tell_myself,
+            logger=self._logger,
+        )
         # Here and not in on_start, whose errors pykka logs and keeps to itself.
-        self.keys.begin(fresh=fresh, accept_rollback=accept_rollback, is_first=is_first_start)
+        self._rotator.see(
+            self.keys.begin(fresh=fresh, accept_rollback=accept_rollback, is_first=is_first_start)
+        )
         self._current_key.get()
         if self.subscribers:
             self._watch()
             self._poke()
+        self._rotator.start()
 
     # --- tokens ---
 
@@ -207,15 +229,17 @@ class SessionManager(SupervisedActor):
     def resume(self, fresh: bool = False) -> None:
         """See `Start`."""
         if self._lifecycle.should_start(with_arguments=fresh):
-            self.keys.begin(fresh=fresh, is_first=False)
+            self._rotator.see(self.keys.begin(fresh=fresh, is_first=False))
             self._current_key.forget()
             self._lifecycle.status = Status.RUNNING
+            self._rotator.start()
             self._tell_news()
             self.subscribers.tell(messages.ManagerStarted(self._name))
 
     def suspend(self) -> None:
         """See `Stop`."""
         if self._lifecycle.is_running:
+            self._rotator.stop()
             with self._lifecycle.lock:
                 self._lifecycle.status = Status.STOPPED
             self._tell_news()
@@ -236,8 +260,9 @@ class SessionManager(SupervisedActor):
         self._current_key.forget()
 
     def on_stop(self) -> None:
-        """Stop watching the log (in the actor's thread, as its last act)."""
+        """Stop watching log and clock (in the actor's thread, as its last act)."""
         self._stop_watching()
+        self._rotator.stop()
         super().on_stop()
 
     # --- subscribers ---
@@ -274,15 +299,18 @@ class SessionManager(SupervisedActor):
 
     def _poke(self) -> None:
         """Have the actor look at the log, from whatever thread noticed that it changed."""
+        self._tell_myself(_LogChanged())
+
+    def _tell_myself(self, message: object) -> None:
         with contextlib.suppress(pykka.ActorDeadError):
-            self.actor_ref.tell(_LogChanged())
+            self.actor_ref.tell(message)
 
     def _watch(self) -> None:
         if self._end_watch is None:
             self._end_watch = self._log.watch(self._poke)
 
     def _log_changed(self) -> None:
-        self.keys.note_head()
+        self._rotator.see(self.keys.note_head())
         if self._lifecycle.is_running:
             self._tell_news()
 
@@ -345,6 +373,7 @@ class _LogChanged:
 
 
 SessionManager.handlers[_LogChanged] = lambda self, m: self._log_changed()
+SessionManager.handlers[RotateIfDue] = lambda self, m: self._rotator.rotate_if_due()
 
 
 def default_initiator() -> str:

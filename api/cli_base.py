@@ -97,6 +97,7 @@ class Command:
             self.settings,
             password=self.password(),
             initiator=UNSET if initiator is None else initiator,
+            rotate_every=None,  # a command does what it is told: the host has the policy
             accept_rollback=self._accept_rollback,
             host_topics=self.host_topics,
         )

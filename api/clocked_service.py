@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+import weakref
 from collections.abc import Collection
 from datetime import UTC, datetime
 
 import pykka
 from eventsourcing.domain import Aggregate
 
+from keyturn.actors.asking import ask
+from keyturn.actors.rotator import RotateIfDue
 from keyturn.actors.session_manager import DEFAULT_EXPIRY, SessionManager
 from keyturn.actors.subscribers import Subscribers
 from keyturn.config.event_log import EventLog
@@ -27,21 +31,31 @@ class ManualClock:
     """
 
     def __init__(self, start: float | None = None) -> None:
-        self._now = time.time() if start is None else float(start)
+        # Whole microseconds, as events are dated by: or else an hour later is not quite that.
+        self._now = round(time.time() if start is None else float(start), 6)
         self._lock = threading.Lock()
+        self._services: weakref.WeakSet[ClockedService] = weakref.WeakSet()
 
     def __call__(self) -> float:
         """Return its time, in seconds since the epoch."""
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Go on by so many seconds; never back."""
+        """Go on by so many seconds, never back; a key that is due by then is rotated."""
         if not 0 <= seconds < float("inf"):
             raise ValueError(
                 f"a clock goes on by a finite number of seconds ≥ 0, not {seconds!r}"
             )
         with self._lock:
-            self._now += seconds
+            self._now = round(self._now + seconds, 6)
+            services = list(self._services)
+        for service in services:
+            service.rotate_if_due()
+
+    def drive(self, service: ClockedService) -> None:
+        """Have a service look whether its key is due, each time that this clock goes on."""
+        with self._lock:
+            self._services.add(service)
 
     def __repr__(self) -> str:
         return f"<ManualClock at {datetime.fromtimestamp(self._now, UTC).isoformat()}>"
@@ -56,6 +70,11 @@ class ClockedService(Service):
         assert isinstance(self._clock, ManualClock)
         return self._clock
 
+    def rotate_if_due(self) -> None:
+        """Rotate the key if `rotate_every` says so by now; the clock does it when it is moved."""
+        with contextlib.suppress(pykka.ActorDeadError):  # it is started again when it is needed
+            ask(self._manager, RotateIfDue())
+
     def begin_anew(self) -> None:
         """Forget the history that was seen: a replay writes another one in its place."""
         self._keys.forget_history()
@@ -66,6 +85,8 @@ def open_service(
     name: str = "default",
     expiry: float | None = DEFAULT_EXPIRY,
     max_lifetime: float | None = None,
+    rotate_every: float | None = None,
+    overlap: int | None = None,
     aggregates: Collection[type[Aggregate]] = (),
     clock: ManualClock | None = None,
 ) -> ClockedService:
@@ -77,11 +98,16 @@ def open_service(
         name: which manager of the log.
         expiry: seconds that a token lives; None: for ever.
         max_lifetime: seconds that a session lasts, however often refreshed; None: for ever.
+        rotate_every: seconds after which the key is rotated, once the clock is moved; None: no.
+        overlap: whole seconds that tokens under such a key stay good then; None: as long as a
+            token lives.
         aggregates: classes of the host's own aggregates in the same log.
         clock: the clock; None: one of its own, which stands at the time of now.
     """
     log, clock = open_event_log(MEMORY, aggregates=aggregates), clock or ManualClock()
-    return serve(log, KeyRing.ephemeral(), clock, name, expiry, max_lifetime)
+    return serve(
+        log, KeyRing.ephemeral(), clock, name, expiry, max_lifetime, rotate_every, overlap
+    )
 
 
 def serve(
@@ -91,6 +117,8 @@ def serve(
     name: str,
     expiry: float | None,
     max_lifetime: float | None,
+    rotate_every: float | None,
+    overlap: int | None,
 ) -> ClockedService:
     """Return a service on a log in memory that may hold a history already."""
 
@@ -101,9 +129,15 @@ def serve(
             expiry,
             name,
             max_lifetime=max_lifetime,
+            rotate_every=rotate_every,
+            overlap=overlap,
             clock=clock,
+            ticker=None,
             subscribers=replacing,
             is_first_start=replacing is None,
         )
 
-    return ClockedService(start_manager(), start_manager, log, name, None, clock)
+    service = ClockedService(start_manager(), start_manager, log, name, None, clock)
+    if rotate_every is not None:
+        clock.drive(service)
+    return service

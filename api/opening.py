@@ -46,6 +46,8 @@ def open(  # noqa: A001 - as keyturn.open
     name: str | UnsetType = UNSET,
     expiry: float | None | UnsetType = UNSET,
     max_lifetime: float | None | UnsetType = UNSET,
+    rotate_every: float | None | UnsetType = UNSET,
+    overlap: int | None | UnsetType = UNSET,
     initiator: str | UnsetType = UNSET,
     fresh: bool = False,
     accept_rollback: bool = False,
@@ -68,6 +70,9 @@ def open(  # noqa: A001 - as keyturn.open
         name: which manager of the log.
         expiry: seconds that a token lives; None: for ever.
         max_lifetime: seconds that a session lasts, however often refreshed; None: for ever.
+        rotate_every: seconds after which the key is rotated with nobody asking; None: never.
+        overlap: whole seconds that tokens under such a key stay good then; None: as long as a
+            token lives.
         initiator: who is recorded for changes of keys.
         fresh: reset the key: no earlier token is good.
         accept_rollback: take the log as it is, although this node has seen another, and reset
@@ -91,6 +96,8 @@ def open(  # noqa: A001 - as keyturn.open
         "name": name,
         "expiry": expiry,
         "max_lifetime": max_lifetime,
+        "rotate_every": rotate_every,
+        "overlap": overlap,
         "initiator": initiator,
     }
     if settings is not None and not isinstance(settings, Settings):
@@ -127,6 +134,8 @@ def open(  # noqa: A001 - as keyturn.open
                 anchor=rollback_guard,
                 accept_rollback=accept_rollback,
                 max_lifetime=known.max_lifetime,
+                rotate_every=known.rotate_every,
+                overlap=known.overlap,
                 initiator=known.initiator,
                 clock=clock,
                 subscribers=replacing,

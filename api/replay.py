@@ -60,6 +60,8 @@ class Replay:
         name: str = "default",
         expiry: float | None = DEFAULT_EXPIRY,
         max_lifetime: float | None = None,
+        rotate_every: float | None = None,
+        overlap: int | None = None,
         aggregates: Collection[type[Aggregate]] = (),
         clock: ManualClock | None = None,
     ) -> None:
@@ -67,6 +69,8 @@ class Replay:
         self._name = name
         self._expiry = check_expiry(expiry)
         self._max_lifetime = check_expiry(max_lifetime)
+        self._rotate_every = rotate_every
+        self._overlap = overlap
         self._key_ring = KeyRing.ephemeral()
         self._log = open_event_log(MEMORY, aggregates=aggregates)
         self._service: ClockedService | None = None
@@ -261,7 +265,14 @@ class Replay:
     def _start(self) -> None:
         self._made_its_own_key = self._head() == 0
         self._service = serve(
-            self._log, self._key_ring, self.clock, self._name, self._expiry, self._max_lifetime
+            self._log,
+            self._key_ring,
+            self.clock,
+            self._name,
+            self._expiry,
+            self._max_lifetime,
+            self._rotate_every,
+            self._overlap,
         )
 
     def _forget_own_key(self) -> None:

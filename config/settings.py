@@ -20,6 +20,7 @@ from keyturn.config.store_url import SQLITE, WHAT_THERE_IS, StoreURL, is_store
 from keyturn.domain import private_files
 from keyturn.domain.errors import SettingsError
 from keyturn.domain.private_files import WiderMode
+from keyturn.domain.rotation_policy import RotationPolicy
 
 PREFIX = "KEYTURN_"
 NOT_SETTINGS = frozenset({"KEYTURN_CONFIG", "KEYTURN_PASSWORD"})
@@ -27,7 +28,17 @@ NOT_SETTINGS = frozenset({"KEYTURN_CONFIG", "KEYTURN_PASSWORD"})
 
 _PASSWORD_LIMIT = 4096
 _MAY_BE_NONE = frozenset(
-    {"path", "store", "anchor", "expiry", "max_lifetime", "password_file", "initiator"}
+    {
+        "path",
+        "store",
+        "anchor",
+        "expiry",
+        "max_lifetime",
+        "rotate_every",
+        "overlap",
+        "password_file",
+        "initiator",
+    }
 )
 
 
@@ -43,6 +54,9 @@ class Settings:
         name: which manager of the log.
         expiry: seconds that a token lives unless told otherwise; None: for ever.
         max_lifetime: seconds that a session may last, however often refreshed; None: for ever.
+        rotate_every: seconds after which the key is rotated with nobody asking; None: never.
+        overlap: whole seconds that tokens under such a key stay good then; None: as long as a
+            token lives.
         password_file: a file that holds the password of the key ring.
         initiator: who is recorded unless told otherwise; None: `user@host`.
         lock_timeout: seconds to wait for another process that writes to the log, or for a server.
@@ -59,6 +73,8 @@ class Settings:
     name: str = "default"
     expiry: float | None = 24 * 60 * 60.0
     max_lifetime: float | None = None
+    rotate_every: float | None = None
+    overlap: int | None = None
     password_file: Path | None = None
     initiator: str | None = None
     lock_timeout: float = 5.0
@@ -72,6 +88,7 @@ class Settings:
             value = getattr(self, name)
             if value is not None or name not in _MAY_BE_NONE:
                 object.__setattr__(self, name, parse(name, value, "the arguments"))
+        RotationPolicy.of(self.rotate_every, self.overlap, self.expiry, "the settings")
 
     @classmethod
     def load(
@@ -208,7 +225,7 @@ def _known(key: str, source: str) -> str:
 
 def _parse(key: str, value: object, source: str) -> Any:
     """Parse a value from text or TOML, where "never" stands for None."""
-    if value == "never" and key in ("expiry", "max_lifetime"):
+    if value == "never" and key in ("expiry", "max_lifetime", "rotate_every"):
         return None
     return _PARSERS[key](key, value, source)
 
@@ -228,6 +245,14 @@ def _seconds(key: str, value: object, source: str) -> float:
     if not isfinite(seconds) or seconds < 0:
         raise _bad(key, source, message)
     return seconds
+
+
+def _whole_seconds(key: str, value: object, source: str) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        return int(value)
+    if type(value) is not int or value < 0:
+        raise _bad(key, source, "not a whole number of seconds ≥ 0")
+    return value
 
 
 def _text(key: str, value: object, source: str) -> str:
@@ -275,6 +300,8 @@ _PARSERS: dict[str, Callable[[str, object, str], Any]] = {
     "name": _text,
     "expiry": _seconds,
     "max_lifetime": _seconds,
+    "rotate_every": _seconds,
+    "overlap": _whole_seconds,
     "password_file": _path,
     "initiator": _text,
     "lock_timeout": _seconds,

@@ -35,6 +35,25 @@ steady_time = steady_clock()
 """The clock of this process."""
 
 
+_LASTING = int(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def boot_time() -> float:
+    """Return seconds that nobody sets, and that go on while the machine sleeps.
+
+    Where the system has no such clock, they may stand still meanwhile.
+    """
+    return time.clock_gettime(_LASTING)
+
+
+def lasting_clock(clock: Clock) -> Clock:
+    """Return the clock by which to tell how long something has lasted.
+
+    That is the system's, unless the clock is not this process's own but one that a test brought.
+    """
+    return boot_time if clock is steady_time else clock
+
+
 def time_of_event(clock: Clock) -> datetime:
     """Return the time to record for a change.
 

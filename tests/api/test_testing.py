@@ -8,7 +8,11 @@ import pytest
 
 import keyturn
 from keyturn.testing import (
+    Generated,
     ManualClock,
+    Replay,
+    Reset,
+    Rotated,
     open_service,
 )
 
@@ -86,3 +90,55 @@ def test_a_service_shows_the_clock_that_it_was_opened_with() -> None:
 
     with keyturn.open(store="memory:", clock=clock) as service:
         assert service.clock is clock
+
+
+# --- the rotation policy -----------------------------------------------------------------------
+
+
+def test_a_key_is_rotated_when_the_clock_of_a_service_is_moved() -> None:
+    with open_service(rotate_every=3600, overlap=60) as service:
+        token = service.create_token()
+
+        service.clock.advance(3599)
+        before = len(list(service.history()))
+        service.clock.advance(1)
+
+        changes = [(c.kind, c.initiator, c.reason) for c in service.history()][before:]
+        assert (before, changes) == (1, [("rotated", "rotation policy", "every 3600 s")])
+        assert service.verify_token(token)
+        service.clock.advance(60)
+        assert not service.verify_token(token)
+
+
+@pytest.mark.parametrize("start", [1_700_000_000.123456, 1_800_000_000.9999999, 0.1])
+def test_a_key_is_due_after_that_time_whatever_the_clock_says(start: float) -> None:
+    with open_service(rotate_every=3600.1, clock=ManualClock(start)) as service:
+        for _ in range(20):
+            service.clock.advance(3600.1)
+
+        assert len(list(service.history())) == 1 + 20
+
+
+def test_a_stopped_service_lets_the_clock_be_moved_and_so_does_a_closed_one() -> None:
+    with open_service(rotate_every=3600) as service:
+        service.stop()
+        service.clock.advance(3600)
+        assert len(list(service.history())) == 1
+    service.clock.advance(3600)
+
+
+def test_a_policy_is_replayed() -> None:
+    with Replay(rotate_every=3600, overlap=60) as replay:
+        replay.given(Generated(), Reset(age=1000))
+
+        replay.when(lambda service: service.clock.advance(2599)).then()
+        replay.when(lambda service: service.clock.advance(1))
+
+        replay.then(Rotated(initiator="rotation policy", overlap=60, generation=3))
+
+
+def test_a_service_under_test_looks_at_its_keys_only_when_its_clock_is_moved() -> None:
+    with Replay(rotate_every=3600, overlap=60) as replay:
+        replay.given(Generated(age=10 * 3600))
+
+        replay.when(lambda service: service.verify_token(service.create_token())).then()

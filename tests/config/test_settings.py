@@ -20,6 +20,8 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "name": ("web", "web"),
     "expiry": ("60.5", 60.5),
     "max_lifetime": ("120", 120.0),
+    "rotate_every": ("3600.5", 3600.5),
+    "overlap": ("60", 60),
     "password_file": ("/run/secrets/x", Path("/run/secrets/x")),
     "initiator": ("alice", "alice"),
     "lock_timeout": ("0.5", 0.5),

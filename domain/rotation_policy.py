@@ -1,0 +1,134 @@
+"""When a key is rotated with nobody asking: by the age of the key, and by nothing else.
+
+Every process that shares a log judges for itself, by what the log says: so no process is in
+charge, and whoever is first is the only one. It knows no log and no thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from math import ceil, inf, isfinite
+from typing import Self
+
+from keyturn.domain.clock import Clock
+from keyturn.domain.errors import ExpiryError, SettingsError
+from keyturn.domain.session_keys import MAX_RETIRING, SessionKeys, check_overlap
+
+INITIATOR = "rotation policy"
+"""Who rotated, for the record."""
+
+MIN_SECONDS = 1.0
+"""More often is a mistake: each rotation is an event for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class RotationPolicy:
+    """Rotate a key that is `every` seconds old, with an `overlap` in whole seconds."""
+
+    every: float
+    overlap: int
+
+    @classmethod
+    def of(
+        cls,
+        rotate_every: float | None,
+        overlap: int | None,
+        expiry: float | None,
+        source: str = "the arguments",
+    ) -> Self | None:
+        """Return the policy that these settings say, None for none.
+
+        Args:
+            rotate_every: seconds; None: never.
+            overlap: whole seconds; None: as long as a token lives.
+            expiry: seconds that a token lives; None: for ever.
+            source: where they stood, for the error.
+
+        Raises:
+            SettingsError: one of them is bad, or they do not go together.
+        """
+        if overlap is not None:
+            try:
+                check_overlap(overlap)
+            except ExpiryError as error:
+                raise SettingsError(str(error), key="overlap", source=source) from None
+        if rotate_every is None:
+            return None
+        every = _check_every(rotate_every, source)
+        if overlap is None:
+            overlap = _overlap_of(expiry, source)
+        if overlap > every * MAX_RETIRING:
+            message = (
+                f"with rotate_every {_plain(every)} and an overlap of {overlap} s more than "
+                f"{MAX_RETIRING} keys would overlap: rotate every {ceil(overlap / MAX_RETIRING)} "
+                "s or less often, or shorten the overlap"
+            )
+            raise SettingsError(message, key="rotate_every", source=source)
+        return cls(every, overlap)
+
+    @property
+    def reason(self) -> str:
+        """Why a key was rotated, for the record."""
+        return f"every {_plain(self.every)} s"
+
+
+class KeyAge:
+    """How old the current key is, as far as this process knows. Safe to use from any thread.
+
+    That is the time since the event that made it, or how long this process has seen it,
+    whichever is longer. So neither a clock that was set back nor an event that another machine
+    dated in the future keeps a key for ever, and a clock set forward costs one early rotation.
+
+    Args:
+        wall: the time that events are dated by.
+        lasting: seconds that nobody sets, and that go on while the machine sleeps.
+    """
+
+    def __init__(self, wall: Callable[[], datetime], lasting: Clock) -> None:
+        self._wall = wall
+        self._lasting = lasting
+        self._seen: tuple[str, datetime, float] | None = None
+
+    def see(self, keys: SessionKeys) -> None:
+        """Note which key is the current one."""
+        if self._seen is None or self._seen[0] != keys.digest:
+            self._seen = (keys.digest, keys.modified_on, self._lasting())
+
+    def seconds(self) -> float:
+        """Return the age of the key seen last; as long as none was, it is infinite."""
+        if self._seen is None:
+            return inf
+        _, made_at, seen_at = self._seen
+        return max((self._wall() - made_at).total_seconds(), self._lasting() - seen_at)
+
+
+def _check_every(rotate_every: object, source: str) -> float:
+    if isinstance(rotate_every, int | float) and not isinstance(rotate_every, bool):
+        try:
+            every = float(rotate_every)
+        except OverflowError:
+            every = inf
+        if isfinite(every) and every >= MIN_SECONDS:
+            return every
+    message = f"rotate_every is a number of seconds ≥ {_plain(MIN_SECONDS)}, or never (None)"
+    raise SettingsError(message, key="rotate_every", source=source)
+
+
+def _overlap_of(expiry: float | None, source: str) -> int:
+    if expiry is None:
+        message = (
+            "tokens live for ever (expiry is never), and keys are to be rotated (rotate_every): "
+            "say with overlap for how many seconds tokens under an old key stay good"
+        )
+        raise SettingsError(message, key="overlap", source=source)
+    try:
+        return check_overlap(ceil(expiry))
+    except ExpiryError as error:
+        message = f"tokens live too long for an overlap (expiry), so say one: {error}"
+        raise SettingsError(message, key="overlap", source=source) from None
+
+
+def _plain(seconds: float) -> str:
+    return f"{seconds:.15g}"
