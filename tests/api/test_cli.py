@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import keyturn
+from keyturn.testing import ManualClock
 from tests.api.command_line import Keyturn
 
 
@@ -107,6 +108,21 @@ def test_a_rotation_on_the_command_line_lets_tokens_of_a_running_host_live_on(
         cli("reset")
         assert (during, host.verify_token(token)) == (True, False)
     assert (change.kind, change.initiator, change.reason) == ("rotated", "alice", "monthly")
+
+
+def test_a_command_does_what_it_is_told_and_leaves_the_rotation_policy_to_hosts(
+    tmp_path: Path,
+) -> None:
+    with keyturn.open(path=tmp_path / "data", password=None, clock=ManualClock(1_700_000_000)):
+        pass
+    run = Keyturn(tmp_path / "data")
+    run.environment["KEYTURN_ROTATE_EVERY"] = "3600"
+    run.environment["KEYTURN_OVERLAP"] = "60"
+
+    for _ in range(3):
+        run("token", "create")
+
+    assert len(run("history", "--json").stdout.splitlines()) == 1
 
 
 def test_history_needs_no_password_and_tells_who_and_why(tmp_path: Path) -> None:
