@@ -12,8 +12,10 @@ from pathlib import Path
 import click
 import pytest
 
+import keyturn
 from keyturn import Settings
 from keyturn.cli import cli
+from tests.postgres import PostgresServer
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -74,6 +76,33 @@ def test_every_console_snippet_runs(number: int, tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stderr
+
+
+def test_the_role_of_the_sql_snippet_is_enough_for_a_service(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    [snippet] = blocks("sql")
+    schema = postgres.new_schema()
+    keyturn.open_event_log(postgres.url_of(schema)).close()
+    postgres.sql(f"GRANT USAGE ON SCHEMA {schema} TO public")
+
+    postgres.sql(f"SET search_path = {schema}; {snippet}")
+
+    [role] = re.findall(r"CREATE ROLE (\w+)", snippet)
+    url = postgres.url_of(schema, user=role)
+    with keyturn.open(path=tmp_path, store=url, password=None) as service:
+        token = service.create_token()
+        service.reset_key()
+        assert not service.verify_token(token)
+        assert service.audit().holds
+
+
+def test_the_store_of_the_ini_snippet_is_one(tmp_path: Path) -> None:
+    [(name, url)] = re.findall(r"(\w+)=(.+)", blocks("ini")[0])
+
+    settings = Settings.load(environ={name: url})
+
+    assert settings.store == url
 
 
 def test_ci_calls_the_test_command_that_the_readme_prints() -> None:
