@@ -131,6 +131,7 @@ class Inbox:
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Envelope[Any]] = queue.SimpleQueue()
         self._closed = False
+        self._closed_because = ""
         self.on_untold_failure: Callable[[BaseException], None] = lambda error: None
 
     def put(self, envelope: Envelope[Any], /) -> None:
@@ -146,8 +147,9 @@ class Inbox:
     def empty(self) -> bool:
         return self._queue.empty()
 
-    def close(self) -> None:
+    def close(self, because: str = "the actor has stopped") -> None:
         """Refuse what is in it and whatever may come."""
+        self._closed_because = because
         self._closed = True
         self._refuse_all()
 
@@ -162,7 +164,7 @@ class Inbox:
             if isinstance(envelope.message, _ActorStop):
                 reply.set(None)
                 continue
-            error = pykka.ActorDeadError("the actor has stopped")
+            error = pykka.ActorDeadError(self._closed_because)
             reply.set_exception((pykka.ActorDeadError, error, None))
 
 

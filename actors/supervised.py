@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import traceback
+import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -30,6 +32,7 @@ class SupervisedActor(pykka.ThreadingActor):
     def __init__(self, logger: Logger | None) -> None:
         self._logger = logger if logger is not None else get_logger()
         super().__init__()
+        _actors.add(self)
         self.actor_inbox.on_untold_failure = self._log_untold_failure
 
     @staticmethod
@@ -90,3 +93,22 @@ class SupervisedActor(pykka.ThreadingActor):
             error=type(error).__name__,
             detail=str(error),
         )
+
+
+_actors: weakref.WeakSet[SupervisedActor] = weakref.WeakSet()
+
+
+def _refuse_after_fork() -> None:
+    """Answer those in a forked child who send to an actor: its thread is the parent's."""
+    for actor in list(_actors):
+        actor.actor_inbox.close("the actor was started before a fork: start one in this process")
+
+
+# A child whose registry was locked by another thread could never start an actor.
+_registry_lock = pykka.ActorRegistry._actor_refs_lock  # noqa: SLF001
+os.register_at_fork(
+    before=_registry_lock.acquire,
+    after_in_parent=_registry_lock.release,
+    after_in_child=_registry_lock.release,
+)
+os.register_at_fork(after_in_child=_refuse_after_fork)

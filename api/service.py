@@ -317,6 +317,7 @@ class Service:
         fresh: bool = False,
     ) -> ClientSession:
         """Return the session of a token file; it is closed with the service."""
+        self._require_own_process()
         with self._lock:
             self._require_open()
             session = ClientSession(path, session_token, fresh)
@@ -325,17 +326,19 @@ class Service:
 
     def close(self) -> None:
         """End the actors' threads and close the log. Calling it again does nothing."""
+        if os.getpid() != self._pid:  # after a fork nothing of it is ours, its locks neither
+            self._closed = True
+            return
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-        if os.getpid() == self._pid:  # after a fork these threads are not ours
-            for session in self._sessions:
-                session.close()
-            with contextlib.suppress(pykka.ActorDeadError):
-                self._manager.stop()
-            with self._tokens.lifecycle.lock:  # a reset that is under way is let finish
-                self._tokens.lifecycle.status = Status.CLOSED
+        for session in self._sessions:
+            session.close()
+        with contextlib.suppress(pykka.ActorDeadError):
+            self._manager.stop()
+        with self._tokens.lifecycle.lock:  # a reset that is under way is let finish
+            self._tokens.lifecycle.status = Status.CLOSED
         self._log.close()
 
     def __enter__(self) -> Self:
@@ -350,7 +353,7 @@ class Service:
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True):
+        if not getattr(self, "_closed", True) and os.getpid() == self._pid:
             message = f"{self!r} was never closed"
             warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
             # Not `close`: at exit the actors' threads stand still, and would be waited for.

@@ -1,34 +1,109 @@
-"""What becomes of open stores in a child that was made with `fork`: they are its parent's.
+"""What becomes of open stores when the process forks: in the child they are its parent's.
 
-A connection that two processes use loses rows, so the child never touches those it got.
+A connection that two processes use loses rows, so the child never touches those it got. With
+SQLite that is not enough. It believes that a forked child holds the locks of its parent, which
+it does not: in the child, connections to the same file, new ones too, then read and write
+without locks, and whoever closes the file last elsewhere removes the write-ahead log that they
+write to. So before a fork SQLite's connections are closed, and opened again in the parent at
+their next use. Where that cannot be, because one of them is in use, the child is told not to
+open the file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 import weakref
+from collections.abc import Iterator
 from typing import NoReturn, Protocol
 
 from keyturn.domain.errors import LogClosedError
+
+_PATIENCE = 10.0
+"""Seconds that a fork waits for threads that use SQLite."""
 
 
 class Forkable(Protocol):
     """Something that a child of this process must leave alone."""
 
-    def abandon_after_fork(self) -> None: ...
+    def before_fork(self) -> None:
+        """Let go of what a child must not even have."""
+
+    def go_on_after_fork(self) -> None:
+        """Called in the parent."""
+
+    def abandon_after_fork(self) -> None:
+        """Called in the child: use and close nothing that is the parent's."""
 
 
+class _Gate:
+    """Many threads may be in at a time, or none while a process forks."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._of_this_thread = threading.local()
+        self._uses = 0
+        self._forks = 0
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[None]:
+        own = self._own()
+        with self._condition:
+            if not own:
+                self._condition.wait_for(lambda: not self._forks)
+            self._uses += 1
+        self._of_this_thread.uses = own + 1
+        try:
+            yield
+        finally:
+            self._of_this_thread.uses = own
+            with self._condition:
+                self._uses -= 1
+                if self._forks:
+                    self._condition.notify_all()
+
+    def shut(self) -> bool:
+        """Wait until no other thread is in, let nobody in, and return whether none is."""
+        self._condition.acquire()
+        self._forks += 1
+        return self._condition.wait_for(lambda: self._uses == self._own(), _PATIENCE)
+
+    def open(self) -> None:
+        self._forks -= 1
+        self._condition.notify_all()
+        self._condition.release()
+
+    def renew(self) -> None:
+        """Begin again in a child: threads that were in, or waiting, are not here."""
+        self._condition = threading.Condition()
+        self._uses = self._own()
+        self._forks = 0
+
+    def _own(self) -> int:
+        return getattr(self._of_this_thread, "uses", 0)
+
+
+_gate = _Gate()
 _open: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _abandoned: list[object] = []
 
 
+def using_sqlite() -> contextlib.AbstractContextManager[None]:
+    """Keep forks waiting for the length of the block, and wait for one that is under way.
+
+    Any other lock is taken within the block, or else a fork may wait for it for ever.
+    """
+    return _gate.use()
+
+
 def guard(store: Forkable) -> None:
-    """Have this store abandoned in every child that is forked from now on."""
+    """Have this store told of every fork from now on."""
     _open.add(store)
 
 
 def no_longer_guard(store: Forkable) -> None:
-    """Forget a store that was closed."""
+    """Forget a store that has no connections any more."""
     _open.discard(store)
 
 
@@ -43,9 +118,22 @@ def refuse_after_fork(location: str) -> NoReturn:
     raise LogClosedError(message, location=location)
 
 
-def _abandon_all() -> None:
+def _before() -> None:
+    if _gate.shut():
+        for store in list(_open):
+            store.before_fork()
+
+
+def _in_parent() -> None:
+    for store in list(_open):
+        store.go_on_after_fork()
+    _gate.open()
+
+
+def _in_child() -> None:
+    _gate.renew()
     for store in list(_open):
         store.abandon_after_fork()
 
 
-os.register_at_fork(after_in_child=_abandon_all)
+os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

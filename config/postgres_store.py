@@ -144,6 +144,12 @@ class PostgresStore:
         self.listener.close()
         self._pool.close()
 
+    def before_fork(self) -> None:
+        """Nothing of it harms a child that leaves it alone."""
+
+    def go_on_after_fork(self) -> None:
+        """It never stopped."""
+
     def abandon_after_fork(self) -> None:
         """Leave the parent's connections alone: what is sent through them here is not ours."""
         forks.keep_for_ever(self._pool, self.listener)

@@ -12,7 +12,7 @@ import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote
@@ -24,8 +24,9 @@ from eventsourcing.sqlite import (
     SQLiteDatastore,
 )
 
+from keyturn.config.forks import using_sqlite
 from keyturn.domain import private_files
-from keyturn.domain.errors import LogUnavailableError, NotAKeyturnLogError
+from keyturn.domain.errors import LogClosedError, LogUnavailableError, NotAKeyturnLogError
 
 APPLICATION_ID = 0x4B54524E
 """`PRAGMA application_id` of our files: "KTRN"."""
@@ -33,9 +34,9 @@ APPLICATION_ID = 0x4B54524E
 # Closing a file drops the locks of every connection that this process has to it. So the file
 # is made, and that descriptor closed, before any other thread can have one.
 _making = threading.Lock()
-os.register_at_fork(
-    before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release
-)
+
+_carried: set[tuple[int, int]] = set()
+"""The files (device, inode) to which this process has connections of its parent's."""
 
 
 class Datastore(SQLiteDatastore):
@@ -51,20 +52,23 @@ class Datastore(SQLiteDatastore):
         self._inode: tuple[int, int] | None = None
         self.pool = Pool(path, db_name=uri, pool_timeout=lock_timeout)
 
+    @contextlib.contextmanager
+    def get_connection(self, *, commit: bool) -> Iterator[SQLiteConnection]:
+        with using_sqlite(), super().get_connection(commit=commit) as connection:
+            yield connection
+
     def note_place(self) -> None:
         """Remember which file lies at the path now."""
-        self._inode = self._found()
+        self._inode = _identity(self._path)
 
     def is_in_place(self) -> bool:
         """Whether it is still there; what is written to a removed file is lost."""
-        return self._inode is not None and self._found() == self._inode
+        return self._inode is not None and _identity(self._path) == self._inode
 
-    def _found(self) -> tuple[int, int] | None:
-        try:
-            status = os.stat(self._path)
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
+    def carry_over_fork(self) -> None:
+        """Let this process, which was forked, make no new connections to the file."""
+        if self._inode is not None:
+            _carried.add(self._inode)
 
 
 class Pool(SQLiteConnectionPool):
@@ -76,6 +80,12 @@ class Pool(SQLiteConnectionPool):
 
     def new_connection(self) -> sqlite3.Connection:
         """Return a connection that is not of the pool."""
+        if _identity(self._path) in _carried:
+            raise LogClosedError(
+                f"{self._path} was in use when this process was forked, and cannot be used here: "
+                "fork while nobody reads or writes it, or start a process of its own (spawn)",
+                location=str(self._path),
+            )
         connection = sqlite3.connect(
             self.db_name,
             uri=True,
@@ -161,6 +171,9 @@ class ForkedPool:
     def get_connection(self, *_: object, **__: object) -> NoReturn:
         self._refuse()
 
+    def new_connection(self) -> NoReturn:
+        self._refuse()
+
     def close(self) -> None:
         pass
 
@@ -194,6 +207,14 @@ def refuse_another_application(connection: sqlite3.Connection | sqlite3.Cursor) 
             raise NotAKeyturnLogError(
                 "the log's place is the database of another application: choose another path"
             )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _make_private(path: Path) -> None:

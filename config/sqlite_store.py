@@ -21,6 +21,7 @@ from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteCursor, SQLite
 
 from keyturn.config import forks
 from keyturn.config.change_poller import ChangePoller
+from keyturn.config.forks import using_sqlite
 from keyturn.config.sqlite_connections import (
     APPLICATION_ID,
     Datastore,
@@ -62,15 +63,19 @@ class SQLiteStore:
         self._path = path.absolute()
         self._lock = threading.Lock()
         self._probe_lock = threading.Lock()
+        self._readers: set[sqlite3.Connection] = set()
+        self._is_forked = False
+        self._has_connections = True
         self.location = str(path)
         self.changes: Callable[[], object] = self._not_open
         self.watch = ChangePoller(self._changes_now).watch
-        make_file(self._path)
-        self._datastore = Datastore(self._path, lock_timeout)
-        self._probe, count = self._open_probe()
-        self._look_at(count)
+        with using_sqlite():
+            make_file(self._path)
+            self._datastore = Datastore(self._path, lock_timeout)
+            self._probe, count = self._open_probe()
+            self._look_at(count)
+            forks.guard(self)
         self.factory: InfrastructureFactory[Any] = _Factory(self._datastore)
-        forks.guard(self)
 
     def recorder(self) -> ApplicationRecorder:
         """Return the recorder, its table made if need be."""
@@ -92,14 +97,25 @@ class SQLiteStore:
 
     def rows(self) -> Iterator[Row]:
         """Yield every row, in one read transaction of a connection of its own."""
-        connection = self._datastore.pool.new_connection()
+        with using_sqlite():
+            connection = self._datastore.pool.new_connection()
+            self._readers.add(connection)
         try:
-            connection.row_factory = None
-            connection.text_factory = _text_or_bytes
-            for values in connection.execute(_ALL_ROWS):
+            with using_sqlite():
+                connection.row_factory = None
+                connection.text_factory = _text_or_bytes
+                selected = connection.execute(_ALL_ROWS)
+            while True:
+                with using_sqlite():
+                    values = self._forked() if self._is_forked else next(selected, None)
+                if values is None:
+                    return
                 yield Row(*values)
         finally:
-            connection.close()
+            if not self._is_forked:
+                with using_sqlite():
+                    connection.close()
+                    self._readers.discard(connection)
 
     def purge(self, originator_id: UUID) -> None:
         """Delete the rows of one aggregate; the pages that held them are overwritten."""
@@ -107,7 +123,12 @@ class SQLiteStore:
             cursor.execute(
                 "DELETE FROM stored_events WHERE originator_id = ?", (originator_id.hex,)
             )
-        with self._lock, self._probe_lock, contextlib.suppress(sqlite3.Error):
+        with (
+            using_sqlite(),
+            self._lock,
+            self._probe_lock,
+            contextlib.suppress(sqlite3.Error),
+        ):
             self._probe.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def reopen(self) -> bool:
@@ -117,13 +138,10 @@ class SQLiteStore:
             Whether what the log holds now is final. A commit that failed may lie in the WAL
             unseen, and come back in a recovery: emptying the WAL sees to it that it does not.
         """
-        with self._lock:
+        with using_sqlite(), self._lock:
             if self.changes in (self._closed, self._forked):
                 return False
-            self.changes = self._changes_without_probe
-            self._datastore.pool.retire()
-            with self._probe_lock, contextlib.suppress(sqlite3.Error):
-                self._probe.close()
+            self._let_go()
             self._watch_again()
             with self._probe_lock:
                 is_busy, *_ = self._probe.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -131,24 +149,45 @@ class SQLiteStore:
 
     def close(self) -> None:
         """Close all connections. What is asked of the log later raises `LogClosedError`."""
-        forks.no_longer_guard(self)
-        with self._lock:
-            if self.changes == self._forked:
-                return  # the connections are the parent's
+        if self._is_forked:
+            return  # the connections are the parent's
+        with using_sqlite(), self._lock:
             self.changes = self._closed
             with contextlib.suppress(sqlite3.Error):
                 self._datastore.close()
             with self._probe_lock, contextlib.suppress(sqlite3.Error):
                 self._probe.close()
-        forget_removed_files()
+            forget_removed_files()
+
+    def before_fork(self) -> None:
+        """Close all connections but those in use."""
+        with self._lock:
+            if self.changes != self._closed:
+                self._let_go()
+            forget_removed_files()
+        self._has_connections = bool(self._readers or self._datastore.pool.num_in_use)
+
+    def go_on_after_fork(self) -> None:
+        """Open connections again when they are needed."""
+        self._has_connections = True
 
     def abandon_after_fork(self) -> None:
         """Leave the parent's connections alone: to use or to close them here loses its rows."""
-        forks.keep_for_ever(self._datastore.pool, self._probe)
+        if self._has_connections:
+            self._datastore.carry_over_fork()
+        forks.keep_for_ever(self._datastore.pool, self._probe, self._readers)
         # Other threads of the parent may hold the old ones.
         self._lock, self._probe_lock = threading.Lock(), threading.Lock()
-        self.changes = self._forked
+        self._is_forked = True
+        if self.changes != self._closed:
+            self.changes = self._forked
         self._datastore.pool = ForkedPool(self._forked)  # type: ignore[assignment]
+
+    def _let_go(self) -> None:
+        self.changes = self._changes_without_probe
+        self._datastore.pool.retire()
+        with self._probe_lock, contextlib.suppress(sqlite3.Error):
+            self._probe.close()
 
     def _open_probe(self) -> tuple[sqlite3.Connection, Callable[[], object]]:
         probe = self._datastore.pool.new_connection()
@@ -182,7 +221,8 @@ class SQLiteStore:
 
     def _changes_without_probe(self) -> object:
         """Stand for `changes` until the file can be opened again: whoever asks has to read."""
-        with self._lock, contextlib.suppress(sqlite3.Error, OSError, LogError):
+        suppressed = contextlib.suppress(sqlite3.Error, OSError, LogError)
+        with using_sqlite(), self._lock, suppressed:
             if self.changes == self._changes_without_probe:
                 self._watch_again()
         return object()

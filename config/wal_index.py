@@ -20,6 +20,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from keyturn.config.forks import using_sqlite
+
 _HEADER_BYTES = 96
 _WAL_INDEX_VERSION = 3007000
 
@@ -28,11 +30,6 @@ _WAL_INDEX_VERSION = 3007000
 # SQLite has removed the file, which it does when the last connection of all closes.
 _maps: dict[tuple[int, int], tuple[int, mmap.mmap]] = {}
 _maps_lock = threading.Lock()
-os.register_at_fork(
-    before=_maps_lock.acquire,
-    after_in_parent=_maps_lock.release,
-    after_in_child=_maps_lock.release,
-)
 
 
 def change_counter(
@@ -64,7 +61,7 @@ def forget_removed_files() -> None:
 
 def _data_version(connection: sqlite3.Connection, lock: threading.Lock) -> object:
     try:
-        with lock:
+        with using_sqlite(), lock:
             return connection.execute("PRAGMA data_version").fetchone()[0]
     except sqlite3.Error:
         return object()  # like no other value: whoever compares it reads the log, and learns why
