@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import sqlite3
 import stat
 import threading
@@ -22,6 +23,7 @@ from eventsourcing.sqlite import (
     SQLiteConnectionPool,
     SQLiteCursor,
     SQLiteDatastore,
+    SQLiteTransaction,
 )
 
 from keyturn.config.forks import using_sqlite
@@ -137,14 +139,34 @@ class Pool(SQLiteConnectionPool):
 
     def _create_connection(self) -> SQLiteConnection:
         try:
-            return _Connection(self.new_connection(), max_age=self.max_age)
+            return _Connection(self.new_connection(), self.pool_timeout)
         except Exception as error:  # noqa: BLE001 - whoever uses the connection gets it
             return _FailedConnection(error)
 
 
 class _Connection(SQLiteConnection):
+    def __init__(self, connection: sqlite3.Connection, lock_timeout: float) -> None:
+        super().__init__(connection, max_age=None)
+        self.lock_timeout = lock_timeout
+
+    @contextlib.contextmanager
+    def transaction(self, *, commit: bool) -> Iterator[SQLiteCursor]:
+        with _Transaction(self, commit=commit) as cursor, cursor:
+            yield cursor
+
     def closing_soon(self) -> None:
         self._closing.set()
+
+
+class _Transaction(SQLiteTransaction):
+    connection: _Connection
+
+    def __enter__(self) -> SQLiteCursor:
+        if not self.commit:
+            return super().__enter__()
+        cursor = self.connection.cursor()
+        _begin_to_write(cursor, self.connection.lock_timeout)
+        return cursor
 
 
 class _FailedConnection(_Connection):
@@ -154,7 +176,7 @@ class _FailedConnection(_Connection):
     """
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(sqlite3.connect(":memory:"), max_age=None)
+        super().__init__(sqlite3.connect(":memory:"), lock_timeout=0)
         self._error = error
         self.closing_soon()
 
@@ -237,6 +259,26 @@ def _narrow(file: Path, mode: int) -> None:
 
 def _files_of(path: Path) -> tuple[Path, Path, Path]:
     return path, Path(f"{path}-wal"), Path(f"{path}-shm")
+
+
+def _begin_to_write(cursor: SQLiteCursor, timeout: float) -> None:
+    """Lock the file for writing.
+
+    SQLite itself would wait up to 0.1 s between its tries, and starve beside a process that
+    writes without a pause.
+    """
+    deadline = time.monotonic() + timeout
+    cursor.execute("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                return cursor.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(random.uniform(0.0005, 0.003))  # noqa: S311
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout = {int(timeout * 1000)}")
 
 
 def _use_wal(connection: sqlite3.Connection, timeout: float) -> None:

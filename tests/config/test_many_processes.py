@@ -1,0 +1,75 @@
+"""Verifiers and resetters in processes of their own: nothing stale, nothing lost [G1, G2]."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import keyturn
+from keyturn.domain.provenance import NO_DIGEST
+
+from . import many_processes
+from .many_processes import Outcome
+
+
+@pytest.fixture(
+    scope="module",
+    params=[3.0, pytest.param(60.0, marks=pytest.mark.soak)],
+    ids=["for 3 s", "for a minute"],
+)
+def crowd(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Outcome, Path]:
+    """What eight processes that verified and two that reset saw, and their folder."""
+    folder = tmp_path_factory.mktemp("crowd") / "data"
+    return many_processes.run(folder, verifiers=8, resetters=2, seconds=request.param), folder
+
+
+def test_g2_eight_processes_that_verify_while_two_reset_accept_nothing_stale(
+    crowd: tuple[Outcome, Path],
+) -> None:
+    outcome, _ = crowd
+
+    assert (outcome.errors, outcome.stale) == ([], [])
+    assert outcome.refused > 100
+    assert outcome.accepted > 100
+
+
+def test_g1_while_eight_processes_verify_every_acknowledged_reset_is_recorded_once(
+    crowd: tuple[Outcome, Path],
+) -> None:
+    outcome, folder = crowd
+
+    with keyturn.open(path=folder, password=None) as service:
+        recorded = [change.reason for change in service.history()]
+
+    assert recorded[0] is None
+    assert sorted(map(str, recorded[1:])) == sorted(outcome.reasons)
+
+
+def test_g5_while_eight_processes_verify_the_history_neither_forks_nor_has_a_gap(
+    crowd: tuple[Outcome, Path],
+) -> None:
+    _, folder = crowd
+
+    with keyturn.open(path=folder, password=None) as service:
+        events = list(service.log.key_events("default"))
+        verdict = service.audit()
+
+    digests = [NO_DIGEST, *(event.digest for event in events)]
+    assert [event.originator_version for event in events] == list(range(1, len(events) + 1))
+    assert [event.previous_digest for event in events] == digests[:-1]
+    assert verdict.holds, verdict.findings
+
+
+@pytest.mark.parametrize("resets", [400, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_g2_a_process_that_verifies_accepts_nothing_stale_while_another_one_resets(
+    resets: int, tmp_path: Path
+) -> None:
+    outcome = many_processes.run(tmp_path / "data", verifiers=1, resetters=1, resets=resets)
+
+    print(outcome.seconds, "s,", outcome.refused, "refused,", outcome.accepted, "accepted")
+    assert (outcome.errors, outcome.stale) == ([], [])
+    assert len(outcome.reasons) == resets
+    assert outcome.refused >= resets
