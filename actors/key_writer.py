@@ -107,7 +107,8 @@ class KeyWriter:
 
         was_purged = seen is not None and seen.purged
         keys = self._write(change, replace_anchor=was_purged or problem is not None)
-        self._move_anchor(keys)
+        if seen is None or seen.position != keys.version:
+            self._move_anchor(keys)
         return keys
 
     def reset(self, reason: str | None = None, initiator: str | None = None) -> None:

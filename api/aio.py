@@ -150,6 +150,10 @@ class AsyncService:
         """See `Service.destroy`."""
         await self._ask(messages.Destroy(purge))
 
+    async def named(self, name: str) -> AsyncService:
+        """See `Service.named`."""
+        return AsyncService(await asyncio.to_thread(self._service.named, name))
+
     async def session(
         self,
         path: str | Path,

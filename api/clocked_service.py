@@ -122,7 +122,9 @@ def serve(
 ) -> ClockedService:
     """Return a service on a log in memory that may hold a history already."""
 
-    def start_manager(replacing: Subscribers | None = None) -> pykka.ActorRef[SessionManager]:
+    def start_manager(
+        name: str, replacing: Subscribers | None = None
+    ) -> pykka.ActorRef[SessionManager]:
         return SessionManager.start(
             log,
             key_ring,
@@ -137,7 +139,7 @@ def serve(
             is_first_start=replacing is None,
         )
 
-    service = ClockedService(start_manager(), start_manager, log, name, None, clock)
+    service = ClockedService(start_manager(name), start_manager, log, name, None, clock)
     if rotate_every is not None:
         clock.drive(service)
     return service

@@ -119,6 +119,7 @@ def open(  # noqa: A001 - as keyturn.open
             _check_log_without_anchor(log, known, accept_rollback, logger)
 
         def start_manager(
+            name: str,
             replacing: Subscribers | None = None,
             *,
             fresh: bool = False,
@@ -128,7 +129,7 @@ def open(  # noqa: A001 - as keyturn.open
                 log,
                 key_ring,
                 known.expiry,
-                known.name,
+                name,
                 fresh,
                 logger,
                 anchor=rollback_guard,
@@ -142,7 +143,7 @@ def open(  # noqa: A001 - as keyturn.open
                 is_first_start=replacing is None,
             )
 
-        first = start_manager(fresh=fresh, accept_rollback=accept_rollback)
+        first = start_manager(known.name, fresh=fresh, accept_rollback=accept_rollback)
         return Service(first, start_manager, log, known.name, rollback_guard, clock)
     except BaseException:
         log.close()

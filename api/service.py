@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import pykka
 
@@ -39,12 +39,23 @@ from keyturn.domain.errors import (
     LogClosedError,
     SessionManagerNotRunningError,
 )
+from keyturn.domain.session_keys import check_name
 from keyturn.domain.tokens import SessionToken
+from keyturn.named_services import NamedServices
 from keyturn.projections.audit import audit
 from keyturn.projections.findings import AuditReport
 from keyturn.projections.rotation_history import HistoryFilter, KeyChange, RotationHistory
 
 R = TypeVar("R")
+_CLOSED = "the service was closed: open it again"
+
+
+class StartManager(Protocol):
+    """Starts the manager of a name; `replacing` are the subscribers of one that died."""
+
+    def __call__(
+        self, name: str, replacing: Subscribers | None = None
+    ) -> pykka.ActorRef[SessionManager]: ...
 
 
 class Service:
@@ -56,18 +67,22 @@ class Service:
     def __init__(
         self,
         manager: pykka.ActorRef[SessionManager],
-        restart_manager: Callable[[Subscribers], pykka.ActorRef[SessionManager]],
+        start_manager: StartManager,
         log: EventLog,
         name: str,
         anchor: Anchor | None,
         clock: Clock = steady_time,
+        parent: Service | None = None,
+        named: NamedServices[Service] | None = None,
     ) -> None:
         self._manager = manager
-        self._restart_manager = restart_manager
+        self._start_manager = start_manager
         self._log = log
         self._name = name
         self._anchor = anchor
         self._clock = clock
+        self._parent = parent
+        self._named = named or NamedServices()
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._closed = False
@@ -88,7 +103,13 @@ class Service:
 
     @property
     def log(self) -> EventLog:
-        """The log: an eventsourcing application, where a host may keep aggregates too."""
+        """The log: an eventsourcing application, where a host may keep aggregates too.
+
+        Raises:
+            LogClosedError: the service was closed.
+        """
+        if self._closed:
+            raise LogClosedError(_CLOSED, location=self._log.location)
         return self._log
 
     @property
@@ -256,13 +277,13 @@ class Service:
         which = HistoryFilter(
             since=since, until=until, generation=generation, initiator=initiator, kind=kind
         )
-        return RotationHistory(self._log, self._name).changes(
+        return RotationHistory(self.log, self._name).changes(
             which, newest_first=newest_first, behind=behind, limit=limit
         )
 
     def key_at(self, moment: datetime) -> KeyChange | None:
         """Return the change whose key was current at a moment, None if none was."""
-        return RotationHistory(self._log, self._name).at(moment)
+        return RotationHistory(self.log, self._name).at(moment)
 
     def audit(
         self,
@@ -277,11 +298,11 @@ class Service:
             progress: called now and then with the number of events looked at.
         """
         return audit(
-            self._log,
+            self.log,
             node_id=self.node_id,
             anchor=self._anchor,
             against=Checkpoint.parse(against) if isinstance(against, str) else against,
-            host_topics=self._log.host_topics,
+            host_topics=self.log.host_topics,
             progress=progress,
         )
 
@@ -291,7 +312,7 @@ class Service:
         Raises:
             CheckpointError: the history has no event: it was purged.
         """
-        event = next(self._log.key_events(self._name, newest_first=True, page=1), None)
+        event = next(self.log.key_events(self._name, newest_first=True, page=1), None)
         if event is None:
             raise CheckpointError(f"manager {self._name!r} has no history to keep a line of")
         return Checkpoint.of(event)
@@ -309,6 +330,30 @@ class Service:
     def destroy(self, purge: bool = False) -> None:
         """End the keys of a stopped manager for good; with `purge` remove their history too."""
         self._ask(messages.Destroy(purge))
+
+    def named(self, name: str) -> Service:
+        """Return the service of another manager of the same log, with the settings of this one.
+
+        It has keys and a history of its own; log, key ring and anchor are shared. The same name
+        gives the same service, until somebody closes it; all are closed with the one that was
+        opened. A new name makes a manager, and an event in the log: pass only names you know.
+
+        Args:
+            name: which manager.
+
+        Raises:
+            SessionManagerNotRunningError: this service was closed.
+            AuditTextError: the name cannot be recorded.
+            LogError: the log cannot be read or written, or is not to be trusted.
+        """
+        self._require_own_process()
+        self._require_open()
+        check_name(name)
+        if name == self._name:
+            return self
+        if self._parent is not None:
+            return self._parent.named(name)
+        return self._named.get(name, self._open_named)
 
     def session(
         self,
@@ -332,14 +377,19 @@ class Service:
         with self._lock:
             if self._closed:
                 return
+            if self._parent is not None:
+                self._named.discard(self._name)
             self._closed = True
+        if self._parent is None:
+            self._named.close()
         for session in self._sessions:
             session.close()
         with contextlib.suppress(pykka.ActorDeadError):
             self._manager.stop()
         with self._tokens.lifecycle.lock:  # a reset that is under way is let finish
             self._tokens.lifecycle.status = Status.CLOSED
-        self._log.close()
+        if self._parent is None:
+            self._log.close()
 
     def __enter__(self) -> Self:
         return self
@@ -354,8 +404,9 @@ class Service:
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and os.getpid() == self._pid:
-            message = f"{self!r} was never closed"
-            warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
+            if self._parent is None:
+                message = f"{self!r} was never closed"
+                warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
             # Not `close`: at exit the actors' threads stand still, and would be waited for.
             # Nor is the log closed: a finalizer must not wait for a lock.
             with contextlib.suppress(Exception):
@@ -367,6 +418,20 @@ class Service:
     def _ask(self, message: Message[R]) -> R:
         return ask(self.manager, message)
 
+    def _open_named(self, name: str) -> Service:
+        self._require_open()
+        manager = self._start_manager(name)
+        return type(self)(
+            manager,
+            self._start_manager,
+            self._log,
+            name,
+            self._anchor,
+            self._clock,
+            parent=self,
+            named=self._named,
+        )
+
     def _take_parts(self) -> None:
         """Take the actor's parts that are safe to use from any thread."""
         manager = self._manager.proxy()
@@ -377,7 +442,7 @@ class Service:
 
     def _require_open(self) -> None:
         if self._closed:
-            raise SessionManagerNotRunningError("the service was closed: open it again")
+            raise SessionManagerNotRunningError(_CLOSED)
 
     def _require_own_process(self) -> None:
         if os.getpid() != self._pid:
@@ -389,7 +454,7 @@ class Service:
     def _restart(self) -> None:
         lifecycle = self._tokens.lifecycle
         lifecycle.require_not_destroyed()
-        self._manager = self._restart_manager(self._subscribers)
+        self._manager = self._start_manager(self._name, self._subscribers)
         self._take_parts()
         if not lifecycle.is_running:
             ask(self._manager, messages.Stop())

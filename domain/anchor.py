@@ -8,6 +8,7 @@ several processes share the folder, unless a roll-back is accepted.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from keyturn.domain.session_keys import manager_id
 
 FORMAT = "keyturn anchor"
 VERSION = 1
-_LIMIT = 4 * 1024 * 1024
+_LIMIT = 16 * 1024 * 1024  # bytes: some 60,000 managers
 _LOCK_TIMEOUT = 5.0
 
 
@@ -137,7 +138,10 @@ class Anchor:
                     entries = {}
                 if change(entries):
                     file = _File(FORMAT, VERSION, self._node_id, entries)
-                    self._write(msgspec.json.format(msgspec.json.encode(file)) + b"\n")
+                    content = msgspec.json.format(msgspec.json.encode(file)) + b"\n"
+                    if len(content) > _LIMIT:  # it could never be read again
+                        raise OSError(errno.EFBIG, "it has no room for another manager")
+                    self._write(content)
         except OSError as error:
             message = f"the anchor {self._path} cannot be written: {error.strerror}"
             raise AnchorError(message, path=str(self._path)) from error

@@ -15,8 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from keyturn.domain import anchor as anchor_module
 from keyturn.domain import provenance
 from keyturn.domain.anchor import Anchor, Mark
+from keyturn.domain.errors import AnchorError
 from keyturn.domain.session_keys import manager_id
 from tests.domain import golden
 from tests.domain.builders import history, mark_of
@@ -221,3 +223,15 @@ def test_g7_the_anchor_of_version_0_1_is_believed(path: Path) -> None:
 
     assert mark is not None
     assert (mark.position, mark.digest) == (4, golden.DIGESTS[-1])
+
+
+def test_an_anchor_that_would_be_too_large_to_read_again_is_not_written(
+    anchor: Anchor, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anchor_module, "_LIMIT", path.stat().st_size + 100)
+
+    with pytest.raises(AnchorError, match="no room for another manager"):
+        anchor.advance("other", OTHERS[0])
+
+    assert anchor.read("default") == MARKS[2]
+    anchor.advance("default", MARKS[3])
