@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 import time
@@ -309,6 +310,15 @@ def displaced(location: str) -> LogUnavailableError:
         f"the log {location} was removed or replaced while it was open: put the file back, or "
         "open the log again"
     )
+    try:
+        os.stat(location)
+    except PermissionError as error:
+        message = (
+            f"the log {location} is open, but this user may not look at it any more "
+            f"({error.strerror}): give the permission back"
+        )
+    except OSError:
+        pass  # it was removed
     return LogUnavailableError(message, location=location, recorded=False)
 
 

@@ -57,6 +57,12 @@ def _explained(error: Exception, location: str) -> LogError:
     if "not a database" in text:
         message = f"{location} is not a database: choose another path"
         return NotAKeyturnLogError(message, location=location)
+    if "no such table" in text or "no such column" in text:
+        message = (
+            f"the table of events in {location} is missing, or is another application's: choose "
+            "another path, or put back a copy of the log"
+        )
+        return NotAKeyturnLogError(message, location=location)
     if type(error).__name__ in ("ConnectionPoolClosedError", "ProgrammingError"):
         return LogClosedError(f"{location} was closed: open it again", location=location)
     if isinstance(error, UnicodeDecodeError) or "Could not decode" in text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 import keyturn
 from keyturn import Service, Settings
-from keyturn.domain.errors import LogUnavailableError
+from keyturn.domain.errors import LogUnavailableError, NotAKeyturnLogError
 
 from .second_process import SecondProcess
 
@@ -182,6 +183,54 @@ def test_g8_once_there_is_room_again_resets_work_and_nothing_acknowledged_is_los
     assert generations(small_disk / "data") == list(range(1, acknowledged + 3))
 
 
+# --- read-only ---------------------------------------------------------------------------------
+
+
+def test_g8_on_a_read_only_file_system_opening_is_a_clear_error_and_works_once_it_is_writable(
+    small_disk: Path,
+) -> None:
+    folder, remount = small_disk / "data", ["mount", "-o"]
+    with keyturn.open(path=folder, password=None) as service:
+        token = service.create_token()
+    subprocess.run([*remount, "remount,ro", str(small_disk)], check=True)
+
+    with pytest.raises(LogUnavailableError, match="check that its folder is there and writable"):
+        keyturn.open(path=folder, password=None)
+    with pytest.raises(LogUnavailableError, match=r"other\.db cannot be opened: Read-only"):
+        keyturn.open_event_log(f"sqlite:///{small_disk}/other.db")
+    subprocess.run([*remount, "remount,rw", str(small_disk)], check=True)
+
+    with keyturn.open(path=folder, password=None) as service:
+        assert service.verify_token(token)
+
+
+# --- another application's ---------------------------------------------------------------------
+
+WITHOUT_TABLE = ["DROP TABLE stored_events"]
+WITH_ANOTHER_TABLE = [*WITHOUT_TABLE, "CREATE TABLE stored_events (stored, events)"]
+
+
+@pytest.mark.parametrize("statements", [WITHOUT_TABLE, WITH_ANOTHER_TABLE])
+def test_g8_a_table_of_another_application_is_a_clear_error_at_every_use(
+    service: Service, folder: Path, statements: list[str]
+) -> None:
+    token = service.create_token()
+    with SecondProcess(folder, service=False) as other:
+        for statement in statements:
+            other.sql(statement)
+
+    for use in (
+        lambda: service.verify_token(token),
+        service.reset_key,
+        lambda: list(service.history()),
+        service.audit,
+        lambda: keyturn.open(path=folder, password=None),
+    ):
+        with pytest.raises(NotAKeyturnLogError, match="is another application's") as raised:
+            use()
+        assert raised.value.location == str(folder / "keyturn.db")
+
+
 # --- gone --------------------------------------------------------------------------------------
 
 
@@ -207,6 +256,22 @@ def test_g2_once_the_folder_is_known_to_be_gone_no_old_key_is_trusted(
 
     with pytest.raises(LogUnavailableError):
         service.verify_token(token)
+
+
+def test_g2_a_log_that_was_removed_is_noticed_by_verification_alone(
+    service: Service, folder: Path
+) -> None:
+    token = service.create_token()
+    never = time.monotonic() + 30
+
+    def verify_until_it_is_noticed() -> None:
+        while time.monotonic() < never:
+            service.verify_token(token)
+
+    shutil.rmtree(folder)
+
+    with pytest.raises(LogUnavailableError, match="removed or replaced"):
+        verify_until_it_is_noticed()
 
 
 def test_g8_a_service_whose_folder_is_put_back_goes_on(service: Service, folder: Path) -> None:

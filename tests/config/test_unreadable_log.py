@@ -30,6 +30,24 @@ except LogUnavailableError as error:
     print(error)
 """
 
+SERVE_AS_NOBODY = """
+import os, sys
+import keyturn
+from keyturn.domain.errors import LogUnavailableError
+settings = keyturn.Settings(path=sys.argv[1], lock_timeout=0.2)
+import keyturn.aio, eventsourcing.sqlite  # while this may be read
+os.setgid(65534); os.setuid(65534)
+with keyturn.open(settings, password=None) as service:
+    token = service.create_token()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        try:
+            service.reset_key(line.strip())
+            print("reset", service.verify_token(token), flush=True)
+        except LogUnavailableError as error:
+            print(error.recorded, error, flush=True)
+"""
+
 
 def open_as_nobody(folder: Path) -> str:
     return subprocess.run(
@@ -95,3 +113,35 @@ def test_g8_a_folder_that_may_not_be_written_is_a_clear_error(public_folder: Pat
     printed = open_as_nobody(public_folder)
 
     assert f"the log {public_folder}/keyturn.db cannot be opened: Permission denied" in printed
+
+
+def test_g8_a_service_whose_permission_is_taken_away_says_so_and_goes_on_once_it_is_back(
+    public_folder: Path,
+) -> None:
+    os.chmod(public_folder, 0o700)
+    for path in (public_folder, *public_folder.iterdir()):
+        os.chown(path, NOBODY, NOBODY)
+
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE_AS_NOBODY, str(public_folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as service:
+        assert service.stdin is not None
+        assert service.stdout is not None
+        service.stdout.readline()
+
+        os.chown(public_folder, 0, 0)
+        print("while it may not", file=service.stdin, flush=True)
+        refused = service.stdout.readline()
+        os.chown(public_folder, NOBODY, NOBODY)
+        print("once it may again", file=service.stdin, flush=True)
+        done = service.stdout.readline()
+        service.stdin.close()
+
+    assert refused.startswith(f"False the log {public_folder}/keyturn.db ")
+    assert "this user may not look at it any more (Permission denied)" in refused
+    assert done == "reset False\n"
+    with keyturn.open(path=public_folder, password=None) as anew:
+        assert [change.reason for change in anew.history()] == [None, "once it may again"]
