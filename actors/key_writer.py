@@ -6,6 +6,7 @@ processes never fork the history.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import secrets
 import time
@@ -223,12 +224,15 @@ class KeyWriter:
         replace_anchor: bool = False,
     ) -> SessionKeys:
         for attempt in range(MAX_ATTEMPTS):
-            keys = self.load() if attempt else self._head_or_load()
-            change(keys)
-            events = list(keys.pending_events)
-            if not events:
-                return keys
-            if self._log.append(keys):
+            # Who was too late once decides the next time with the others locked out.
+            with self._log.alone() if attempt else contextlib.nullcontext():
+                keys = self.load() if attempt else self._head_or_load()
+                change(keys)
+                events = list(keys.pending_events)
+                if not events:
+                    return keys
+                is_written = self._log.append(keys)
+            if is_written:
                 self._guard.note(keys)
                 self._head = (self._log.changes(), keys)
                 self._move_anchor(keys, anywhere=replace_anchor)

@@ -51,6 +51,7 @@ class Store(Protocol):
     def watch(self, on_change: Callable[[], None]) -> Callable[[], None]: ...
     def refuse_alien_topics(self, host_topics: Collection[str]) -> None: ...
     def rows(self) -> Iterator[Row]: ...
+    def alone(self) -> AbstractContextManager[None]: ...
     def purge(self, originator_id: UUID) -> None: ...
     def reopen(self) -> bool: ...
     def close(self) -> None: ...
@@ -158,6 +159,17 @@ class EventLog(Application[UUID]):
         except IntegrityError:
             return bool(ours) and self._holds(ours)  # a lost reply makes our own commit one
         return True
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            try:
+                with self._speaking_of_the_log():
+                    stack.enter_context(self._store.alone())
+            except LogUnavailableError as error:
+                error.recorded = False
+                raise
+            yield
 
     def key_events(
         self,

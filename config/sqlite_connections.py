@@ -52,12 +52,43 @@ class Datastore(SQLiteDatastore):
         self.location = str(path)
         self._path = path
         self._inode: tuple[int, int] | None = None
+        self._of_this_thread = threading.local()
         self.pool = Pool(path, db_name=uri, pool_timeout=lock_timeout)
 
     @contextlib.contextmanager
     def get_connection(self, *, commit: bool) -> Iterator[SQLiteConnection]:
         with using_sqlite(), super().get_connection(commit=commit) as connection:
             yield connection
+
+    @contextlib.contextmanager
+    def transaction(self, *, commit: bool) -> Iterator[SQLiteCursor]:
+        begun = self._begun()
+        if begun is None:
+            with super().transaction(commit=commit) as cursor:
+                yield cursor
+        elif commit:
+            self._of_this_thread.begun = None
+            with begun[0]:
+                yield begun[1]
+        else:  # another connection may be had only when the writer's is given back
+            yield begun[1]
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other writers out until the first commit of this thread, or the block's end."""
+        with contextlib.ExitStack() as stack:
+            cursor = stack.enter_context(super().transaction(commit=True))
+            self._of_this_thread.begun = stack.pop_all(), cursor
+            try:
+                yield
+            finally:
+                begun = self._begun()
+                if begun is not None:
+                    self._of_this_thread.begun = None
+                    begun[0].close()
+
+    def _begun(self) -> tuple[contextlib.ExitStack, SQLiteCursor] | None:
+        return getattr(self._of_this_thread, "begun", None)
 
     def note_place(self) -> None:
         """Remember which file lies at the path now."""

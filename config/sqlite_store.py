@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
 from uuid import UUID
@@ -117,6 +118,10 @@ class SQLiteStore:
                 with using_sqlite():
                     connection.close()
                     self._readers.discard(connection)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep other writers out for the length of the block."""
+        return self._datastore.alone()
 
     def purge(self, originator_id: UUID) -> None:
         """Delete the rows of one aggregate; the pages that held them are overwritten."""

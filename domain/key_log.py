@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from eventsourcing.domain import Aggregate
@@ -61,6 +62,15 @@ class KeyLog(Protocol):
 
         Raises:
             LogUnavailableError: the store cannot be written now.
+        """
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep other writers out for the length of the block, if the store can.
+
+        What is loaded in it is still the newest when it is followed by one `append`.
+
+        Raises:
+            LogUnavailableError: they could not be kept out in time; nothing was written.
         """
 
     def key_events(

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -44,6 +46,11 @@ class SecondProcess:
         """Reset the key, and return the new generation."""
         return int(self._do("reset", reason=reason))
 
+    def reset_often(self, *, seconds: float) -> Callable[[], int]:
+        """Reset without a pause; what is returned waits for it and tells how often."""
+        self._send("reset_often", seconds=seconds)
+        return lambda: int(self._read())
+
     def create(self) -> str:
         return str(self._do("create"))
 
@@ -67,10 +74,13 @@ class SecondProcess:
         self.close()
 
     def _do(self, command: str, **arguments: object) -> Any:
+        self._send(command, **arguments)
+        return self._read()
+
+    def _send(self, command: str, **arguments: object) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"command": command, **arguments}) + "\n")
         self._process.stdin.flush()
-        return self._read()
 
     def _read(self) -> Any:
         assert self._process.stdout is not None
@@ -98,6 +108,11 @@ def _main(folder: str, options: dict[str, Any]) -> None:
                 case "reset":
                     service.reset_key(request["reason"])
                     reply = next(service.history(newest_first=True)).generation
+                case "reset_often":
+                    until, reply = time.monotonic() + request["seconds"], 0
+                    while time.monotonic() < until:
+                        service.reset_key()
+                        reply += 1
                 case "create":
                     reply = service.create_token()
                 case "verify":
