@@ -72,8 +72,7 @@ class Service:
         name: str,
         anchor: Anchor | None,
         clock: Clock = steady_time,
-        parent: Service | None = None,
-        named: NamedServices[Service] | None = None,
+        parent: Self | None = None,
     ) -> None:
         self._manager = manager
         self._start_manager = start_manager
@@ -82,7 +81,9 @@ class Service:
         self._anchor = anchor
         self._clock = clock
         self._parent = parent
-        self._named = named or NamedServices()
+        self._named: NamedServices[Self] = (
+            NamedServices() if parent is None else parent._named  # noqa: SLF001 - of its kind
+        )
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._closed = False
@@ -331,7 +332,7 @@ class Service:
         """End the keys of a stopped manager for good; with `purge` remove their history too."""
         self._ask(messages.Destroy(purge))
 
-    def named(self, name: str) -> Service:
+    def named(self, name: str) -> Self:
         """Return the service of another manager of the same log, with the settings of this one.
 
         It has keys and a history of its own; log, key ring and anchor are shared. The same name
@@ -418,7 +419,7 @@ class Service:
     def _ask(self, message: Message[R]) -> R:
         return ask(self.manager, message)
 
-    def _open_named(self, name: str) -> Service:
+    def _open_named(self, name: str) -> Self:
         self._require_open()
         manager = self._start_manager(name)
         return type(self)(
@@ -429,7 +430,6 @@ class Service:
             self._anchor,
             self._clock,
             parent=self,
-            named=self._named,
         )
 
     def _take_parts(self) -> None:
