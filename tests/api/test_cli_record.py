@@ -189,7 +189,7 @@ def test_a_page_that_cannot_be_written_keeps_nobody_from_the_verdict(cli: Keytur
 def test_a_log_without_its_table_is_one_line_of_error(cli: Keyturn) -> None:
     alter(cli, "DROP TABLE stored_events")
 
-    done = cli("audit", code=os.EX_IOERR)
+    done = cli("audit", code=os.EX_DATAERR)
 
     assert len(done.stderr.splitlines()) == 1
 
