@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,18 +61,15 @@ def open_as_nobody(folder: Path) -> str:
 
 
 @pytest.fixture
-def public_folder(tmp_path: Path) -> Iterator[Path]:
-    """A data folder whose parents everybody may look into."""
-    folder = tmp_path / "data"
-    keyturn.open(path=folder, password=None).close()
-    for name in ("keyring.json", "anchor.json", ".anchor.json.lock"):
-        os.chown(folder / name, NOBODY, NOBODY)
-    opened = [p for p in folder.parents if p.stat().st_mode & 0o077 == 0 and p != Path("/")]
-    for parent in opened:
+def public_folder() -> Iterator[Path]:
+    """A data folder whose parents everybody may look into, as they may not into pytest's."""
+    with tempfile.TemporaryDirectory() as parent:
         os.chmod(parent, 0o711)
-    yield folder
-    for parent in opened:
-        os.chmod(parent, 0o700)
+        folder = Path(parent, "data")
+        keyturn.open(path=folder, password=None).close()
+        for name in ("keyring.json", "anchor.json", ".anchor.json.lock"):
+            os.chown(folder / name, NOBODY, NOBODY)
+        yield folder
 
 
 def test_g8_a_log_that_may_not_be_read_is_a_clear_error(public_folder: Path) -> None:
