@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Collection
 from datetime import UTC, datetime
+from typing import Self
 
 import pykka
 from eventsourcing.domain import Aggregate
@@ -57,6 +58,10 @@ class ManualClock:
         with self._lock:
             self._services.add(service)
 
+    def drives(self, service: ClockedService) -> bool:
+        """Return whether it was told to do so."""
+        return service in self._services
+
     def __repr__(self) -> str:
         return f"<ManualClock at {datetime.fromtimestamp(self._now, UTC).isoformat()}>"
 
@@ -78,6 +83,12 @@ class ClockedService(Service):
     def begin_anew(self) -> None:
         """Forget the history that was seen: a replay writes another one in its place."""
         self._keys.forget_history()
+
+    def _open_named(self, name: str) -> Self:
+        service = super()._open_named(name)
+        if self.clock.drives(self):
+            self.clock.drive(service)
+        return service
 
 
 def open_service(

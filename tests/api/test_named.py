@@ -14,7 +14,7 @@ import pykka
 import pytest
 
 import keyturn
-from keyturn import Service, Settings
+from keyturn import Service, Settings, testing
 from keyturn.domain.errors import (
     AuditTextError,
     LogClosedError,
@@ -249,6 +249,16 @@ def test_a_memory_log_has_named_services_too() -> None:
 
         assert service.named("tenant-7").verify_token(token)
         assert not service.verify_token(token)
+
+
+def test_a_named_service_rotates_its_key_by_itself_as_its_parent_does() -> None:
+    with testing.open_service(rotate_every=86400) as service:
+        tenant = service.named("tenant-7")
+
+        tenant.clock.advance(86401)
+
+        assert [change.kind for change in tenant.history()] == ["generated", "rotated"]
+        assert [change.kind for change in service.history()] == ["generated", "rotated"]
 
 
 def test_an_asynchronous_service_has_named_services(tmp_path: Path) -> None:
