@@ -28,6 +28,9 @@ class Status(enum.Enum):
     CLOSED = "closed"  # with the service that it belonged to
 
 
+_RUNNING = Status.RUNNING  # in Python 3.11 it takes longer to find this than to compare it
+
+
 class Lifecycle:
     """The status of one actor, read from any thread.
 
@@ -54,7 +57,7 @@ class Lifecycle:
 
     def require_running(self) -> None:
         """Raise the …NotRunningError unless running."""
-        if self.status is not Status.RUNNING:
+        if self.status is not _RUNNING:
             message = f"{self._what} is {self.status.value}: "
             hint = "start it first" if self.status is Status.STOPPED else "open a new one"
             raise self._not_running_error(message + hint)

@@ -211,11 +211,11 @@ class SQLiteStore:
 
         A file that is put in its place is another log, which our connections do not see.
         """
-        is_in_place, due = self._datastore.is_in_place, 0.0
+        is_in_place, monotonic, due = self._datastore.is_in_place, time.monotonic, 0.0
 
         def changes() -> object:
             nonlocal due
-            now = time.monotonic()
+            now = monotonic()
             if now > due:
                 due = now + _LOOK_AT_PLACE_EVERY
                 if not is_in_place():
