@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import pykka
 from pykka._envelope import Envelope
+from pykka._future import _Unset
 from pykka.messages import _ActorStop
 
 from keyturn.domain.errors import KeyturnError
@@ -24,6 +25,7 @@ from keyturn.domain.errors import KeyturnError
 DEFAULT_TIMEOUT = 30.0
 """Seconds that an ask waits for its reply, unless told otherwise."""
 
+A = TypeVar("A", bound=pykka.Actor)
 T = TypeVar("T")
 _ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
@@ -39,12 +41,12 @@ class AskTimeoutError(KeyturnError, pykka.Timeout, TimeoutError):
 class Reply(pykka.Future[T], Generic[T]):
     """A future that can be waited for by threads, with a timeout, and by an event loop."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._unanswered = threading.Lock()
-        self._unanswered.acquire()
-        self._answer: tuple[Any, BaseException | None] | None = None
-        self._callbacks: list[Callable[[], None]] = []
+    # Defaults, so that making a reply costs next to nothing: most of them only get an answer.
+    __init__ = object.__init__
+    _get_hook = None
+    _get_hook_result = _Unset()
+    _answer: tuple[Any, BaseException | None] | None = None
+    _callbacks: list[Callable[[], None]] | None = None
 
     def get(self, *, timeout: float | None = None) -> Any:
         """Wait for the reply; None waits for the default timeout.
@@ -53,33 +55,34 @@ class Reply(pykka.Future[T], Generic[T]):
             AskTimeoutError: there was none in time.
             Exception: what the actor raised.
         """
-        if self._get_hook is not None:
-            return super().get(timeout=timeout)
         if self._answer is None:
-            seconds = DEFAULT_TIMEOUT if timeout is None else max(timeout, 0.0)
-            if not self._unanswered.acquire(timeout=seconds):
-                message = f"no reply within {seconds:g} s: the actor may be waiting for the log"
-                raise AskTimeoutError(message, timeout=seconds)
-            self._unanswered.release()
+            if self._get_hook is not None:
+                return super().get(timeout=timeout)
+            self._wait(DEFAULT_TIMEOUT if timeout is None else max(timeout, 0.0))
         assert self._answer is not None
         value, error = self._answer
         if error is not None:
             raise error
         return value
 
-    def set(self, value: T | None = None) -> None:
-        self._set(value, None)
+    def set(self, value: T | None = None, *, error: BaseException | None = None) -> None:
+        if self._answer is not None or self._get_hook is not None:
+            raise queue.Full
+        self._answer = (value, error)
+        if self._callbacks is not None:
+            self._call_back(self._callbacks)
 
     def set_exception(self, exc_info: _ExcInfo | None = None) -> None:
         _, error, _ = exc_info or sys.exc_info()
         assert error is not None
-        self._set(None, error)
+        self.set(error=error)
 
     def then(self, callback: Callable[[], None]) -> None:
         """Call `callback` once the reply is there, in whatever thread brings it."""
-        self._callbacks.append(callback)
+        callbacks = self.__dict__.setdefault("_callbacks", [])  # atomic: all threads get one
+        callbacks.append(callback)
         if self._answer is not None:
-            self._call_back()
+            self._call_back(callbacks)
 
     def __await__(self) -> Generator[Any, None, T]:
         return self._awaited().__await__()
@@ -105,21 +108,40 @@ class Reply(pykka.Future[T], Generic[T]):
         value: T = self.get(timeout=0)
         return value
 
-    def _set(self, value: Any, error: BaseException | None) -> None:
-        if self._answer is not None or self._get_hook is not None:
-            raise queue.Full
-        self._answer = (value, error)
-        self._unanswered.release()
-        if self._callbacks:
-            self._call_back()
+    def _wait(self, seconds: float) -> None:
+        answered = threading.Lock()
+        answered.acquire()
+        self.then(answered.release)
+        if not answered.acquire(timeout=seconds):
+            self._forget(answered.release)
+            message = f"no reply within {seconds:g} s: the actor may be waiting for the log"
+            raise AskTimeoutError(message, timeout=seconds)
 
-    def _call_back(self) -> None:
+    def _forget(self, callback: Callable[[], None]) -> None:
+        with contextlib.suppress(ValueError):  # it was called meanwhile
+            (self._callbacks or []).remove(callback)
+
+    @staticmethod
+    def _call_back(callbacks: list[Callable[[], None]]) -> None:
         while True:
             try:
-                callback = self._callbacks.pop()  # atomic: each is called by one thread
+                callback = callbacks.pop()  # atomic: each is called by one thread
             except IndexError:
                 return
             callback()
+
+
+class Ref(pykka.ActorRef[A]):
+    """A pykka `ActorRef` to an actor that has an `Inbox`, and so gives a `Reply`."""
+
+    def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
+        """Send a message: see `pykka.ActorRef.ask`. Wait for the reply, or return it as it is."""
+        reply: Reply[Any] = Reply()
+        if self.actor_stopped.is_set():
+            reply.set(error=pykka.ActorDeadError("the actor has stopped"))
+        else:
+            self.actor_inbox.put(Envelope(message, reply))
+        return reply.get(timeout=timeout) if block else reply
 
 
 class Inbox:
@@ -130,6 +152,8 @@ class Inbox:
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Envelope[Any]] = queue.SimpleQueue()
+        self.get = self._queue.get
+        self.empty = self._queue.empty
         self._closed = False
         self._closed_because = ""
         self.on_untold_failure: Callable[[BaseException], None] = lambda error: None
@@ -140,12 +164,6 @@ class Inbox:
         self._queue.put(envelope)
         if self._closed:
             self._refuse_all()
-
-    def get(self) -> Envelope[Any]:
-        return self._queue.get()
-
-    def empty(self) -> bool:
-        return self._queue.empty()
 
     def close(self, because: str = "the actor has stopped") -> None:
         """Refuse what is in it and whatever may come."""

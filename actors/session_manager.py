@@ -350,7 +350,9 @@ class SessionManager(SupervisedActor):
         messages.CreateToken: lambda self, m: self.create_token(
             m.expiry, m.subject, m.claims, m.tran
         ),
-        messages.VerifyToken: lambda self, m: self.verify_token(m.token, m.tran),
+        messages.VerifyToken: lambda self, m: self.tokens.verify(
+            m.token, None if m.tran is None else self._keys_of(m.tran)
+        ),
         messages.RefreshToken: lambda self, m: self.refresh_token(m.token, m.expiry, m.tran),
         messages.InspectToken: lambda self, m: self.inspect_token(m.token, m.at),
         messages.ReadHistory: lambda self, m: self.read_history(

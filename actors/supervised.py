@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pykka
 
-from keyturn.actors.mailbox import Inbox, Reply
+from keyturn.actors.mailbox import Inbox, Ref, Reply
 from keyturn.config.logging import Logger, get_logger
 from keyturn.domain.errors import KeyturnError, MessageFailedError, UnknownMessageError
 
@@ -32,6 +32,7 @@ class SupervisedActor(pykka.ThreadingActor):
     def __init__(self, logger: Logger | None) -> None:
         self._logger = logger if logger is not None else get_logger()
         super().__init__()
+        self._actor_ref = Ref(self)
         _actors.add(self)
         self.actor_inbox.on_untold_failure = self._log_untold_failure
 
@@ -41,20 +42,18 @@ class SupervisedActor(pykka.ThreadingActor):
 
     @staticmethod
     def _create_future() -> pykka.Future[Any]:
-        return Reply()
+        reply: Reply[Any] = Reply()
+        return reply
 
     def recover(self) -> None:
         """Forget whatever may be wrong; called in the actor's thread after a bug."""
 
     def on_receive(self, message: Any) -> Any:
-        """Hand a message to its handler (in the actor's thread)."""
-        handler = self.handlers.get(type(message))
-        if handler is None:
-            known = ", ".join(sorted(message_type.__name__ for message_type in self.handlers))
-            raise UnknownMessageError(
-                f"{type(self).__name__} has no handler for {type(message).__name__}: send {known}"
-            )
-        return handler(self, message)
+        """Refuse a message that has no handler (in the actor's thread)."""
+        known = ", ".join(sorted(message_type.__name__ for message_type in self.handlers))
+        raise UnknownMessageError(
+            f"{type(self).__name__} has no handler for {type(message).__name__}: send {known}"
+        )
 
     def on_stop(self) -> None:
         """Answer everybody who still comes (in the actor's thread, as its last act)."""
@@ -63,6 +62,9 @@ class SupervisedActor(pykka.ThreadingActor):
     def _handle_receive(self, message: Any) -> Any:
         # Where pykka handles messages and method calls alike.
         try:
+            handler = self.handlers.get(type(message))
+            if handler is not None:
+                return handler(self, message)
             return super()._handle_receive(message)
         except KeyturnError as error:
             # Frames hold tokens and keys, and some loggers print the frames of a traceback.

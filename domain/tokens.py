@@ -31,6 +31,7 @@ MAX_TOKEN_LENGTH: Final = 8192
 _SIGNATURE_LENGTH = 43
 _encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder(dict[str, Any]).decode
+_PADDING = (b'"', b'==="', b'=="', b'="')  # and the quote behind it
 _decode_bytes = msgspec.json.Decoder(bytes).decode
 
 
@@ -272,7 +273,7 @@ def _base64url(data: bytes) -> bytes:
 def _from_base64url(text: bytes) -> bytes:
     """Return what a text encodes. Other spellings pass too: encode it again to find them."""
     standard = text.replace(b"-", b"+").replace(b"_", b"/")
-    return _decode_bytes(b'"' + standard + b"=" * (-len(text) % 4) + b'"')
+    return _decode_bytes(b'"' + standard + _PADDING[len(text) % 4])
 
 
 def _refused(reason: Refusal, key_id: str | None = None) -> TokenRefusedError:
