@@ -134,13 +134,15 @@ class Reply(pykka.Future[T], Generic[T]):
 class Ref(pykka.ActorRef[A]):
     """A pykka `ActorRef` to an actor that has an `Inbox`, and so gives a `Reply`."""
 
+    actor_inbox: Inbox
+
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         """Send a message: see `pykka.ActorRef.ask`. Wait for the reply, or return it as it is."""
         reply: Reply[Any] = Reply()
         if self.actor_stopped.is_set():
             reply.set(error=pykka.ActorDeadError("the actor has stopped"))
         else:
-            self.actor_inbox.put(Envelope(message, reply))
+            self.actor_inbox.post(message, reply)
         return reply.get(timeout=timeout) if block else reply
 
 
@@ -151,19 +153,27 @@ class Inbox:
     """
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Envelope[Any]] = queue.SimpleQueue()
-        self.get = self._queue.get
-        self.empty = self._queue.empty
+        self._queue: queue.SimpleQueue[tuple[Any, pykka.Future[Any]]] = queue.SimpleQueue()
         self._closed = False
         self._closed_because = ""
         self.on_untold_failure: Callable[[BaseException], None] = lambda error: None
+        self.take = self._queue.get
+        """Wait for the next message, and return it with its reply."""
 
-    def put(self, envelope: Envelope[Any], /) -> None:
-        if envelope.reply_to is None:
-            envelope.reply_to = _Untold(self.on_untold_failure)
-        self._queue.put(envelope)
+    def post(self, message: Any, reply: pykka.Future[Any]) -> None:
+        """Put a message in, whose reply will be answered, whatever happens."""
+        self._queue.put((message, reply))
         if self._closed:
             self._refuse_all()
+
+    def put(self, envelope: Envelope[Any], /) -> None:
+        self.post(envelope.message, envelope.reply_to or _Untold(self.on_untold_failure))
+
+    def get(self) -> Envelope[Any]:
+        return Envelope(*self.take())
+
+    def empty(self) -> bool:
+        return self._queue.empty()
 
     def close(self, because: str = "the actor has stopped") -> None:
         """Refuse what is in it and whatever may come."""
@@ -174,16 +184,14 @@ class Inbox:
     def _refuse_all(self) -> None:
         while True:
             try:
-                envelope = self._queue.get_nowait()
+                message, reply = self._queue.get_nowait()
             except queue.Empty:
                 return
-            reply = envelope.reply_to
-            assert reply is not None
-            if isinstance(envelope.message, _ActorStop):
+            if isinstance(message, _ActorStop):
                 reply.set(None)
-                continue
-            error = pykka.ActorDeadError(self._closed_because)
-            reply.set_exception((pykka.ActorDeadError, error, None))
+            else:
+                error = pykka.ActorDeadError(self._closed_because)
+                reply.set_exception((pykka.ActorDeadError, error, None))
 
 
 class _Untold(pykka.Future[Any]):

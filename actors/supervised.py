@@ -59,25 +59,39 @@ class SupervisedActor(pykka.ThreadingActor):
         """Answer everybody who still comes (in the actor's thread, as its last act)."""
         self.actor_inbox.close()
 
-    def _handle_receive(self, message: Any) -> Any:
-        # Where pykka handles messages and method calls alike.
-        try:
+    def _actor_loop_running(self) -> None:
+        # pykka's own loop logs what it sends to an asker, and SystemExit ends all its actors.
+        while not self.actor_stopped.is_set():
+            message, reply = self.actor_inbox.take()
             handler = self.handlers.get(type(message))
-            if handler is not None:
-                return handler(self, message)
-            return super()._handle_receive(message)
-        except KeyturnError as error:
+            try:
+                if handler is not None:
+                    answer = handler(self, message)
+                else:  # a stop or a method call, which are pykka's, or what nobody knows
+                    answer = self._handle_receive(message)
+            except BaseException as error:  # noqa: BLE001  # the asker gets it
+                failure = self._failure(message, error)
+                reply.set_exception((type(failure), failure, failure.__traceback__))
+            else:
+                reply.set(answer)
+
+    def _failure(self, message: object, error: BaseException) -> BaseException:
+        """Return what the asker gets for what a message raised."""
+        if isinstance(error, KeyturnError):
             # Frames hold tokens and keys, and some loggers print the frames of a traceback.
-            raise error.with_traceback(None) from error.__cause__
-        except Exception:
+            return error.with_traceback(None)
+        try:
             self._crashed(message)
-            raise
-        except BaseException as error:  # SystemExit would end every actor of the process
-            self._crashed(message)
-            raise MessageFailedError(
-                f"handling {type(message).__name__} raised {type(error).__name__}; "
-                f"{type(self).__name__} goes on"
-            ) from error
+        except Exception as another:  # noqa: BLE001  # a host's logger may be broken
+            return another
+        if isinstance(error, Exception):
+            return error
+        failure = MessageFailedError(  # SystemExit would end every actor of the process
+            f"handling {type(message).__name__} raised {type(error).__name__}; "
+            f"{type(self).__name__} goes on"
+        )
+        failure.__cause__ = error
+        return failure
 
     def _crashed(self, message: object) -> None:
         self._logger.error(

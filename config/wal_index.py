@@ -49,7 +49,7 @@ def change_counter(
         header = wal_index[:_HEADER_BYTES]
         version = int.from_bytes(header[:4], sys.byteorder)
         if version == _WAL_INDEX_VERSION and header[:48] == header[48:]:
-            return lambda: wal_index[:_HEADER_BYTES]
+            return memoryview(wal_index).tobytes
     return lambda: _data_version(connection, lock)
 
 

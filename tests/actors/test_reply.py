@@ -62,6 +62,35 @@ def test_a_reply_that_came_after_a_timeout_can_still_be_had() -> None:
     assert reply.get(timeout=0) == "late"
 
 
+def test_asking_again_and_again_for_a_reply_that_does_not_come_keeps_nothing() -> None:
+    reply: Reply[str] = Reply()
+
+    for _ in range(100):
+        with pytest.raises(AskTimeoutError):
+            reply.get(timeout=0)
+
+    assert not reply._callbacks
+
+
+@pytest.mark.usefixtures("quick_switches")
+def test_a_reply_that_comes_while_somebody_begins_to_wait_is_not_missed() -> None:
+    replies: list[Reply[int]] = [Reply() for _ in range(5000)]
+    together = threading.Barrier(2, timeout=30)
+
+    def answer() -> None:
+        together.wait()
+        for n, reply in enumerate(replies):
+            reply.set(n)
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    together.wait()
+    got = [reply.get(timeout=30) for reply in replies]
+    answering.join(30)
+
+    assert got == list(range(5000))
+
+
 def test_a_reply_can_be_had_by_many_threads_and_many_times() -> None:
     reply: Reply[str] = Reply()
     got: queue.Queue[str] = queue.Queue()

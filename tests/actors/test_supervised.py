@@ -182,6 +182,40 @@ def test_g8_an_unexpected_error_is_logged_with_the_message_it_befell(
     assert any("unexpected error" in line and "ResetKey" in line for line in lines)
 
 
+class BrokenLogger:
+    """A host's logger that cannot log errors."""
+
+    def info(self, *args: object, **kwargs: object) -> None:
+        pass
+
+    def error(self, *args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError("broken")
+
+
+def test_g8_a_manager_goes_on_when_even_its_logger_is_broken(
+    host_ring: HostKeyRing, log: EventLog
+) -> None:
+    ref = SessionManager.start(log, host_ring, logger=BrokenLogger())  # type: ignore[arg-type]
+    host_ring.before_sign = raises(ValueError("broken too"))
+    with pytest.raises(ZeroDivisionError):
+        keyturn.ask(ref, keyturn.ResetKey())
+    host_ring.before_sign = lambda: None
+
+    keyturn.ask(ref, keyturn.ResetKey())
+
+    assert keyturn.ask(ref, keyturn.SetupKey()).generation == 2
+
+
+def test_g8_pykka_logs_nothing_of_what_an_asker_is_told(
+    any_ref: pykka.ActorRef[Any], everything_logged: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(UnknownMessageError):
+        any_ref.ask("what nobody knows", timeout=30)
+
+    assert "what nobody knows" not in everything_logged.text
+    assert "UnknownMessageError" not in everything_logged.text
+
+
 # --- leaks -------------------------------------------------------------------------------------
 
 
