@@ -7,7 +7,7 @@ know the type of the reply. Everything here is frozen, and shows no token when p
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -63,6 +63,44 @@ class VerifyToken(Message[bool]):
     """Reply whether this is a good token: False for everything else there is."""
 
     token: object = field(repr=False)
+    tran: Transaction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTokens(Message[list[SessionToken]]):
+    """Mint many tokens, each of a session of its own, in one turn: alike but for their ids.
+
+    Attributes:
+        count: how many: at most 10,000, so that nobody else waits for long.
+        expiry: seconds; None means the manager's default.
+        subject: whose sessions they are; None means the node's.
+        claims: the host's own claims, the same in each.
+        tran: an open transaction, whose key they are to see.
+
+    Errors: BatchError; those of `CreateToken`.
+    """
+
+    count: int
+    expiry: float | None = None
+    subject: str | None = None
+    claims: Mapping[str, Any] | None = None
+    tran: Transaction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyTokens(Message[list[bool]]):
+    """Reply for each of many whether it is a good token, in their order.
+
+    All are judged by the keys and the time of one moment, at which the message was taken up.
+
+    Attributes:
+        tokens: at most 10,000, so that nobody else waits for long; each may be anything.
+        tran: an open transaction, whose key they are to see.
+
+    Errors: BatchError: too many, or not a sequence of tokens; never for what a token is.
+    """
+
+    tokens: Sequence[object] = field(repr=False)
     tran: Transaction | None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -167,6 +167,23 @@ class SessionManager(SupervisedActor):
     def verify_token(self, token: object, tran: Transaction | None = None) -> bool:
         """See `VerifyToken`."""
         return self.tokens.verify(token, self._keys_of(tran))
+
+    def create_tokens(
+        self,
+        count: int,
+        expiry: float | None = None,
+        subject: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        tran: Transaction | None = None,
+    ) -> list[SessionToken]:
+        """See `CreateTokens`."""
+        return self.tokens.create_many(count, expiry, subject, claims, self._keys_of(tran))
+
+    def verify_tokens(
+        self, tokens: Iterable[object], tran: Transaction | None = None
+    ) -> list[bool]:
+        """See `VerifyTokens`."""
+        return self.tokens.verify_many(tokens, self._keys_of(tran))
 
     def refresh_token(
         self, token: object, expiry: float | None = None, tran: Transaction | None = None
@@ -353,6 +370,10 @@ class SessionManager(SupervisedActor):
         messages.VerifyToken: lambda self, m: self.tokens.verify(
             m.token, None if m.tran is None else self._keys_of(m.tran)
         ),
+        messages.CreateTokens: lambda self, m: self.create_tokens(
+            m.count, m.expiry, m.subject, m.claims, m.tran
+        ),
+        messages.VerifyTokens: lambda self, m: self.verify_tokens(m.tokens, m.tran),
         messages.RefreshToken: lambda self, m: self.refresh_token(m.token, m.expiry, m.tran),
         messages.InspectToken: lambda self, m: self.inspect_token(m.token, m.at),
         messages.ReadHistory: lambda self, m: self.read_history(

@@ -6,12 +6,14 @@ thread, without waiting for the actor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, NoReturn
 
 from keyturn.actors.lifecycle import Lifecycle
 from keyturn.config.logging import Logger
 from keyturn.domain import tokens
+from keyturn.domain.batches import check_batch, check_count
 from keyturn.domain.claims import check_claims, check_expiry, check_subject
 from keyturn.domain.clock import Clock
 from keyturn.domain.errors import SessionManagerDestroyedError, TokenRefusedError
@@ -85,6 +87,46 @@ class TokenIssuer:
             self._log_refusal(error)
             return False
         return True
+
+    def create_many(
+        self,
+        count: int,
+        expiry: float | None = None,
+        subject: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        keys: KeySet | None = None,
+    ) -> list[SessionToken]:
+        """Mint tokens: see `CreateTokens`."""
+        self.lifecycle.require_running()
+        count = check_count(count)
+        signing = (keys or self._current_key.get().keys).signing
+        mint = partial(
+            tokens.mint,
+            signing or self._no_key(),
+            issuer=self.node_id,
+            subject=self.node_id if subject is None else check_subject(subject),
+            now=self._clock(),
+            expiry=self._expiry if expiry is None else check_expiry(expiry),
+            max_lifetime=self._max_lifetime,
+            claims=check_claims(claims),
+        )
+        return [mint() for _ in range(count)]
+
+    def verify_many(self, batch: Iterable[object], keys: KeySet | None = None) -> list[bool]:
+        """Return of each whether it is a good token: see `VerifyTokens`."""
+        self.lifecycle.require_running()
+        found = check_batch(batch)
+        keys, now = keys or self._current_key.get().keys, self._clock()
+        verdicts = []
+        for token in found:
+            try:
+                tokens.verify(token, keys, now, self._max_lifetime)
+            except TokenRefusedError as error:
+                self._log_refusal(error)
+                verdicts.append(False)
+            else:
+                verdicts.append(True)
+        return verdicts
 
     def refresh(
         self, token: object, expiry: float | None = None, keys: KeySet | None = None

@@ -12,6 +12,7 @@ from keyturn.actors.messages import (
     ANY_TOKEN,
     ClearToken,
     CreateToken,
+    CreateTokens,
     Destroy,
     InspectToken,
     ManagerDestroyed,
@@ -30,6 +31,7 @@ from keyturn.actors.messages import (
     TokenReport,
     Unsubscribe,
     VerifyToken,
+    VerifyTokens,
     WriteToken,
 )
 from keyturn.actors.session import Session
@@ -69,6 +71,7 @@ __all__ = [
     "ClearToken",
     "ClientSession",
     "CreateToken",
+    "CreateTokens",
     "Destroy",
     "EventLog",
     "Finding",
@@ -106,6 +109,7 @@ __all__ = [
     "Transaction",
     "Unsubscribe",
     "VerifyToken",
+    "VerifyTokens",
     "WriteToken",
     "ask",
     "ask_async",

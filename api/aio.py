@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from keyturn.actors.messages import ANY_TOKEN, Message, TokenReport, Uncondition
 from keyturn.actors.session_manager import SessionManager
 from keyturn.actors.transaction import Transaction
 from keyturn.client import ClientSession
+from keyturn.domain.batches import check_batch
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.tokens import SessionToken
 from keyturn.projections.findings import AuditReport
@@ -61,6 +62,23 @@ class AsyncService:
         if tran is None and self._service.is_fresh:
             return self._service.verify_token(token)
         return await self._ask(messages.VerifyToken(token, tran))
+
+    async def create_tokens(
+        self,
+        count: int,
+        expiry: float | None = None,
+        subject: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        tran: Transaction | None = None,
+    ) -> list[SessionToken]:
+        """See `Service.create_tokens`. The actor does it: it may take a while."""
+        return await self._ask(messages.CreateTokens(count, expiry, subject, claims, tran))
+
+    async def verify_tokens(
+        self, tokens: Iterable[object], tran: Transaction | None = None
+    ) -> list[bool]:
+        """See `Service.verify_tokens`. The actor does it: it may take a while."""
+        return await self._ask(messages.VerifyTokens(check_batch(tokens), tran))
 
     async def refresh_token(
         self, token: object, expiry: float | None = None, tran: Transaction | None = None

@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,7 @@ from keyturn.actors.transaction import Transaction, transaction
 from keyturn.client import ClientSession
 from keyturn.config.event_log import EventLog
 from keyturn.domain.anchor import Anchor
+from keyturn.domain.batches import check_batch
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.clock import Clock, steady_time
 from keyturn.domain.discretion import without_frames
@@ -165,6 +166,49 @@ class Service:
         if tran is None:
             return self._tokens.verify(token)
         return self._ask(messages.VerifyToken(token, tran))
+
+    def create_tokens(
+        self,
+        count: int,
+        expiry: float | None = None,
+        subject: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        tran: Transaction | None = None,
+    ) -> list[SessionToken]:
+        """Return new tokens, each of a session of its own: see `create_token`.
+
+        Args:
+            count: how many, at most 10,000.
+            expiry: seconds; None: the manager's default.
+            subject: whose sessions they are; None: the node's.
+            claims: the host's own claims, the same in each.
+            tran: an open transaction, whose key they are to see.
+
+        Raises:
+            BatchError: the count is no whole number from 0 to 10,000.
+        """
+        if tran is None:
+            return self._tokens.create_many(count, expiry, subject, claims)
+        return self._ask(messages.CreateTokens(count, expiry, subject, claims, tran))
+
+    def verify_tokens(
+        self, tokens: Iterable[object], tran: Transaction | None = None
+    ) -> list[bool]:
+        """Return for each of many whether it is a good token, in their order.
+
+        All are judged by the keys and the time of one moment: that of this call. So it is
+        quicker than to verify one after the other, and a reset meanwhile is for the next call.
+
+        Args:
+            tokens: at most 10,000; each may be anything.
+            tran: an open transaction, whose key they are to see.
+
+        Raises:
+            BatchError: these are too many, or it is a single token or no list at all.
+        """
+        if tran is None:
+            return self._tokens.verify_many(tokens)
+        return self._ask(messages.VerifyTokens(check_batch(tokens), tran))
 
     @without_frames
     def refresh_token(

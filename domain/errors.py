@@ -250,6 +250,10 @@ class OverlapLimitError(KeyturnError):
         self.until = until
 
 
+class BatchError(KeyturnError, ValueError):
+    """A batch of tokens that is none, or is too large for one call."""
+
+
 class AuditTextError(KeyturnError, ValueError):
     """A reason, initiator or manager name that cannot be recorded. `field` names it."""
 

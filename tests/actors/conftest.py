@@ -99,6 +99,8 @@ WORK: dict[type[Any], list[Any]] = {
         SetupKey(),
         CreateToken(),
         VerifyToken("a"),
+        keyturn.CreateTokens(2),
+        keyturn.VerifyTokens(["a"]),
         keyturn.RefreshToken("a"),
         keyturn.InspectToken("a"),
         ResetKey(),

@@ -6,7 +6,7 @@ They promise the same, so most tests of the manager run with each of them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import keyturn
@@ -24,6 +24,17 @@ class Way(Protocol):
         tran: Transaction | None = None,
     ) -> SessionToken: ...
     def verify_token(self, token: object, tran: Transaction | None = None) -> bool: ...
+    def create_tokens(
+        self,
+        count: int,
+        expiry: float | None = None,
+        subject: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        tran: Transaction | None = None,
+    ) -> list[SessionToken]: ...
+    def verify_tokens(
+        self, tokens: Iterable[object], tran: Transaction | None = None
+    ) -> list[bool]: ...
     def refresh_token(
         self, token: object, expiry: float | None = None, tran: Transaction | None = None
     ) -> SessionToken: ...
@@ -54,6 +65,12 @@ class ByMessages:
 
     def verify_token(self, *args: Any, **kwargs: Any) -> bool:
         return keyturn.ask(self.ref, keyturn.VerifyToken(*args, **kwargs))
+
+    def create_tokens(self, *args: Any, **kwargs: Any) -> list[SessionToken]:
+        return keyturn.ask(self.ref, keyturn.CreateTokens(*args, **kwargs))
+
+    def verify_tokens(self, *args: Any, **kwargs: Any) -> list[bool]:
+        return keyturn.ask(self.ref, keyturn.VerifyTokens(*args, **kwargs))
 
     def refresh_token(self, *args: Any, **kwargs: Any) -> SessionToken:
         return keyturn.ask(self.ref, keyturn.RefreshToken(*args, **kwargs))
@@ -92,6 +109,12 @@ class ByProxy:
 
     def verify_token(self, *args: Any, **kwargs: Any) -> bool:
         return self._proxy.verify_token(*args, **kwargs).get()
+
+    def create_tokens(self, *args: Any, **kwargs: Any) -> list[SessionToken]:
+        return self._proxy.create_tokens(*args, **kwargs).get()
+
+    def verify_tokens(self, *args: Any, **kwargs: Any) -> list[bool]:
+        return self._proxy.verify_tokens(*args, **kwargs).get()
 
     def refresh_token(self, *args: Any, **kwargs: Any) -> SessionToken:
         return self._proxy.refresh_token(*args, **kwargs).get()

@@ -13,6 +13,8 @@ from keyturn import Service
 USES: dict[str, Callable[[Service, Path], Any]] = {
     "create_token": lambda service, path: service.create_token(),
     "verify_token": lambda service, path: service.verify_token("a.b.c"),
+    "create_tokens": lambda service, path: service.create_tokens(2),
+    "verify_tokens": lambda service, path: service.verify_tokens(["a.b.c"]),
     "refresh_token": lambda service, path: service.refresh_token("a.b.c"),
     "inspect_token": lambda service, path: service.inspect_token("a.b.c"),
     "reset_key": lambda service, path: service.reset_key(),
