@@ -101,7 +101,6 @@ def test_a_batch_is_judged_by_the_keys_and_the_time_of_one_moment() -> None:
     clock = ManualClock(1_750_000_000)
     with open_service(clock=clock) as service:
         token = service.create_token(expiry=60)
-        verdicts: list[bool] = []
 
         def hurried() -> float:
             """A clock that goes on by a minute whenever it is looked at."""
@@ -220,23 +219,20 @@ def test_batches_can_be_awaited(tmp_path: Path) -> None:
 
 
 def test_an_awaited_batch_is_work_for_the_actors_thread(tmp_path: Path) -> None:
-    threads: list[str] = []
-
-    class Nosy:
-        """Tells who asks for its class, as a check of a token's type does."""
+    threads: list[threading.Thread] = []
 
     async def body(service: AsyncService) -> None:
         issuer = service._service._tokens
         verify_many = issuer.verify_many
 
         def noticed(*args: Any) -> list[bool]:
-            threads.append(threading.current_thread().name)
+            threads.append(threading.current_thread())
             return verify_many(*args)
 
-        issuer.verify_many = noticed  # type: ignore[method-assign]
+        issuer.verify_many = noticed  # type: ignore[assignment,method-assign]
         await service.verify_tokens(["no token"])
 
     with_service(body, tmp_path)
 
-    assert threads != [threading.current_thread().name]
     assert len(threads) == 1
+    assert threads != [threading.main_thread()]
