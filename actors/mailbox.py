@@ -139,8 +139,8 @@ class Ref(pykka.ActorRef[A]):
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         """Send a message: see `pykka.ActorRef.ask`. Wait for the reply, or return it as it is."""
         reply: Reply[Any] = Reply()
-        if self.actor_stopped.is_set():
-            reply.set(error=pykka.ActorDeadError("the actor has stopped"))
+        if self.actor_inbox.is_closed:
+            reply.set(error=self.actor_inbox.refusal())
         else:
             self.actor_inbox.post(message, reply)
         return reply.get(timeout=timeout) if block else reply
@@ -154,7 +154,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[tuple[Any, pykka.Future[Any]]] = queue.SimpleQueue()
-        self._closed = False
+        self.is_closed = False
         self._closed_because = ""
         self.on_untold_failure: Callable[[BaseException], None] = lambda error: None
         self.take = self._queue.get
@@ -163,7 +163,7 @@ class Inbox:
     def post(self, message: Any, reply: pykka.Future[Any]) -> None:
         """Put a message in, whose reply will be answered, whatever happens."""
         self._queue.put((message, reply))
-        if self._closed:
+        if self.is_closed:
             self._refuse_all()
 
     def put(self, envelope: Envelope[Any], /) -> None:
@@ -178,8 +178,12 @@ class Inbox:
     def close(self, because: str = "the actor has stopped") -> None:
         """Refuse what is in it and whatever may come."""
         self._closed_because = because
-        self._closed = True
+        self.is_closed = True
         self._refuse_all()
+
+    def refusal(self) -> pykka.ActorDeadError:
+        """Return what it answers once it is closed."""
+        return pykka.ActorDeadError(self._closed_because)
 
     def _refuse_all(self) -> None:
         while True:
@@ -190,8 +194,7 @@ class Inbox:
             if isinstance(message, _ActorStop):
                 reply.set(None)
             else:
-                error = pykka.ActorDeadError(self._closed_because)
-                reply.set_exception((pykka.ActorDeadError, error, None))
+                reply.set_exception((pykka.ActorDeadError, self.refusal(), None))
 
 
 class _Untold(pykka.Future[Any]):

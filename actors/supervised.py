@@ -59,9 +59,14 @@ class SupervisedActor(pykka.ThreadingActor):
         """Answer everybody who still comes (in the actor's thread, as its last act)."""
         self.actor_inbox.close()
 
+    def _handle_failure(self, *error: Any) -> None:
+        # pykka's way to end an actor whose on_start or on_stop failed.
+        super()._handle_failure(*error)
+        self.actor_inbox.close()
+
     def _actor_loop_running(self) -> None:
         # pykka's own loop logs what it sends to an asker, and SystemExit ends all its actors.
-        while not self.actor_stopped.is_set():
+        while not self.actor_inbox.is_closed:
             message, reply = self.actor_inbox.take()
             handler = self.handlers.get(type(message))
             try:

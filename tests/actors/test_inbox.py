@@ -102,6 +102,31 @@ def test_an_ask_of_a_stopped_actor_says_that_it_is_dead() -> None:
         ref.ask("anybody there?", timeout=30)
 
 
+class FailsAtItsStart(Echo):
+    """An actor of a host whose start fails."""
+
+    def on_start(self) -> None:
+        raise ValueError("broken")
+
+
+class FailsAtItsEnd(Echo):
+    """An actor of a host whose end fails, before it closed the inbox."""
+
+    def on_stop(self) -> None:
+        raise ValueError("broken")
+
+
+@pytest.mark.parametrize("kind", [FailsAtItsStart, FailsAtItsEnd])
+def test_an_ask_of_an_actor_that_failed_at_its_start_or_end_says_that_it_is_dead(
+    kind: type[Echo],
+) -> None:
+    ref = kind.start(None)
+    ref.stop(timeout=30)
+
+    with pytest.raises(pykka.ActorDeadError):
+        ref.ask("anybody there?", timeout=5)
+
+
 def test_messages_from_before_a_stop_are_answered_before_it() -> None:
     ref = Echo.start(None)
 

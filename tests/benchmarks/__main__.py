@@ -5,6 +5,7 @@ With `--readme` the table also goes into the README.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import platform
@@ -35,7 +36,7 @@ def main() -> None:
     lines.append(
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, Python {platform.python_version()}, "
         f"SQLite {sqlite3.sqlite_version}, {platform.system()} {platform.machine()}, "
-        f"{os.cpu_count()} CPUs."
+        f"{os.cpu_count()} CPUs ({cpu_model()})."
     )
     print("\n".join(lines[-2:]))
     if "--readme" in sys.argv:
@@ -47,12 +48,22 @@ def main() -> None:
 
 def row(figure: Figure) -> str:
     """Return a figure as a row of the table."""
-    goal = f"≥ {figure.goal:g}" if figure.is_speedup else f"≤ {figure.goal:g}"
+    sign = "≥" if figure.is_speedup else "≤"
+    goal = "" if figure.goal is None else f"{sign} {figure.goal:g}"
     met = "" if figure.is_met else " (missed)"
     return (
         f"| {figure.what} | {seconds(figure.ours)} | {figure.peer_name}: "
         f"{seconds(figure.peer)} | {figure.ratio:.2f} × | {goal}{met} |"
     )
+
+
+def cpu_model() -> str:
+    """Return what the processor calls itself."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
 
 
 def seconds(value: float) -> str:

@@ -10,15 +10,18 @@ import contextlib
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+
+Turn = tuple[float, float]
+"""The seconds of a call of ours, and then of a call of the peer's."""
 
 
 @dataclass(frozen=True)
 class Figure:
     """One row of the table: seconds for ours and for the peer, and their ratio.
 
-    `goal` is what the ratio is measured against; with `is_speedup` more is better.
+    `goal` is what the ratio is measured against, None: nothing; with `is_speedup` more is better.
     """
 
     what: str
@@ -26,12 +29,56 @@ class Figure:
     peer: float
     peer_name: str
     ratio: float
-    goal: float
+    goal: float | None
     is_speedup: bool
 
     @property
     def is_met(self) -> bool:
+        if self.goal is None:
+            return True
         return self.ratio >= self.goal if self.is_speedup else self.ratio <= self.goal
+
+
+def figure(
+    what: str,
+    turns: Sequence[Turn],
+    peer_name: str,
+    *,
+    goal: float | None = None,
+    is_speedup: bool = False,
+) -> Figure:
+    """Return the figure of these turns: the medians of each and of their ratios."""
+    ratios = [b / a if is_speedup else a / b for a, b in turns]
+    return Figure(
+        what,
+        statistics.median(a for a, _ in turns),
+        statistics.median(b for _, b in turns),
+        peer_name,
+        statistics.median(ratios),
+        goal,
+        is_speedup,
+    )
+
+
+def take_turns(
+    ours: Callable[[], object],
+    peer: Callable[[], object],
+    *,
+    calls: int = 1000,
+    rounds: int = 15,
+    tokens: int = 1,
+) -> list[Turn]:
+    """Measure both: `calls` of each a round, after one round to warm up.
+
+    Args:
+        ours: what is measured.
+        peer: beside what.
+        calls: how many of each a round.
+        rounds: how many turns count.
+        tokens: how many tokens a call of ours deals with; a call of the peer's has one.
+    """
+    turns = [(_time(ours, calls) / tokens, _time(peer, calls)) for _ in range(rounds + 1)]
+    return turns[1:]
 
 
 def compare(
@@ -40,32 +87,19 @@ def compare(
     peer: Callable[[], object],
     peer_name: str,
     *,
-    goal: float,
+    goal: float | None = None,
     is_speedup: bool = False,
     calls: int = 1000,
     rounds: int = 15,
 ) -> Figure:
-    """Measure one figure: `calls` of each a round, after one round to warm up."""
-    pairs = [(_time(ours, calls), _time(peer, calls)) for _ in range(rounds + 1)][1:]
-    ratios = [b / a if is_speedup else a / b for a, b in pairs]
-    return Figure(
-        what,
-        statistics.median(a for a, _ in pairs),
-        statistics.median(b for _, b in pairs),
-        peer_name,
-        statistics.median(ratios),
-        goal,
-        is_speedup,
-    )
+    """Measure one figure: see `take_turns`."""
+    turns = take_turns(ours, peer, calls=calls, rounds=rounds)
+    return figure(what, turns, peer_name, goal=goal, is_speedup=is_speedup)
 
 
 @contextlib.contextmanager
 def one_cpu() -> Iterator[None]:
-    """Keep the threads that are started in the block on one CPU.
-
-    Two threads that hand messages over take three times as long when the scheduler puts them on
-    two, and it decides that anew for each pair of threads.
-    """
+    """Keep the threads that are started in the block on one CPU."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
