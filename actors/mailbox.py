@@ -41,12 +41,13 @@ class AskTimeoutError(KeyturnError, pykka.Timeout, TimeoutError):
 class Reply(pykka.Future[T], Generic[T]):
     """A future that can be waited for by threads, with a timeout, and by an event loop."""
 
-    # Defaults, so that making a reply costs next to nothing: most of them only get an answer.
-    __init__ = object.__init__
+    # Defaults, so that making a reply costs little: there is one for each message.
     _get_hook = None
     _get_hook_result = _Unset()
     _answer: tuple[Any, BaseException | None] | None = None
-    _callbacks: list[Callable[[], None]] | None = None
+
+    def __init__(self) -> None:
+        self._callbacks: list[Callable[[], None]] = []
 
     def get(self, *, timeout: float | None = None) -> Any:
         """Wait for the reply; None waits for the default timeout.
@@ -69,8 +70,8 @@ class Reply(pykka.Future[T], Generic[T]):
         if self._answer is not None or self._get_hook is not None:
             raise queue.Full
         self._answer = (value, error)
-        if self._callbacks is not None:
-            self._call_back(self._callbacks)
+        if self._callbacks:
+            self._call_back()
 
     def set_exception(self, exc_info: _ExcInfo | None = None) -> None:
         _, error, _ = exc_info or sys.exc_info()
@@ -79,10 +80,9 @@ class Reply(pykka.Future[T], Generic[T]):
 
     def then(self, callback: Callable[[], None]) -> None:
         """Call `callback` once the reply is there, in whatever thread brings it."""
-        callbacks = self.__dict__.setdefault("_callbacks", [])  # atomic: all threads get one
-        callbacks.append(callback)
+        self._callbacks.append(callback)
         if self._answer is not None:
-            self._call_back(callbacks)
+            self._call_back()
 
     def __await__(self) -> Generator[Any, None, T]:
         return self._awaited().__await__()
@@ -119,13 +119,12 @@ class Reply(pykka.Future[T], Generic[T]):
 
     def _forget(self, callback: Callable[[], None]) -> None:
         with contextlib.suppress(ValueError):  # it was called meanwhile
-            (self._callbacks or []).remove(callback)
+            self._callbacks.remove(callback)
 
-    @staticmethod
-    def _call_back(callbacks: list[Callable[[], None]]) -> None:
+    def _call_back(self) -> None:
         while True:
             try:
-                callback = callbacks.pop()  # atomic: each is called by one thread
+                callback = self._callbacks.pop()  # atomic: each is called by one thread
             except IndexError:
                 return
             callback()

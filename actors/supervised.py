@@ -42,8 +42,7 @@ class SupervisedActor(pykka.ThreadingActor):
 
     @staticmethod
     def _create_future() -> pykka.Future[Any]:
-        reply: Reply[Any] = Reply()
-        return reply
+        return Reply()
 
     def recover(self) -> None:
         """Forget whatever may be wrong; called in the actor's thread after a bug."""
