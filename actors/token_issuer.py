@@ -63,14 +63,14 @@ class TokenIssuer:
         """Mint a token: see `CreateToken`."""
         self.lifecycle.require_running()
         signing = (keys or self._current_key.get().keys).signing
-        return tokens.mint(
+        return tokens.mint(  # names would cost a fortieth of the whole
             signing or self._no_key(),
-            issuer=self.node_id,
-            subject=self.node_id if subject is None else check_subject(subject),
-            now=self._clock(),
-            expiry=self._expiry if expiry is None else check_expiry(expiry),
-            max_lifetime=self._max_lifetime,
-            claims=None if claims is None else check_claims(claims),
+            self.node_id,
+            self.node_id if subject is None else check_subject(subject),
+            self._clock(),
+            self._expiry if expiry is None else check_expiry(expiry),
+            self._max_lifetime,
+            None if claims is None else check_claims(claims),
         )
 
     def verify(self, token: object, keys: KeySet | None = None) -> bool:

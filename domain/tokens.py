@@ -103,13 +103,13 @@ class Session:
 
 def mint(
     key: SigningKey,
-    *,
     issuer: str,
     subject: str,
     now: float,
     expiry: float | None,
     max_lifetime: float | None = None,
     claims: Mapping[str, Any] | None = None,
+    *,
     session: Session | None = None,
 ) -> SessionToken:
     """Return a new token.

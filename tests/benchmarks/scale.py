@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -42,8 +43,12 @@ def scale_figures(service: keyturn.Service, data: Path) -> Iterator[Figure]:
 
 
 def processes(data: Path) -> Figure:
-    """Measure two processes on one log, beside one of them."""
-    workers = [Worker(data), Worker(data)]
+    """Measure two processes on one log, beside one of them.
+
+    Each has a CPU of its own: left alone, two that are woken together may share one for a while,
+    whatever they do, and what is to be seen is whether one has to wait for the other.
+    """
+    workers = [Worker(data, number) for number in range(2)]
     try:
         turns = [(together(workers), together(workers[:1])) for _ in range(12)][1:]
     finally:
@@ -81,15 +86,18 @@ def threads(service: keyturn.Service) -> Figure:
 
 
 class Worker:
-    """A process that verifies tokens when it is told to."""
+    """A process that verifies tokens when it is told to, on the CPU of this number."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, number: int) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-c", PROCESS, str(data)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
+        if hasattr(os, "sched_setaffinity"):
+            cpus = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(self._process.pid, {cpus[number % len(cpus)]})
         self._read()
 
     def begin(self) -> None:
