@@ -35,7 +35,11 @@ _PAGE = 500
 
 
 class AsyncService:
-    """A `Service` whose methods are awaited. Close it, or use it in an `async with` block."""
+    """A `Service` whose methods are awaited. Close it, or use it in an `async with` block.
+
+    Tokens are made and checked in the loop's thread if that needs no look at the log, and
+    otherwise in another one: the actor, which may wait for the log, is not asked.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -53,15 +57,19 @@ class AsyncService:
         tran: Transaction | None = None,
     ) -> SessionToken:
         """See `Service.create_token`."""
-        if tran is None and self._service.is_fresh:
+        if tran is not None:
+            return await self._ask(messages.CreateToken(expiry, subject, claims, tran))
+        if self._service.is_fresh:
             return self._service.create_token(expiry, subject, claims)
-        return await self._ask(messages.CreateToken(expiry, subject, claims, tran))
+        return await asyncio.to_thread(self._service.create_token, expiry, subject, claims)
 
     async def verify_token(self, token: object, tran: Transaction | None = None) -> bool:
         """See `Service.verify_token`."""
-        if tran is None and self._service.is_fresh:
+        if tran is not None:
+            return await self._ask(messages.VerifyToken(token, tran))
+        if self._service.is_fresh:
             return self._service.verify_token(token)
-        return await self._ask(messages.VerifyToken(token, tran))
+        return await asyncio.to_thread(self._service.verify_token, token)
 
     async def create_tokens(
         self,
@@ -71,24 +79,32 @@ class AsyncService:
         claims: Mapping[str, Any] | None = None,
         tran: Transaction | None = None,
     ) -> list[SessionToken]:
-        """See `Service.create_tokens`. The actor does it: it may take a while."""
-        return await self._ask(messages.CreateTokens(count, expiry, subject, claims, tran))
+        """See `Service.create_tokens`."""
+        if tran is not None:
+            return await self._ask(messages.CreateTokens(count, expiry, subject, claims, tran))
+        create = self._service.create_tokens
+        return await asyncio.to_thread(create, count, expiry, subject, claims)
 
     async def verify_tokens(
         self, tokens: Iterable[object], tran: Transaction | None = None
     ) -> list[bool]:
-        """See `Service.verify_tokens`. The actor does it: it may take a while."""
-        return await self._ask(messages.VerifyTokens(check_batch(tokens), tran))
+        """See `Service.verify_tokens`."""
+        batch = check_batch(tokens)
+        if tran is not None:
+            return await self._ask(messages.VerifyTokens(batch, tran))
+        return await asyncio.to_thread(self._service.verify_tokens, batch)
 
     async def refresh_token(
         self, token: object, expiry: float | None = None, tran: Transaction | None = None
     ) -> SessionToken:
         """See `Service.refresh_token`."""
-        return await self._ask(messages.RefreshToken(token, expiry, tran))
+        if tran is not None:
+            return await self._ask(messages.RefreshToken(token, expiry, tran))
+        return await asyncio.to_thread(self._service.refresh_token, token, expiry)
 
     async def inspect_token(self, token: object, at: datetime | None = None) -> TokenReport:
         """See `Service.inspect_token`."""
-        return await self._ask(messages.InspectToken(token, at))
+        return await asyncio.to_thread(self._service.inspect_token, token, at)
 
     async def reset_key(
         self,

@@ -59,6 +59,9 @@ class Connection(psycopg.Connection[DictRow]):
         except StopIteration as stop:
             return stop.value
 
+    def __del__(self) -> None:
+        """Say nothing: the service that was never closed has warned of it."""
+
     @property
     def is_usable(self) -> bool:
         """Whether it can be used next: idle, and not closed by the server meanwhile."""
@@ -198,6 +201,7 @@ class Datastore(PostgresDatastore):
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
+        self._of_this_thread = threading.local()
         self.originator_id_type = "uuid"
         self.enable_db_functions = False
         self.lock_timeout = 0  # it is the connection's
@@ -215,8 +219,26 @@ class Datastore(PostgresDatastore):
 
     @contextlib.contextmanager
     def get_connection(self) -> Iterator[Connection]:
+        held: Connection | None = getattr(self._of_this_thread, "held", None)
+        if held is not None and not held.closed:
+            with self._explaining():
+                yield held
+            return
         with self.pool.connection() as connection, self._explaining():
             yield connection
+
+    @contextlib.contextmanager
+    def holding(self, lock: int) -> Iterator[None]:
+        """Hold an advisory lock for the block, in which this thread has one connection."""
+        with self.get_connection() as connection:
+            connection.execute("SELECT pg_advisory_lock(%s)", (lock,))
+            self._of_this_thread.held = connection
+            try:
+                yield
+            finally:
+                self._of_this_thread.held = None
+                if not connection.closed:  # else the server has let go of it
+                    connection.execute("SELECT pg_advisory_unlock(%s)", (lock,))
 
     @contextlib.contextmanager
     def new_connection(self) -> Iterator[Connection]:

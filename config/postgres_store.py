@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -117,8 +117,8 @@ class PostgresStore:
                 yield Row(id_.hex, position, topic, state)
 
     def alone(self) -> AbstractContextManager[None]:
-        """Nobody is kept out: the server lets writers in by turns."""
-        return nullcontext()
+        """Keep other writers out for the length of the block."""
+        return self._datastore.holding(_lock_number(self._datastore.schema))
 
     def purge(self, originator_id: UUID) -> None:
         """Delete the rows of one aggregate; VACUUM overwrites them in its time."""

@@ -74,8 +74,12 @@ def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def each_shared_store(shared_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have whatever the test opens, in processes of its own too, lie in each kind of store."""
+    """Have whatever the test opens, in processes of its own too, lie in each kind of store.
+
+    Strict, so that what is promised at once can be tested at once.
+    """
     monkeypatch.setenv("KEYTURN_STORE", shared_url)
+    monkeypatch.setenv("KEYTURN_FRESHNESS", "strict")
 
 
 @pytest.fixture

@@ -29,6 +29,9 @@ from keyturn import (
 from keyturn.domain.clock import steady_clock
 from keyturn.domain.errors import ExpiryError, SessionManagerDestroyedError
 
+pytestmark = pytest.mark.usefixtures("each_shared_store")
+
+
 WRITE_FOR_EVER = """
 import sys, itertools
 from keyturn.client import ClientSession

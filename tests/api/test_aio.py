@@ -25,6 +25,9 @@ from tests.api.awaiting import with_service
 # --- the same names ----------------------------------------------------------------------------
 
 
+pytestmark = pytest.mark.usefixtures("each_shared_store")
+
+
 @pytest.mark.parametrize(
     ("plain", "awaited"), [(Service, AsyncService), (ClientSession, AsyncClientSession)]
 )

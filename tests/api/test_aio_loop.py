@@ -146,10 +146,11 @@ async def _keep(awaitable: Awaitable[Any], opened: list[AsyncService]) -> None:
         opened.append(result)
 
 
-def test_tokens_are_verified_while_the_actor_is_busy(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("each_shared_store")
+def test_tokens_are_made_and_checked_while_the_actor_is_busy(tmp_path: Path) -> None:
     key_ring, gate = HostKeyRing(), Gate()
 
-    async def body() -> bool:
+    async def body() -> list[bool]:
         async with keyturn.open_async(path=tmp_path, key_ring=key_ring) as service:
             token = await service.create_token()
             key_ring.before_sign = gate
@@ -157,12 +158,16 @@ def test_tokens_are_verified_while_the_actor_is_busy(tmp_path: Path) -> None:
             await asyncio.to_thread(gate.wait_until_reached)
 
             verdict = await service.verify_token(token)
+            other = await service.create_token()
+            refreshed = await service.refresh_token(other)
+            report = await service.inspect_token(refreshed)
+            batch = await service.verify_tokens(await service.create_tokens(2))
 
             gate.open()
             await resetting
-            return verdict
+            return [verdict, report.valid, *batch]
 
-    assert run(body()) is True
+    assert run(body()) == [True] * 4
 
 
 def test_an_ask_that_takes_too_long_is_a_timeout_and_the_actor_goes_on(tmp_path: Path) -> None:

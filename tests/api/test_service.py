@@ -25,6 +25,9 @@ RunPython = Callable[..., subprocess.CompletedProcess[str]]
 # --- open and close ----------------------------------------------------------------------------
 
 
+pytestmark = pytest.mark.usefixtures("each_shared_store")
+
+
 def test_the_front_door_works_as_the_design_shows_it(tmp_path: Path) -> None:
     with keyturn.open(path=tmp_path / "data", password="correct horse") as service:
         token = service.create_token(expiry=1800)
@@ -130,8 +133,8 @@ def test_a_session_of_a_closed_service_is_closed(service: Service, tmp_path: Pat
 
 CLOSE_WHILE_IN_USE = """
 import sys, threading, keyturn
-for number in range(20):
-    service = keyturn.open(path=f"{sys.argv[1]}/{number}", password=None)
+for _ in range(20):
+    service = keyturn.open(path=sys.argv[1], password=None)
     in_use = threading.Barrier(4)
     surprises = []
 

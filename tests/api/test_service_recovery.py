@@ -24,6 +24,9 @@ from tests.api.uses import USES
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
 
+pytestmark = pytest.mark.usefixtures("each_shared_store")
+
+
 def kill_with_stop(service: Service) -> None:
     service.manager.stop(timeout=30)
 

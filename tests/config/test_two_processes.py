@@ -61,22 +61,26 @@ def reset_from_everywhere(service: Service, folder: Path) -> list[str]:
     return acknowledged
 
 
-@pytest.fixture(scope="module")
-def contended(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
-    """What was acknowledged while all wrote at once, and the folder."""
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def contended(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[str], list[SessionKeys.Event]]:
+    """What was acknowledged while all wrote at once, and the history of it."""
     folder = tmp_path_factory.mktemp("contended") / "data"
-    with keyturn.open(path=folder, password=None) as service:
-        return reset_from_everywhere(service, folder), folder
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "postgres":
+            patch.setenv("KEYTURN_STORE", request.getfixturevalue("postgres").url())
+        with keyturn.open(path=folder, password=None) as service:
+            return reset_from_everywhere(service, folder), events_of(service)
 
 
 @pytest.fixture
-def history(contended: tuple[list[str], Path]) -> list[SessionKeys.Event]:
-    with keyturn.open(path=contended[1], password=None) as service:
-        return events_of(service)
+def history(contended: tuple[list[str], list[SessionKeys.Event]]) -> list[SessionKeys.Event]:
+    return contended[1]
 
 
 def test_g1_every_reset_that_was_acknowledged_to_any_writer_is_in_the_history_once(
-    contended: tuple[list[str], Path], history: list[SessionKeys.Event]
+    contended: tuple[list[str], list[SessionKeys.Event]], history: list[SessionKeys.Event]
 ) -> None:
     acknowledged, _ = contended
 
@@ -114,6 +118,7 @@ def test_g2_writers_that_race_never_make_one_generation_twice(
     assert [event.generation for event in history] == list(range(1, 182))
 
 
+@pytest.mark.usefixtures("each_shared_store")
 def test_g2_a_token_is_refused_at_once_when_another_process_reset_the_key(
     service: Service, folder: Path
 ) -> None:
@@ -128,6 +133,7 @@ def test_g2_a_token_is_refused_at_once_when_another_process_reset_the_key(
     assert wrong == 0
 
 
+@pytest.mark.usefixtures("each_shared_store")
 def test_g2_a_token_of_another_process_is_good_at_once_after_its_reset(
     service: Service, folder: Path
 ) -> None:
@@ -140,6 +146,7 @@ def test_g2_a_token_of_another_process_is_good_at_once_after_its_reset(
     assert verdicts == {True}
 
 
+@pytest.mark.usefixtures("each_shared_store")
 def test_g2_eight_threads_that_verify_while_another_process_resets_accept_nothing_stale(
     service: Service, folder: Path, quick_switches: None
 ) -> None:
@@ -173,6 +180,7 @@ def test_g2_eight_threads_that_verify_while_another_process_resets_accept_nothin
     assert min(checks) > 0
 
 
+@pytest.mark.usefixtures("each_shared_store")
 def test_g2_a_destroy_by_another_process_ends_every_token_here(
     service: Service, folder: Path
 ) -> None:
@@ -210,6 +218,7 @@ def acknowledged_before_a_kill(folder: Path, resets: int) -> int:
     return generation
 
 
+@pytest.mark.usefixtures("each_shared_store")
 def test_g1_kill_9_straight_after_a_reset_was_acknowledged_loses_nothing(tmp_path: Path) -> None:
     folder, lost = tmp_path / "data", []
 
@@ -223,6 +232,7 @@ def test_g1_kill_9_straight_after_a_reset_was_acknowledged_loses_nothing(tmp_pat
     assert lost == []
 
 
+@pytest.mark.usefixtures("each_shared_store")
 def test_g1_kill_9_of_one_process_costs_those_that_go_on_nothing(
     service: Service, folder: Path
 ) -> None:
@@ -237,6 +247,7 @@ def test_g1_kill_9_of_one_process_costs_those_that_go_on_nothing(
     assert [event.generation for event in events] == list(range(1, len(events) + 1))
 
 
+@pytest.mark.usefixtures("each_shared_store")
 def test_g1_kill_9_of_all_processes_at_once_loses_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     with ExitStack() as stack:

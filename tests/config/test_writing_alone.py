@@ -20,16 +20,16 @@ from .second_process import SecondProcess
 
 
 @pytest.fixture
-def log(path: Path) -> Iterator[EventLog]:
-    log = keyturn.open_event_log(f"sqlite:///{path}")
+def log(shared_url: str) -> Iterator[EventLog]:
+    log = keyturn.open_event_log(shared_url)
     yield log
     log.close()
 
 
 @pytest.fixture
-def other(path: Path, log: EventLog) -> Iterator[EventLog]:
+def other(shared_url: str, log: EventLog) -> Iterator[EventLog]:
     """Another opener of the same log, who waits for nobody for long."""
-    other = keyturn.open_event_log(f"sqlite:///{path}", lock_timeout=0.05)
+    other = keyturn.open_event_log(shared_url, lock_timeout=0.05)
     yield other
     other.close()
 
@@ -53,9 +53,9 @@ def test_what_one_appends_alone_is_committed_at_once(
         appended = log.append(new_keys(key_ring))
         loaded = other.load("default")
 
-        assert appended
-        assert loaded is not None
-        assert other.append(new_keys(key_ring, manager="other"))
+    assert appended
+    assert loaded is not None
+    assert other.append(new_keys(key_ring, manager="other"))
 
 
 def test_what_one_reads_alone_waits_for_no_thread_that_wants_to_write(
@@ -99,9 +99,9 @@ def test_after_one_wrote_alone_or_nothing_at_all_others_write_again(
 
 
 def test_g8_a_reset_succeeds_although_somebody_else_is_faster_each_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, shared_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(path=tmp_path, lock_timeout=0.05)
+    settings = Settings(path=tmp_path, store=shared_url, lock_timeout=0.05)
     with (
         keyturn.open(settings, password=None) as service,
         keyturn.open(settings, password=None) as rival,
@@ -130,16 +130,17 @@ def let_the_rival_win_each_race(
 
 
 def test_g8_one_who_cannot_write_alone_in_time_is_told_that_nothing_was_written(
-    log: EventLog, other: EventLog, path: Path
+    log: EventLog, other: EventLog
 ) -> None:
     too_late = pytest.raises(LogUnavailableError, match="locked")
 
     with log.alone(), too_late as raised, other.alone():
         raise AssertionError("two were alone")
 
-    assert (raised.value.recorded, raised.value.location) == (False, str(path))
+    assert (raised.value.recorded, raised.value.location) == (False, log.location)
 
 
+@pytest.mark.usefixtures("each_shared_store")
 def test_g1_two_processes_that_reset_without_a_pause_are_never_told_that_others_were_faster(
     tmp_path: Path,
 ) -> None:
