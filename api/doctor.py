@@ -11,7 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from keyturn.config.settings import Settings
-from keyturn.config.store_url import shown
+from keyturn.config.store_url import is_postgres, shown
+from keyturn.config.stores import server_facts
+from keyturn.domain.errors import KeyturnError
 
 WAL_RESET_FIXED = (3, 51, 3)
 """SQLite before this version can, very rarely, corrupt a WAL that is reset at a bad moment."""
@@ -31,8 +33,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield Finding("python", platform.python_version())
     for package in ("keyturn", "pykka", "eventsourcing", "cryptography"):
         yield Finding(package, version(package))
-    yield _sqlite()
     yield Finding("log", shown(settings.store_url))
+    if is_postgres(settings.store_url):
+        yield from _postgres(settings)
+    else:
+        yield _sqlite()
     for what, path in (
         ("data", settings.data_folder),
         ("key ring", settings.key_ring_path),
@@ -49,6 +54,25 @@ def _sqlite() -> Finding:
             "connections write to: keep backups, and use a newer SQLite where you can"
         )
     return Finding("sqlite", sqlite3.sqlite_version, warning)
+
+
+def _postgres(settings: Settings) -> Iterator[Finding]:
+    try:
+        facts = server_facts(settings.store_url, patience=settings.lock_timeout)
+    except KeyturnError as error:
+        yield Finding("postgresql", "cannot be asked", str(error))
+        return
+    yield Finding("postgresql", facts.version)
+    if facts.encryption is not None or facts.is_local:
+        yield Finding("connection", facts.encryption or "on this machine")
+    else:
+        warning = "anybody on the way can read and alter it: set sslmode=verify-full"
+        yield Finding("connection", "not encrypted", warning)
+    if facts.may_rewrite:
+        warning = "run services as a role with SELECT and INSERT alone: see the README"
+        yield Finding("role", "may change and delete events", warning)
+    elif facts.may_rewrite is not None:
+        yield Finding("role", "may read and append")
 
 
 def _place(what: str, path: Path) -> Finding:

@@ -59,7 +59,7 @@ class Connection(psycopg.Connection[DictRow]):
         except StopIteration as stop:
             return stop.value
 
-    def __del__(self) -> None:
+    def __del__(self, *_: object) -> None:
         """Say nothing: the service that was never closed has warned of it."""
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from eventsourcing.domain import Aggregate, CanMutateAggregate
 from eventsourcing.utils import get_topic
@@ -22,6 +23,9 @@ from keyturn.config.store_url import (
 )
 from keyturn.domain.discretion import without_frames
 from keyturn.domain.errors import SettingsError
+
+if TYPE_CHECKING:
+    from keyturn.config.postgres_facts import ServerFacts
 
 
 @without_frames
@@ -106,6 +110,14 @@ def has_log(url: str) -> bool:
     if not is_postgres(url):
         return False
     return bool(_postgres().has_rows(url))
+
+
+def server_facts(url: str, *, patience: float) -> ServerFacts:
+    """Ask the PostgreSQL server of a log about itself: see `postgres_facts`."""
+    _postgres()
+    from keyturn.config import postgres_facts
+
+    return postgres_facts.server_facts(url, patience=patience)
 
 
 def _postgres() -> ModuleType:
