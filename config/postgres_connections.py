@@ -192,6 +192,7 @@ class ForkedPool:
     def __init__(self, refuse: Callable[..., NoReturn]) -> None:
         self.connection = refuse
         self.connect = refuse
+        self.reply_limit = 0.0
 
 
 class Datastore(PostgresDatastore):
@@ -221,10 +222,10 @@ class Datastore(PostgresDatastore):
     def get_connection(self) -> Iterator[Connection]:
         held: Connection | None = getattr(self._of_this_thread, "held", None)
         if held is not None and not held.closed:
-            with self._explaining():
+            with self.explaining():
                 yield held
             return
-        with self.pool.connection() as connection, self._explaining():
+        with self.pool.connection() as connection, self.explaining():
             yield connection
 
     @contextlib.contextmanager
@@ -241,16 +242,8 @@ class Datastore(PostgresDatastore):
                     connection.execute("SELECT pg_advisory_unlock(%s)", (lock,))
 
     @contextlib.contextmanager
-    def new_connection(self) -> Iterator[Connection]:
-        """Open a connection for this block, which is not of the pool."""
-        with (
-            contextlib.closing(self.pool.connect(self.pool.reply_limit)) as connection,
-            self._explaining(),
-        ):
-            yield connection
-
-    @contextlib.contextmanager
-    def _explaining(self) -> Iterator[None]:
+    def explaining(self) -> Iterator[None]:
+        """Turn psycopg's errors in the block into ours."""
         try:
             yield
         except psycopg.Error as error:
@@ -261,6 +254,11 @@ class Datastore(PostgresDatastore):
 
     def close(self) -> None:
         self.pool.close()
+
+    def abandon(self, refuse: Callable[..., NoReturn]) -> None:
+        """Use no connection any more: they are those of the process that this one forked from."""
+        self.pool = ForkedPool(refuse)  # type: ignore[assignment]
+        self._of_this_thread = threading.local()
 
     def __del__(self) -> None:
         """Do nothing: a finalizer runs at any moment, maybe in a forked child."""

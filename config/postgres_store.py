@@ -19,7 +19,7 @@ from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from keyturn.config import forks
 from keyturn.config.log_listener import REMOVAL, LogListener
-from keyturn.config.postgres_connections import Datastore, ForkedPool, Pool
+from keyturn.config.postgres_connections import Datastore, Pool
 from keyturn.config.stored_rows import sound
 from keyturn.domain.errors import (
     LogClosedError,
@@ -67,6 +67,11 @@ class PostgresStore:
             raise
         table = Identifier(self._datastore.schema, TABLE)
         self._table = table
+        self._is_forked = False
+        self._declare_rows = SQL(
+            "DECLARE rows CURSOR FOR SELECT originator_id AS id, originator_version AS position,"
+            " topic, state FROM {} ORDER BY notification_id"
+        ).format(table)
         self.listener = LogListener(
             self._pool.connect,
             listen=SQL("LISTEN {}").format(Identifier(TABLE)),
@@ -102,19 +107,23 @@ class PostgresStore:
 
     def rows(self) -> Iterator[Row]:
         """Yield every row, in one read transaction of a connection of its own."""
-        statement = SQL(
-            "SELECT originator_id, originator_version, topic, state FROM {}"
-            " ORDER BY notification_id"
-        ).format(self._table)
-        with (
-            self._datastore.new_connection() as connection,
-            connection.transaction(),
-            connection.cursor(name="rows") as cursor,
-        ):
-            cursor.itersize = _PAGE
-            for row in cursor.execute(statement):
-                id_, position, topic, state = row.values()
-                yield Row(id_.hex, position, topic, state)
+        connection = self._datastore.pool.connect(self._datastore.pool.reply_limit)
+        try:
+            with self._datastore.explaining():
+                connection.execute("BEGIN READ ONLY")
+                connection.execute(self._declare_rows)
+            while True:
+                if self._is_forked:
+                    self._forked()
+                with self._datastore.explaining():
+                    page = connection.execute(f"FETCH {_PAGE} FROM rows").fetchall()
+                for row in page:
+                    yield Row(row["id"].hex, row["position"], row["topic"], row["state"])
+                if len(page) < _PAGE:
+                    return
+        finally:
+            if not self._is_forked:
+                connection.close()
 
     def alone(self) -> AbstractContextManager[None]:
         """Keep other writers out for the length of the block."""
@@ -143,7 +152,7 @@ class PostgresStore:
     def close(self) -> None:
         """Close all connections. What is asked of the log later raises `LogClosedError`."""
         forks.no_longer_guard(self)
-        if self.changes == self._forked:
+        if self._is_forked:
             return  # the connections are the parent's
         self.changes = self._closed
         self.listener.close()
@@ -158,9 +167,10 @@ class PostgresStore:
     def abandon_after_fork(self) -> None:
         """Leave the parent's connections alone: what is sent through them here is not ours."""
         forks.keep_for_ever(self._pool, self.listener)
+        self._is_forked = True
         self.changes = self._forked
         self.watch = self._forked
-        self._datastore.pool = ForkedPool(self._forked)  # type: ignore[assignment]
+        self._datastore.abandon(self._forked)
 
     def _not_open(self) -> NoReturn:
         raise LogClosedError(f"{self.location} is not open", location=self.location)

@@ -63,8 +63,16 @@ def reasons():
 
 
 @pytest.fixture
-def run(run_python: RunPython, tmp_path: Path) -> Callable[[str], list[str]]:
+def run(
+    each_shared_store: None, run_python: RunPython, tmp_path: Path
+) -> Callable[[str], list[str]]:
     """Run a piece of Python behind the prelude, and return the lines it printed."""
+    return lambda code: run_python(PRELUDE + code, tmp_path / "data").stdout.splitlines()
+
+
+@pytest.fixture
+def run_on_sqlite(run_python: RunPython, tmp_path: Path) -> Callable[[str], list[str]]:
+    """The same, with the log in the data folder."""
     return lambda code: run_python(PRELUDE + code, tmp_path / "data").stdout.splitlines()
 
 
@@ -255,9 +263,9 @@ print(reasons())
 
 
 def test_a_child_of_a_process_that_was_reading_the_whole_log_is_told_not_to_open_it(
-    run: Run,
+    run_on_sqlite: Run,
 ) -> None:
-    printed = run("""
+    printed = run_on_sqlite("""
 service = open_it()
 rows = service.log.rows()
 next(rows)
@@ -280,6 +288,34 @@ print(reasons())
 """)
 
     assert printed == ["[True, True]", "0", "opened", "[None, 'by the parent']"]
+
+
+def test_a_child_reads_nothing_through_what_its_parent_was_reading_with(run: Run) -> None:
+    printed = run("""
+service = open_it()
+for _ in range(1200):
+    service.reset_key()
+rows = service.log.rows()
+for _ in range(10):
+    next(rows)
+
+def work():
+    global rows
+    try:
+        read = len(list(rows))
+    except LogClosedError as error:
+        read = "fork" in str(error)
+    rows = None
+    gc.collect()
+    return read
+
+print(in_child(work)() in (True, 490))
+print(len(list(rows)))
+service.reset_key("by the parent")
+print(service.audit().holds)
+""")
+
+    assert printed == ["True", "1191", "True"]
 
 
 # --- the service of the parent, in the child ---------------------------------------------------
