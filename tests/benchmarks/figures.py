@@ -8,6 +8,7 @@ from pathlib import Path
 import keyturn
 from tests.benchmarks.measure import Figure
 from tests.benchmarks.messages import message_figures
+from tests.benchmarks.postgres import postgres_figures
 from tests.benchmarks.record import record_figures
 from tests.benchmarks.scale import scale_figures
 from tests.benchmarks.starting import starting_figures
@@ -23,4 +24,5 @@ def all_figures(folder: Path) -> Iterator[Figure]:
     with keyturn.open(path=data, password=None) as service:
         yield from scale_figures(service, data)
         yield from record_figures(service, folder)
+    yield from postgres_figures(folder)
     yield from starting_figures()
