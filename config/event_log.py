@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
+from copy import copy
 from typing import Any, Protocol, cast
 from uuid import UUID
 
@@ -73,6 +74,9 @@ class EventLog(Application[UUID]):
         host_topics: frozenset[str] = frozenset(),
     ) -> None:
         self._location = location
+        # The newest event of each manager as it was read: one whose signature need not be
+        # checked again.
+        self._genuine: dict[str, tuple[StoredEvent, SessionKeys]] = {}
         self._host_topics = host_topics
         with self._speaking_of_the_log():
             self._store = open_store()
@@ -128,8 +132,12 @@ class EventLog(Application[UUID]):
             newest = self.recorder.select_events(manager_id(manager), desc=True, limit=1)
             if not newest:
                 return None
-            event = self.mapper.to_domain_event(newest[0])
-        return SessionKeys.resume(cast(SessionKeys.Event, event))
+            stored, keys = self._genuine.get(manager, (None, None))
+            if keys is None or stored != newest[0]:
+                event = self.mapper.to_domain_event(newest[0])
+                keys = SessionKeys.resume(cast(SessionKeys.Event, event))
+                self._genuine[manager] = newest[0], keys
+        return copy(keys)
 
     def digest_at(self, manager: str, position: int) -> str | None:
         with self._speaking_of_the_log():
