@@ -10,7 +10,7 @@ import contextlib
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 
 from eventsourcing.domain import Aggregate
@@ -23,6 +23,7 @@ from keyturn.domain.clock import Clock, time_of_event
 from keyturn.domain.errors import (
     AnchorError,
     LogConflictError,
+    LogError,
     LogRolledBackError,
     TransactionConflictError,
 )
@@ -207,7 +208,7 @@ class KeyWriter:
     def note_head(self) -> SessionKeys:
         """Move the anchor to where the log ends now, whoever wrote it; return the keys there."""
         with self._lifecycle.lock:
-            keys = self._head_or_load()
+            keys = self.load()  # what is at hand may be a hair's breadth behind
             self._move_anchor(keys)
         return keys
 
@@ -233,18 +234,7 @@ class KeyWriter:
                     return keys
                 is_written = self._log.append(keys)
             if is_written:
-                self._guard.note(keys)
-                self._head = (self._log.changes(), keys)
-                self._move_anchor(keys, anywhere=replace_anchor)
-                for event in events:
-                    self._logger.info(
-                        "session key changed",
-                        manager=self._manager,
-                        kind=event.kind,  # type: ignore[attr-defined]
-                        generation=keys.generation,
-                        kid=keys.key_id,
-                        position=keys.version,
-                    )
+                self._follow_up(keys, events, replace_anchor=replace_anchor)
                 return keys
             time.sleep(random.uniform(0, 0.001 * min(attempt + 1, 20)))  # noqa: S311
         raise LogConflictError(
@@ -252,6 +242,25 @@ class KeyWriter:
             "a row: try again when it is quieter",
             location=self._log.location,
         )
+
+    def _follow_up(
+        self, keys: SessionKeys, events: Sequence[object], *, replace_anchor: bool
+    ) -> None:
+        """Do what follows from a change. It is recorded by now: nothing here makes it fail."""
+        self._guard.note(keys)
+        with contextlib.suppress(LogError):  # whoever uses the log next is told
+            self._head = (self._log.changes(), keys)
+        self._move_anchor(keys, anywhere=replace_anchor)
+        with contextlib.suppress(Exception):  # a host's logger may be broken
+            for event in events:
+                self._logger.info(
+                    "session key changed",
+                    manager=self._manager,
+                    kind=event.kind,  # type: ignore[attr-defined]
+                    generation=keys.generation,
+                    kid=keys.key_id,
+                    position=keys.version,
+                )
 
     def _compare_with_anchor(
         self,

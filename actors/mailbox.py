@@ -127,7 +127,8 @@ class Reply(pykka.Future[T], Generic[T]):
                 callback = self._callbacks.pop()  # atomic: each is called by one thread
             except IndexError:
                 return
-            callback()
+            with contextlib.suppress(Exception):  # theirs, and no end of the actor
+                callback()
 
 
 class Ref(pykka.ActorRef[A]):
@@ -209,4 +210,5 @@ class _Untold(pykka.Future[Any]):
     def set_exception(self, exc_info: _ExcInfo | None = None) -> None:
         _, error, _ = exc_info or sys.exc_info()
         if error is not None and not isinstance(error, pykka.ActorDeadError):
-            self._on_failure(error)
+            with contextlib.suppress(Exception):  # a host's logger may be broken
+                self._on_failure(error)

@@ -24,6 +24,7 @@ from keyturn.actors.token_issuer import TokenIssuer
 from keyturn.actors.transaction import Transaction
 from keyturn.config.logging import Logger
 from keyturn.domain.anchor import Anchor
+from keyturn.domain.claims import check_expiry
 from keyturn.domain.clock import Clock, steady_time
 from keyturn.domain.errors import (
     UnknownMessageError,
@@ -93,7 +94,7 @@ class SessionManager(SupervisedActor):
         subscribers: Subscribers | None = None,
         is_first_start: bool = True,
     ) -> None:
-        policy = RotationPolicy.of(rotate_every, overlap, expiry)
+        policy = RotationPolicy.of(rotate_every, overlap, check_expiry(expiry))
         super().__init__(logger)
         self._name = name
         self._log = log

@@ -12,6 +12,7 @@ import pykka
 
 from keyturn.actors.mailbox import Inbox, Ref, Reply
 from keyturn.config.logging import Logger, get_logger
+from keyturn.domain.discretion import forget_frames
 from keyturn.domain.errors import KeyturnError, MessageFailedError, UnknownMessageError
 
 
@@ -82,8 +83,8 @@ class SupervisedActor(pykka.ThreadingActor):
     def _failure(self, message: object, error: BaseException) -> BaseException:
         """Return what the asker gets for what a message raised."""
         if isinstance(error, KeyturnError):
-            # Frames hold tokens and keys, and some loggers print the frames of a traceback.
-            return error.with_traceback(None)
+            forget_frames(error)
+            return error
         try:
             self._crashed(message)
         except Exception as another:  # noqa: BLE001  # a host's logger may be broken

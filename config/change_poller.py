@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from keyturn.config.logging import get_logger
 from keyturn.domain.errors import LogClosedError, LogError
 
 POLL_SECONDS = 0.02
+
+
+def call_all(watchers: Sequence[Callable[[], None]]) -> None:
+    """Call everybody who watches; one that fails keeps it from nobody else."""
+    for on_change in list(watchers):
+        try:
+            on_change()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is theirs
+            get_logger().error("a watcher of the log failed", error=type(error).__name__)
 
 
 class ChangePoller:
@@ -21,18 +33,18 @@ class ChangePoller:
         self._changes = changes
         self._watchers: list[Callable[[], None]] = []
         self._lock = threading.Lock()
-        self._is_running = False
+        self._runs_in: int | None = None
 
     def watch(self, on_change: Callable[[], None]) -> Callable[[], None]:
         """Call `on_change` after commits, whoever made them; return what ends that."""
         with self._lock:
             self._watchers.append(on_change)
-            if not self._is_running:
-                self._is_running = True
+            if self._runs_in != os.getpid():  # nor does the thread of a parent run here
+                self._runs_in = os.getpid()
                 threading.Thread(target=self._run, name="keyturn-watcher", daemon=True).start()
 
         def stop() -> None:
-            with self._lock:
+            with self._lock, contextlib.suppress(ValueError):
                 self._watchers.remove(on_change)
 
         return stop
@@ -49,11 +61,11 @@ class ChangePoller:
                 changes = seen
             if changes != seen:
                 seen = changes
-                for on_change in list(self._watchers):
-                    on_change()
+                call_all(self._watchers)
             pause.wait(POLL_SECONDS)
 
     def _goes_on(self) -> bool:
         with self._lock:
-            self._is_running = bool(self._watchers)
-            return self._is_running
+            if not self._watchers:
+                self._runs_in = None
+            return bool(self._watchers)

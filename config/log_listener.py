@@ -18,7 +18,9 @@ from collections.abc import Callable
 import psycopg
 from psycopg.sql import Composed
 
+from keyturn.config.change_poller import call_all
 from keyturn.config.postgres_connections import Connection
+from keyturn.domain.clock import boot_time
 from keyturn.domain.errors import LogError
 
 REMOVAL = "removal"
@@ -30,9 +32,6 @@ _BEATS = 4
 _LONGEST_BEAT = 0.25
 _SHORTEST_BEAT = 0.01
 _BETWEEN_TRIES = 0.1  # seconds, if there is no connection to be had
-
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Runs on while the machine sleeps: what was heard before is old then."""
 
 
 class LogListener:
@@ -72,7 +71,8 @@ class LogListener:
         It is like no other if nothing was heard for too long: whoever compares it then reads the
         log. Never waits.
         """
-        if time.clock_gettime(_CLOCK) - self._heard_at > self._max_staleness:
+        # By this clock what was heard before the machine slept is old.
+        if boot_time() - self._heard_at > self._max_staleness:
             if self._thread is None and self._max_staleness > 0:
                 self._start()
             return object()
@@ -82,13 +82,20 @@ class LogListener:
         """Call `on_change`, in the listener's thread, after changes; return what ends that."""
         self._watchers.append(on_change)
         self._start()
-        return lambda: self._watchers.remove(on_change)
+
+        def stop() -> None:
+            with contextlib.suppress(ValueError):
+                self._watchers.remove(on_change)
+
+        return stop
 
     def announce(self) -> None:
-        """Say that something has changed."""
+        """Have what was known count as out of date: something has changed."""
         self._version = object()
-        for on_change in list(self._watchers):
-            on_change()
+
+    def _tell(self) -> None:
+        self.announce()
+        call_all(self._watchers)
 
     def close(self) -> None:
         """End the thread. One that waits for a server that hangs ends when that wait does."""
@@ -106,10 +113,9 @@ class LogListener:
     def _start(self) -> None:
         with self._lock:
             if self._thread is None and not self._stopping:
-                self._thread = threading.Thread(
-                    target=self._run, name="keyturn-listener", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="keyturn-listener", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def _run(self) -> None:
         while not self._stopping:
@@ -126,11 +132,11 @@ class LogListener:
         connection.execute(self._listen)
         known: object = None
         while not self._stopping:
-            asked_at = time.clock_gettime(_CLOCK)
+            asked_at = boot_time()
             head = connection.execute(self._head).fetchall()
             if head != known:
                 known = head
-                self.announce()  # the first time for whatever nobody listened to
+                self._tell()  # the first time of whatever nobody listened to
             self._heard_at = asked_at
             self._wait_for_push(connection, until=time.monotonic() + self._beat)
 
@@ -139,7 +145,7 @@ class LogListener:
             # First: some may have come with the last reply.
             pushes = list(connection.notifies(timeout=0))
             if any(push.payload == REMOVAL for push in pushes):
-                self.announce()  # the head does not show it
+                self._tell()  # the head does not show it
             left = until - time.monotonic()
             if pushes or left <= 0:
                 return

@@ -21,14 +21,15 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 
-from keyturn.config.postgres_errors import explained, unreachable
+from keyturn.config.postgres_errors import READ_ONLY, explained, unreachable
 from keyturn.config.store_url import shown
 from keyturn.domain.errors import LogClosedError, LogUnavailableError, SettingsError
 
 OLDEST_SERVER = 14
 """The major version of PostgreSQL that is needed."""
 
-_IDLE_IN_TRANSACTION = 5000  # ms: a writer that was stopped half-way does not lock out the rest
+_LONGEST_PAUSE = 5000
+"""Milliseconds: a writer that was stopped half-way does not lock out the rest for longer."""
 
 
 class Connection(psycopg.Connection[DictRow]):
@@ -162,11 +163,14 @@ class Pool:
             connection.close()
 
     def _give_back(self, connection: Connection) -> None:
-        if self._closed or not connection.is_usable:
+        if not connection.is_usable:
             connection.close()
+            self.retire()  # what broke this one has broken the others, too
             return
         connection.reply_limit = self.reply_limit
         self._idle.append(connection)
+        if self._closed:
+            self.retire()
 
     def _set_up(self, connection: Connection) -> None:
         version = connection.info.server_version // 10000
@@ -177,9 +181,15 @@ class Pool:
                 location=self.location,
                 recorded=False,
             )
+        if connection.info.parameter_status("in_hot_standby") == "on":
+            raise LogUnavailableError(
+                f"the log {self.location} is not available: {READ_ONLY}",
+                location=self.location,
+                recorded=False,
+            )
         connection.execute(
             f"SET lock_timeout = {max(1, round(self._patience * 1000))};"
-            f"SET idle_in_transaction_session_timeout = {_IDLE_IN_TRANSACTION};"
+            f"SET idle_in_transaction_session_timeout = {_LONGEST_PAUSE};"
             # A server may be set to acknowledge what is not on its disk yet.
             "SELECT set_config('synchronous_commit', 'on', false)"
             " WHERE current_setting('synchronous_commit') = 'off'"
@@ -225,21 +235,36 @@ class Datastore(PostgresDatastore):
             with self.explaining():
                 yield held
             return
+        if held is not None:  # its place in the pool is ours, and it broke
+            with self.explaining(), contextlib.closing(self.new_connection()) as connection:
+                yield connection
+            return
         with self.pool.connection() as connection, self.explaining():
             yield connection
 
+    def new_connection(self) -> Connection:
+        """Return a connection that is not of the pool."""
+        return self.pool.connect(self.pool.reply_limit)
+
     @contextlib.contextmanager
     def holding(self, lock: int) -> Iterator[None]:
-        """Hold an advisory lock for the block, in which this thread has one connection."""
+        """Hold an advisory lock for the block, in which this thread has one connection.
+
+        The server lets go of it when the connection ends, as it does with one that is stopped.
+        """
         with self.get_connection() as connection:
+            connection.execute(f"SET idle_session_timeout = {_LONGEST_PAUSE}")
             connection.execute("SELECT pg_advisory_lock(%s)", (lock,))
             self._of_this_thread.held = connection
             try:
                 yield
             finally:
                 self._of_this_thread.held = None
-                if not connection.closed:  # else the server has let go of it
+                try:
                     connection.execute("SELECT pg_advisory_unlock(%s)", (lock,))
+                    connection.execute("SET idle_session_timeout = 0")
+                except psycopg.Error:
+                    connection.close()  # and what was done in the block is done
 
     @contextlib.contextmanager
     def explaining(self) -> Iterator[None]:
@@ -281,5 +306,8 @@ def _parameters(url: str, patience: float) -> dict[str, Any]:
     defaults = {
         "connect_timeout": max(2, math.ceil(patience)),  # seconds; libpq knows no less
         "fallback_application_name": "keyturn",
+        "target_session_attrs": "primary",  # a standby may not know yet of a reset
+        "keepalives_idle": 30,  # seconds, after which a network that is gone is noticed
+        "keepalives_interval": 10,
     }
     return {**defaults, **given, "autocommit": True, "row_factory": dict_row}

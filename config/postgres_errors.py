@@ -8,12 +8,14 @@ from eventsourcing.persistence import IntegrityError
 from keyturn.domain.errors import LogUnavailableError
 
 _AGAIN = "try again"
+READ_ONLY = "the server is read-only (a standby?); name the one that can be written to"
 _MEANINGS = {
     "28": "the server does not accept this user or password; check the URL of the store",
     "3D": "there is no such database; create it, or check the URL of the store",
     "3F": "there is no such schema; create it, or check the search_path",
     "42501": "this role may not do that; grant it what the README lists",
-    "25006": "the server is read-only (a standby?); name the one that can be written to",
+    "23": "a constraint of the table refuses the event; take it away: it is none of ours",
+    "25006": READ_ONLY,
     "53100": "the server's disk is full; make room and try again",
     "53300": "the server has no connection left; allow more, or use a smaller pool_size",
     "55P03": f"another process has kept it locked for too long; {_AGAIN}",
@@ -31,7 +33,7 @@ def explained(error: psycopg.Error, location: str) -> Exception:
     Its `recorded` is False where the server has said that nothing was written, and None where
     the connection broke and nobody knows.
     """
-    if isinstance(error, psycopg.IntegrityError):
+    if isinstance(error, psycopg.errors.UniqueViolation):
         return IntegrityError(str(error))
     code = error.sqlstate or ""
     meaning = _MEANINGS.get(code) or _MEANINGS.get(code[:2]) or _in_one_line(error)
@@ -53,6 +55,8 @@ def unreachable(error: psycopg.Error, location: str) -> LogUnavailableError:
         code = "28000"
     elif '" does not exist' in text and "database" in text:
         code = "3D000"
+    elif "standby mode" in text or "is not primary" in text or "read-only" in text:
+        code = "25006"
     elif "too many c" in text or "connection slots" in text:
         code = "53300"
     meaning = _MEANINGS.get(code) or _MEANINGS.get(code[:2])

@@ -5,13 +5,19 @@ Its table is append-only for the role that runs a service: it needs SELECT and I
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 from uuid import UUID
 
-from eventsourcing.persistence import ApplicationRecorder, InfrastructureFactory, StoredEvent
+from eventsourcing.persistence import (
+    ApplicationRecorder,
+    InfrastructureFactory,
+    Notification,
+    StoredEvent,
+)
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresFactory
 from psycopg import Cursor
 from psycopg.rows import DictRow
@@ -73,7 +79,7 @@ class PostgresStore:
             " topic, state FROM {} ORDER BY notification_id"
         ).format(table)
         self.listener = LogListener(
-            self._pool.connect,
+            lambda limit: self._pool.connect(min(limit, self._pool.reply_limit)),
             listen=SQL("LISTEN {}").format(Identifier(TABLE)),
             head=SQL(
                 "SELECT notification_id, xmin::text FROM {} ORDER BY notification_id DESC LIMIT 1"
@@ -107,9 +113,11 @@ class PostgresStore:
 
     def rows(self) -> Iterator[Row]:
         """Yield every row, in one read transaction of a connection of its own."""
-        connection = self._datastore.pool.connect(self._datastore.pool.reply_limit)
+        connection = self._datastore.new_connection()
         try:
             with self._datastore.explaining():
+                # Who reads may pause for as long as it likes: nobody waits for that.
+                connection.execute("SET idle_in_transaction_session_timeout = 0")
                 connection.execute("BEGIN READ ONLY")
                 connection.execute(self._declare_rows)
             while True:
@@ -154,7 +162,7 @@ class PostgresStore:
         forks.no_longer_guard(self)
         if self._is_forked:
             return  # the connections are the parent's
-        self.changes = self._closed
+        self.changes = self.watch = self._closed
         self.listener.close()
         self._pool.close()
 
@@ -175,7 +183,7 @@ class PostgresStore:
     def _not_open(self) -> NoReturn:
         raise LogClosedError(f"{self.location} is not open", location=self.location)
 
-    def _closed(self) -> NoReturn:
+    def _closed(self, *_: object) -> NoReturn:
         message = f"{self.location} was closed: open it again"
         raise LogClosedError(message, location=self.location)
 
@@ -228,10 +236,12 @@ class _Recorder(PostgresApplicationRecorder):
         return [row["notification_id"] for row in found]
 
     def select_events(self, *args: Any, **kwargs: Any) -> Sequence[StoredEvent]:
-        try:
+        with _noticing_empty_states():
             return [sound(row) for row in super().select_events(*args, **kwargs)]
-        except TypeError as error:
-            raise LogDamagedError("the log has a row without a state: it was altered") from error
+
+    def select_notifications(self, *args: Any, **kwargs: Any) -> Sequence[Notification]:
+        with _noticing_empty_states():
+            return [sound(row) for row in super().select_notifications(*args, **kwargs)]
 
     def create_table(self) -> None:
         with self.datastore.transaction(commit=True) as cursor:
@@ -285,6 +295,14 @@ class _Factory(PostgresFactory):
         recorder = _Recorder(self._datastore, self._listener)
         recorder.create_table()
         return recorder
+
+
+@contextlib.contextmanager
+def _noticing_empty_states() -> Iterator[None]:
+    try:
+        yield
+    except TypeError as error:  # from bytes()
+        raise LogDamagedError("the log has a row without a state: it was altered") from error
 
 
 def has_rows(url: str, *, patience: float = 5.0) -> bool:

@@ -27,6 +27,7 @@ NOT_SETTINGS = frozenset({"KEYTURN_CONFIG", "KEYTURN_PASSWORD"})
 """Variables with our prefix that are read elsewhere."""
 
 _PASSWORD_LIMIT = 4096
+_LONGEST_WAIT = 24 * 60 * 60.0
 _MAY_BE_NONE = frozenset(
     {
         "path",
@@ -247,6 +248,13 @@ def _seconds(key: str, value: object, source: str) -> float:
     return seconds
 
 
+def _patience(key: str, value: object, source: str) -> float:
+    seconds = _seconds(key, value, source)
+    if seconds > _LONGEST_WAIT:
+        raise _bad(key, source, "longer than a day")
+    return seconds
+
+
 def _whole_seconds(key: str, value: object, source: str) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         return int(value)
@@ -279,7 +287,7 @@ def _path(key: str, value: object, source: str) -> Path:
 
 def _count(key: str, value: object, source: str) -> int:
     text = str(value)
-    if isinstance(value, bool) or not text.isdecimal() or not 1 <= int(text[:10]) <= 1000:
+    if not (text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= 1000):
         raise _bad(key, source, "not a whole number from 1 to 1000")
     return int(text)
 
@@ -304,7 +312,7 @@ _PARSERS: dict[str, Callable[[str, object, str], Any]] = {
     "overlap": _whole_seconds,
     "password_file": _path,
     "initiator": _text,
-    "lock_timeout": _seconds,
+    "lock_timeout": _patience,
     "freshness": _one_of("bounded", "strict"),
     "max_staleness": _seconds,
     "pool_size": _count,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 MEMORY: Final = "memory:"
 """The URL of a log in memory."""
@@ -24,7 +25,7 @@ class StoreURL(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return repr(shown(self))
+        return repr(str(shown(self)))
 
 
 def is_store(url: str) -> bool:
@@ -52,6 +53,12 @@ def shown(url: str) -> str:
         return str(path)
     if not is_postgres(url):
         return url
-    parts = urlsplit(url)
-    login, at, hosts = parts.netloc.rpartition("@")  # a password may hold an @
-    return f"postgresql://{login.partition(':')[0]}{at}{hosts}{parts.path}"
+    # As libpq reads it: the login ends at the last @ before the first slash.
+    head, _, tail = url.partition("://")[2].partition("/")
+    login, at, hosts = head.rpartition("@")
+    database = re.split("[?#]", tail)[0]
+    if "@" in database or "?" in login:  # part of a password, perhaps
+        return "postgresql://…"
+    user = re.split("[:#]", login)[0]
+    place = f"{user}{at}{hosts.partition('?')[0]}"
+    return f"postgresql://{place}/{database}" if database else f"postgresql://{place}"

@@ -28,13 +28,16 @@ def without_frames(function: Callable[P, R]) -> Callable[P, R]:
         except KeyturnError as raised:
             error = raised
         del args, kwargs
-        _forget_frames(error)
+        forget_frames(error)
         raise error
 
     return call
 
 
-def _forget_frames(error: BaseException | None) -> None:
+def forget_frames(error: BaseException | None) -> None:
+    """Take the frames from an error, and from those that it came from."""
     while error is not None:
         error.__traceback__ = None
-        error = error.__cause__ or error.__context__
+        if error.__cause__ is not error.__context__:
+            forget_frames(error.__cause__)
+        error = error.__context__

@@ -85,14 +85,13 @@ class CurrentKey:
         needed_at = time.monotonic()
         # While it cannot be read one thread tries, and the others do not wait for that.
         if not self._lock.acquire(blocking=self._why_not is None):
-            raise self._stale()
+            raise self._stale(self._why_not)
         try:
             old = self._state[1]
-            if self._read_began < needed_at:
-                self._read_began = time.monotonic()
+            if self._read_began <= needed_at:
                 self._read()
             elif self._why_not is not None:
-                raise self._stale()
+                raise self._stale(self._why_not)
             snapshot = self._state[1]
         finally:
             self._lock.release()
@@ -101,22 +100,25 @@ class CurrentKey:
         return snapshot
 
     def _read(self) -> None:
-        # Asked before reading: what is committed meanwhile is then read again next time.
-        seen = self._log.changes()
-        last_seen, old = self._state
+        began, why_not = time.monotonic(), None
         try:
+            # Asked before reading: what is committed meanwhile is then read again next time.
+            seen = self._log.changes()
+            last_seen, old = self._state
             if seen != last_seen:
                 keys = self._guard.load()
                 snapshot = old if keys.digest == old.digest else self.snapshot_of(keys)
                 self._state = (seen, snapshot)
+            self._read_began = began
         except LogUnavailableError as error:
-            self._why_not = str(error)
-            raise self._stale() from error
-        self._why_not = None
+            self._read_began, why_not = began, str(error)
+            raise self._stale(why_not) from error
+        finally:
+            self._why_not = why_not  # of another error nobody gets a share
 
-    def _stale(self) -> StaleKeyError:
+    def _stale(self, why: str | None) -> StaleKeyError:
         message = "no token is made or checked while the keys may be out of date"
-        return StaleKeyError(f"{message}: {self._why_not}", location=self._log.location)
+        return StaleKeyError(f"{message}: {why}", location=self._log.location)
 
     def snapshot_of(self, keys: SessionKeys) -> Snapshot:
         """Return the snapshot of keys at rest: the current one and those in overlap, unsealed."""

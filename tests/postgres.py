@@ -36,7 +36,7 @@ SETTINGS = {
 class PostgresServer:
     """One server. `url()` names a log of its own on it."""
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, *, standby_of: Path | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="keyturn-pg-"))
         self._programs = _reachable(programs, self.folder)
         self._schemas = itertools.count(1)
@@ -45,13 +45,10 @@ class PostgresServer:
             self.port = probe.getsockname()[1]
         if os.geteuid() == 0:
             os.chown(self.folder, *_owner())
-        password = self.folder / "password"
-        password.write_text(PASSWORD)
-        password.chmod(0o644)
-        self._run("initdb", "-D", self.data, "-U", USER, "--pwfile", password, "--no-sync")
-        (self.data / "pg_hba.conf").write_text(
-            "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
-        )
+        if standby_of is None:
+            self._initialise()
+        else:
+            self._copy(standby_of)
         self.start()
 
     @property
@@ -143,6 +140,30 @@ class PostgresServer:
         with psycopg.connect(self.admin_url, autocommit=True) as connection:
             cursor = connection.execute(statement, values or None)
             return cursor.fetchall() if cursor.description else []
+
+    def standby(self) -> PostgresServer:
+        """Return a hot standby that is as this server is now, and hears of nothing more."""
+        self.stop()
+        try:
+            return PostgresServer(self._programs, standby_of=self.data)
+        finally:
+            self.start()
+
+    def _initialise(self) -> None:
+        password = self.folder / "password"
+        password.write_text(PASSWORD)
+        password.chmod(0o644)
+        self._run("initdb", "-D", self.data, "-U", USER, "--pwfile", password, "--no-sync")
+        (self.data / "pg_hba.conf").write_text(
+            "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+        )
+
+    def _copy(self, data: Path) -> None:
+        shutil.copytree(data, self.data)
+        (self.data / "standby.signal").touch()
+        if os.geteuid() == 0:
+            for path in (self.data, *self.data.rglob("*")):
+                os.chown(path, *_owner())
 
     def _run(self, program: str, *arguments: object) -> None:
         subprocess.run(

@@ -29,6 +29,7 @@ class Proxy:
         self.swallows = False
         self.refuses = False
         self.no_reply_to: bytes | None = None
+        self.muted = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -78,5 +79,6 @@ class Proxy:
                     continue
                 if not is_server and self.no_reply_to is not None and self.no_reply_to in data:
                     muted.set()
+                    self.muted += 1
                 sink.sendall(self._rewrite(data) if is_server else data)
             sink.shutdown(socket.SHUT_RDWR)

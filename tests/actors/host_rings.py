@@ -9,11 +9,12 @@ from keyturn import KeyRing
 
 
 class HostKeyRing:
-    """What Keyturn asks of a key ring, with a hook before each signature."""
+    """What Keyturn asks of a key ring, with hooks before what may take its time, or fail."""
 
-    def __init__(self) -> None:
-        self._ring = KeyRing.ephemeral()
+    def __init__(self, ring: KeyRing | None = None) -> None:
+        self._ring = ring or KeyRing.ephemeral()
         self.before_sign: Callable[[], object] = lambda: None
+        self.before_unseal: Callable[[], object] = lambda: None
 
     @property
     def node_id(self) -> str:
@@ -23,6 +24,7 @@ class HostKeyRing:
         return self._ring.seal(plaintext, context)
 
     def unseal(self, sealed: bytes, context: bytes) -> bytes:
+        self.before_unseal()
         return self._ring.unseal(sealed, context)
 
     def sign(self, message: bytes) -> bytes:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pykka
 import pytest
+from pykka._envelope import Envelope
 
 import keyturn
-from keyturn import EventLog, SessionManager
+from keyturn import EventLog, KeyRing, SessionManager
+from keyturn.actors.mailbox import Reply
 from keyturn.domain.errors import MessageFailedError, TokenRefusedError, UnknownMessageError
 from tests.actors.host_rings import HostKeyRing, raises
 
@@ -200,6 +202,41 @@ def test_g8_a_manager_goes_on_when_even_its_logger_is_broken(
     with pytest.raises(ZeroDivisionError):
         keyturn.ask(ref, keyturn.ResetKey())
     host_ring.before_sign = lambda: None
+
+    keyturn.ask(ref, keyturn.ResetKey())
+
+    assert keyturn.ask(ref, keyturn.SetupKey()).generation == 2
+
+
+def test_g8_a_manager_goes_on_when_its_logger_cannot_say_that_a_told_message_failed(
+    log: EventLog, key_ring: KeyRing
+) -> None:
+    ref = SessionManager.start(log, key_ring, logger=BrokenLogger())  # type: ignore[arg-type]
+
+    ref.tell("what nobody knows")
+
+    assert keyturn.ask(ref, keyturn.SetupKey()).generation == 1
+
+
+def test_g8_a_manager_goes_on_when_somebody_cannot_bear_its_reply(
+    any_ref: pykka.ActorRef[Any],
+) -> None:
+    reply: Reply[Any] = Reply()
+    reply.then(raises(ValueError("unbearable")))
+    any_ref.actor_inbox.put(Envelope("what nobody knows", reply))
+
+    with pytest.raises(UnknownMessageError):
+        reply.get(timeout=30)
+    with pytest.raises(UnknownMessageError):
+        any_ref.ask("what nobody knows", timeout=30)
+
+
+def test_g1_a_reset_is_acknowledged_when_the_logger_cannot_say_so(
+    log: EventLog, key_ring: KeyRing
+) -> None:
+    logger = BrokenLogger()
+    logger.info = logger.error  # type: ignore[method-assign]
+    ref = SessionManager.start(log, key_ring, logger=logger)  # type: ignore[arg-type]
 
     keyturn.ask(ref, keyturn.ResetKey())
 

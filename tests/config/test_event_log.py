@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import queue
+import secrets
+import threading
 from collections.abc import Iterator
 from copy import copy
 
@@ -223,6 +226,27 @@ def test_changes_stays_when_nothing_was_written(long_log: EventLog, key_ring: Ke
     long_log.append()
 
     assert settled(long_log) == before
+
+
+def test_whoever_watches_is_told_in_another_thread_whatever_others_make_of_it(
+    log: EventLog, key_ring: KeyRing
+) -> None:
+    told: queue.Queue[int] = queue.Queue()
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    ends = [log.watch(fail), log.watch(lambda: told.put(threading.get_ident()))]
+    settled(log)
+    while not told.empty():
+        told.get()
+
+    for _ in range(3):
+        log.append(new_keys(key_ring, manager=secrets.token_hex(4)))
+        assert told.get(timeout=30) != threading.get_ident()
+
+    for end in ends * 2:  # a second time nothing happens
+        end()
 
 
 def test_a_closed_log_says_so(shared_url: str) -> None:

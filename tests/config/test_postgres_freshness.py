@@ -15,7 +15,7 @@ import pytest
 
 import keyturn
 from keyturn import Service, Settings
-from keyturn.config.log_listener import _CLOCK
+from keyturn.domain.clock import boot_time
 from keyturn.domain.errors import LogUnavailableError, StaleKeyError
 from tests.postgres import PostgresServer, running_server
 from tests.proxy import Proxy
@@ -53,10 +53,6 @@ def open_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
         yield open_it
 
 
-def now() -> float:
-    return time.clock_gettime(_CLOCK)
-
-
 def until(condition: Callable[[], bool], what: str) -> None:
     """Wait until something is so, and fail if it never is."""
     deadline = time.monotonic() + 60
@@ -88,10 +84,10 @@ def works(service: Service) -> bool:
 
 def last_trust(service: Service, token: str) -> float:
     """Return when the last verification began that was not refused as stale."""
-    last = now()
+    last = boot_time()
     deadline = time.monotonic() + 60
     while True:
-        began = now()
+        began = boot_time()
         try:
             service.verify_token(token)
         except StaleKeyError:
@@ -223,7 +219,7 @@ def test_g2_beside_a_frozen_server_no_key_is_trusted_beyond_the_bound(
     until(lambda: hears(service), "it listens")
 
     with server.frozen():
-        frozen_at = now()
+        frozen_at = boot_time()
         trusted_at = last_trust(service, token)
         with pytest.raises(StaleKeyError, match="no token is made or checked"):
             service.create_token()
@@ -244,7 +240,7 @@ def test_g2_beside_a_killed_server_no_key_is_trusted_beyond_the_bound(
     until(lambda: hears(service), "it listens")
 
     server.kill()
-    killed_at = now()
+    killed_at = boot_time()
     trusted_at = last_trust(service, token)
     with pytest.raises(LogUnavailableError) as raised:
         service.reset_key()
@@ -268,7 +264,7 @@ def test_g2_behind_a_network_that_swallows_everything_no_key_is_trusted_beyond_t
 
     proxy.swallows = True
     other.reset_key()
-    ended_at = now()
+    ended_at = boot_time()
     trusted_at = last_trust(service, token)
     proxy.swallows = False
 
@@ -288,12 +284,44 @@ def test_g2_behind_a_connection_that_was_cut_no_old_token_is_accepted_beyond_the
     proxy.refuses = True
     proxy.cut()
     other.reset_key()
-    ended_at = now()
+    ended_at = boot_time()
     trusted_at = last_trust(service, token)
     proxy.refuses = False
 
     assert trusted_at <= ended_at + BOUND
     until(lambda: is_refused(service, token), "the reset is heard of")
+
+
+def test_g2_a_listener_whose_connection_is_dead_is_replaced_however_long_the_bound(
+    server: PostgresServer, proxy: Proxy, open_service: Callable[..., Service]
+) -> None:
+    schema = server.new_schema()
+    other = open_service(server.url_of(schema))
+    service = open_service(server.tcp_url(schema, port=proxy.port), max_staleness=3600)
+    token = service.create_token()
+    until(lambda: hears(service), "it listens")
+
+    proxy.no_reply_to = b"notification_id"  # from its next question on it hears nothing
+    until(lambda: proxy.muted > 0, "it asks")
+    proxy.no_reply_to = None
+    other.reset_key()
+
+    until(lambda: is_refused(service, token), "the reset is heard of")
+
+
+def test_g2_a_standby_is_refused_since_it_may_not_know_yet_of_a_reset(
+    server: PostgresServer, open_service: Callable[..., Service]
+) -> None:
+    schema = server.new_schema()
+    open_service(server.url_of(schema)).reset_key()
+
+    with contextlib.closing(server.standby()) as standby:
+        with pytest.raises(LogUnavailableError, match="standby") as raised:
+            open_service(standby.url_of(schema))
+        with pytest.raises(LogUnavailableError, match="standby"):
+            open_service(standby.url_of(schema, target_session_attrs="any"))
+
+    assert raised.value.recorded is False
 
 
 def test_g2_with_strict_freshness_nothing_is_accepted_once_the_server_is_gone(

@@ -130,6 +130,8 @@ def test_the_default_expiry_is_a_day() -> None:
         ({"KEYTURN_MAX_STALENESS": "nan"}, "max_staleness"),
         ({"KEYTURN_POOL_SIZE": "0"}, "pool_size"),
         ({"KEYTURN_POOL_SIZE": "1.5"}, "pool_size"),
+        ({"KEYTURN_POOL_SIZE": "00000010001"}, "pool_size"),
+        ({"KEYTURN_LOCK_TIMEOUT": "1e6"}, "lock_timeout"),
         ({"KEYTURN_POOL_SIZE": "9" * 5000}, "pool_size"),
         ({"KEYTURN_PATH": ""}, "path"),
         ({"KEYTURN_PATH": "~nobody-of-this-name/data"}, "path"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import keyturn
 from keyturn import EventLog, KeyRing
 from keyturn.domain.errors import ForeignLogError, LogRolledBackError, SealError
 from keyturn.projections.current_key import CurrentKey
+from tests.actors.host_rings import HostKeyRing
 from tests.projections.conftest import Hand
 from tests.settled import settled
 
@@ -314,3 +317,23 @@ def test_a_key_is_unsealed_once_however_often_it_is_used(
         current.get()
 
     assert len(unsealed) == 4
+
+
+def test_g2_a_read_that_failed_for_one_thread_gives_no_other_an_old_key(
+    log: EventLog, hand: Hand, key_ring: KeyRing
+) -> None:
+    ring = HostKeyRing(key_ring)
+    current = CurrentKey(log, ring, "default")
+    current.get()
+    hand.reset()
+
+    def fail() -> None:
+        raise ConnectionError("the key ring is away")
+
+    ring.before_unseal = fail
+    with ThreadPoolExecutor(4) as pool, current._lock:
+        waiting = [pool.submit(current.get) for _ in range(4)]
+        time.sleep(0.2)  # so that one reads for all who wait
+
+    outcomes = [future.exception(timeout=30) for future in waiting]
+    assert [type(outcome) for outcome in outcomes] == [ConnectionError] * 4
