@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -32,6 +34,7 @@ from keyturn.service import Service
 P = ParamSpec("P")
 R = TypeVar("R")
 _PAGE = 500
+_THREADS = 4
 
 
 class AsyncService:
@@ -43,6 +46,8 @@ class AsyncService:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        # Not the loop's own threads: a server that hangs must not keep those of the host.
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="keyturn-async")
 
     @property
     def manager(self) -> pykka.ActorRef[SessionManager]:
@@ -61,7 +66,7 @@ class AsyncService:
             return await self._ask(messages.CreateToken(expiry, subject, claims, tran))
         if self._service.is_fresh:
             return self._service.create_token(expiry, subject, claims)
-        return await asyncio.to_thread(self._service.create_token, expiry, subject, claims)
+        return await self._in_thread(self._service.create_token, expiry, subject, claims)
 
     async def verify_token(self, token: object, tran: Transaction | None = None) -> bool:
         """See `Service.verify_token`."""
@@ -69,7 +74,7 @@ class AsyncService:
             return await self._ask(messages.VerifyToken(token, tran))
         if self._service.is_fresh:
             return self._service.verify_token(token)
-        return await asyncio.to_thread(self._service.verify_token, token)
+        return await self._in_thread(self._service.verify_token, token)
 
     async def create_tokens(
         self,
@@ -83,7 +88,7 @@ class AsyncService:
         if tran is not None:
             return await self._ask(messages.CreateTokens(count, expiry, subject, claims, tran))
         create = self._service.create_tokens
-        return await asyncio.to_thread(create, count, expiry, subject, claims)
+        return await self._in_thread(create, count, expiry, subject, claims)
 
     async def verify_tokens(
         self, tokens: Iterable[object], tran: Transaction | None = None
@@ -92,7 +97,7 @@ class AsyncService:
         batch = check_batch(tokens)
         if tran is not None:
             return await self._ask(messages.VerifyTokens(batch, tran))
-        return await asyncio.to_thread(self._service.verify_tokens, batch)
+        return await self._in_thread(self._service.verify_tokens, batch)
 
     async def refresh_token(
         self, token: object, expiry: float | None = None, tran: Transaction | None = None
@@ -100,11 +105,11 @@ class AsyncService:
         """See `Service.refresh_token`."""
         if tran is not None:
             return await self._ask(messages.RefreshToken(token, expiry, tran))
-        return await asyncio.to_thread(self._service.refresh_token, token, expiry)
+        return await self._in_thread(self._service.refresh_token, token, expiry)
 
     async def inspect_token(self, token: object, at: datetime | None = None) -> TokenReport:
         """See `Service.inspect_token`."""
-        return await asyncio.to_thread(self._service.inspect_token, token, at)
+        return await self._in_thread(self._service.inspect_token, token, at)
 
     async def reset_key(
         self,
@@ -156,21 +161,21 @@ class AsyncService:
             limit=limit,
             at=at,
         )
-        while page := await asyncio.to_thread(_next_page, changes):
+        while page := await self._in_thread(_next_page, changes):
             for change in page:
                 yield change
 
     async def key_at(self, moment: datetime) -> KeyChange | None:
         """See `Service.key_at`."""
-        return await asyncio.to_thread(self._service.key_at, moment)
+        return await self._in_thread(self._service.key_at, moment)
 
     async def audit(self, against: Checkpoint | str | None = None) -> AuditReport:
         """See `Service.audit`."""
-        return await asyncio.to_thread(self._service.audit, against)
+        return await self._in_thread(self._service.audit, against)
 
     async def checkpoint(self) -> Checkpoint:
         """See `Service.checkpoint`."""
-        return await asyncio.to_thread(self._service.checkpoint)
+        return await self._in_thread(self._service.checkpoint)
 
     async def start(self, fresh: bool = False) -> None:
         """See `Service.start`."""
@@ -186,7 +191,7 @@ class AsyncService:
 
     async def named(self, name: str) -> AsyncService:
         """See `Service.named`."""
-        return AsyncService(await asyncio.to_thread(self._service.named, name))
+        return AsyncService(await self._in_thread(self._service.named, name))
 
     async def session(
         self,
@@ -195,12 +200,12 @@ class AsyncService:
         fresh: bool = False,
     ) -> AsyncClientSession:
         """See `Service.session`."""
-        session = await asyncio.to_thread(self._service.session, path, session_token, fresh)
+        session = await self._in_thread(self._service.session, path, session_token, fresh)
         return AsyncClientSession(session)
 
     async def close(self) -> None:
         """See `Service.close`."""
-        await asyncio.to_thread(self._service.close)
+        await self._in_thread(self._service.close)
 
     async def __aenter__(self) -> Self:
         return self
@@ -215,6 +220,10 @@ class AsyncService:
 
     def __repr__(self) -> str:
         return f"<keyturn.AsyncService of {self._service!r}>"
+
+    async def _in_thread(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        in_context = functools.partial(contextvars.copy_context().run, call, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, in_context)
 
     async def _ask(self, message: Message[R]) -> R:
         return await ask_async(self._service.manager, message)

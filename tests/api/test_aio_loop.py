@@ -236,3 +236,25 @@ def test_asyncio_is_loaded_only_by_those_who_use_it(run_python: Callable[..., An
     )
 
     assert done.stdout == "False\n"
+
+
+def test_a_service_that_waits_for_its_log_leaves_the_threads_of_the_loop_alone(
+    tmp_path: Path,
+) -> None:
+    key_ring, gate = HostKeyRing(), Gate()
+
+    async def body() -> bool:
+        async with keyturn.open_async(path=tmp_path, key_ring=key_ring) as service:
+            with keyturn.open(path=tmp_path, key_ring=key_ring) as other:
+                other.reset_key()
+            key_ring.before_unseal = gate
+            waiting = [asyncio.ensure_future(service.verify_token("")) for _ in range(100)]
+            await asyncio.to_thread(gate.wait_until_reached)
+
+            turned = await asyncio.to_thread(lambda: True)
+
+            gate.open()
+            await asyncio.gather(*waiting)
+            return turned
+
+    assert run(body())
