@@ -21,8 +21,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 
-from keyturn.config.postgres_errors import READ_ONLY, explained, unreachable
-from keyturn.config.store_url import shown
+from keyturn.config.postgres_errors import explained, unreachable
+from keyturn.config.store_url import is_divisible, shown
 from keyturn.domain.errors import LogClosedError, LogUnavailableError, SettingsError
 
 OLDEST_SERVER = 14
@@ -291,15 +291,15 @@ class Datastore(PostgresDatastore):
 
 def _parameters(url: str, patience: float) -> dict[str, Any]:
     """Return the parameters of a connection: those of the URL over ours."""
-    try:
-        given = conninfo_to_dict(url)
-    except psycopg.Error:  # whose text shows the URL, password included
-        given = None
+    given = None
+    if is_divisible(url):  # else libpq would take a part of the password for a host, and show it
+        with contextlib.suppress(psycopg.Error):  # whose text shows the URL, password included
+            given = conninfo_to_dict(url)
     if given is None:
         raise SettingsError(
             f"the store {shown(url)} is no URL that PostgreSQL's libpq understands: write "
-            "postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full, and %40 for an @ in a "
-            "password",
+            "postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full, and in a password %40 for "
+            "an @, %2F for a / and %25 for a %",
             key="store",
             source="the arguments",
         )

@@ -18,6 +18,14 @@ WHAT_THERE_IS: Final = (
     "postgresql://USER@HOST/DATABASE or memory:"
 )
 
+_HOST = r"(?:\[[^]@]*\]|[^]\[:,/?@]*)(?::\d*)?"
+_POSTGRES_PARTS = re.compile(
+    r"postgres(?:ql)?://(?:(?P<user>[^:@/]*)(?::[^@/]*)?@)?"
+    rf"(?P<place>{_HOST}(?:,{_HOST})*(?:/[^?@]*)?)(?:\?.*)?",
+    re.DOTALL,
+)
+"""As libpq divides a URL, and not RFC 3986: a password may hold ?, # and [, but no / or @."""
+
 
 class StoreURL(str):
     """The URL of a log. Its repr shows no password."""
@@ -38,6 +46,11 @@ def is_postgres(url: str) -> bool:
     return url.startswith(POSTGRES)
 
 
+def is_divisible(url: str) -> bool:
+    """Return whether it can be told what of a PostgreSQL URL is the password, and what is not."""
+    return _POSTGRES_PARTS.fullmatch(url) is not None
+
+
 def sqlite_path(url: str) -> Path | None:
     """Return the SQLite file that a URL names, None if it names none."""
     path = unquote(url.removeprefix(SQLITE))
@@ -53,12 +66,8 @@ def shown(url: str) -> str:
         return str(path)
     if not is_postgres(url):
         return url
-    # As libpq reads it: the login ends at the last @ before the first slash.
-    head, _, tail = url.partition("://")[2].partition("/")
-    login, at, hosts = head.rpartition("@")
-    database = re.split("[?#]", tail)[0]
-    if "@" in database or "?" in login:  # part of a password, perhaps
-        return "postgresql://…"
-    user = re.split("[:#]", login)[0]
-    place = f"{user}{at}{hosts.partition('?')[0]}"
-    return f"postgresql://{place}/{database}" if database else f"postgresql://{place}"
+    parts = _POSTGRES_PARTS.fullmatch(url)
+    if parts is None:
+        return "postgresql://…"  # any part of it may be the password's
+    user = parts["user"]
+    return f"postgresql://{'' if user is None else user + '@'}{parts['place']}"

@@ -111,12 +111,27 @@ def test_g8_what_is_not_there_is_named(
         open_service(url.format(user=USER, host=postgres.folder, port=postgres.port))
 
 
+@pytest.mark.parametrize("password", ["[sesame", "se?same", "se#same", "se:same", "ses℀ame"])
+def test_a_password_that_libpq_takes_as_it_stands_is_not_shown(
+    password: str, open_service: Callable[..., Service]
+) -> None:
+    with pytest.raises(LogUnavailableError, match="no connection to its server") as raised:
+        open_service(f"postgresql://keyturn:{password}@127.0.0.1:1/keyturn?connect_timeout=2")
+
+    assert raised.value.location == "postgresql://keyturn@127.0.0.1:1/keyturn"
+    assert "se" not in str(raised.value).replace("server", "").replace("refused", "")
+
+
 @pytest.mark.parametrize(
     "url",
     [
         "postgresql://keyturn:sesame@host/keyturn?sslmode",
         "postgresql://keyturn:sesame@host/keyturn?colour=sesame",
         "postgresql://keyturn:%zz_sesame@host/keyturn",
+        "postgresql://keyturn:sesame/sesame@host/keyturn",
+        "postgresql://keyturn:sesame@sesame@host/keyturn",
+        "postgresql://localhost:sesame/x@sesame",
+        "postgresql://keyturn:sesame@[::1/keyturn",
     ],
 )
 def test_a_url_that_libpq_does_not_understand_is_an_error_without_the_password(
