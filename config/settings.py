@@ -226,7 +226,7 @@ def _known(key: str, source: str) -> str:
 
 def _parse(key: str, value: object, source: str) -> Any:
     """Parse a value from text or TOML, where "never" stands for None."""
-    if value == "never" and key in ("expiry", "max_lifetime", "rotate_every"):
+    if value == "never" and key in _MAY_BE_NEVER:
         return None
     return _PARSERS[key](key, value, source)
 
@@ -236,7 +236,9 @@ def _bad(key: str, source: str, what: str) -> SettingsError:
 
 
 def _seconds(key: str, value: object, source: str) -> float:
-    message = 'not a number of seconds ≥ 0 (or "never")'
+    message = "not a number of seconds ≥ 0"
+    if key in _MAY_BE_NEVER:
+        message += ' (or "never")'
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise _bad(key, source, message)
     try:
@@ -300,6 +302,8 @@ def _one_of(*choices: str) -> Callable[[str, object, str], str]:
 
     return parse
 
+
+_MAY_BE_NEVER = ("expiry", "max_lifetime", "rotate_every")
 
 _PARSERS: dict[str, Callable[[str, object, str], Any]] = {
     "path": _path,

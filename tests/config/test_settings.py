@@ -111,6 +111,14 @@ def test_never_means_no_limit(name: str, toml: Path) -> None:
     assert (getattr(from_file, name), getattr(from_variable, name)) == (None, None)
 
 
+@pytest.mark.parametrize(("name", "is_said"), [("expiry", True), ("max_staleness", False)])
+def test_an_error_says_never_only_where_that_is_possible(name: str, is_said: bool) -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.load(environ={f"KEYTURN_{name.upper()}": "-1"})
+
+    assert ("never" in str(raised.value)) is is_said
+
+
 def test_the_default_expiry_is_a_day() -> None:
     assert Settings().expiry == 24 * 60 * 60
 
