@@ -14,7 +14,9 @@ import keyturn
 from keyturn import cli_record, cli_tokens, show
 from keyturn.cli_base import Command, as_json, ask_for_password, cli, command
 from keyturn.config.logging import without_tokens
-from keyturn.config.settings import find_password
+from keyturn.config.settings import Settings, find_password
+from keyturn.config.stores import has_log
+from keyturn.domain.anchor import Anchor
 from keyturn.domain.errors import KeyRingExistsError, KeyturnError
 from keyturn.domain.key_ring import KeyRing
 from keyturn.exit_codes import REFUSED, exit_code
@@ -44,14 +46,17 @@ def demo(svg: Path | None) -> None:
 def init(obj: Command, no_password: bool, as_json: bool) -> None:
     """Make a data folder: key ring, log and first session key."""
     path = obj.settings.key_ring_path
-    if path.exists():
+    if not path.exists():
+        password: str | None | UnsetType = None
+        if not no_password:
+            password = find_password(obj.settings)
+            if password is UNSET:
+                password = ask_for_password("New password", confirm=True)
+        ring, _ = open_key_ring(obj.settings, password)
+    elif _lacks_only_its_log(obj.settings):
+        ring = KeyRing.open(path, obj.password())
+    else:
         raise KeyRingExistsError(f"{path} exists already: nothing was changed", path=str(path))
-    password: str | None | UnsetType = None
-    if not no_password:
-        password = find_password(obj.settings)
-        if password is UNSET:
-            password = ask_for_password("New password", confirm=True)
-    ring, _ = open_key_ring(obj.settings, password)
     with keyturn.open(obj.settings, key_ring=ring):
         pass
     facts = {"node_id": ring.node_id, "path": str(obj.settings.data_folder)}
@@ -59,6 +64,15 @@ def init(obj: Command, no_password: bool, as_json: bool) -> None:
         click.echo(show.json_line(facts))
     else:
         click.echo(f"node {ring.node_id}\nin   {facts['path']}")
+
+
+def _lacks_only_its_log(settings: Settings) -> bool:
+    """Return whether an `init` before this one made all but the log: its server was down, say.
+
+    A key ring without an anchor may have had a log.
+    """
+    anchor = settings.anchor_path
+    return anchor.exists() and Anchor.is_blank(anchor) and not has_log(settings.store_url)
 
 
 @cli.command()

@@ -40,6 +40,31 @@ def test_init_leaves_a_folder_that_is_made_already_alone(cli: Keyturn) -> None:
     assert (cli.folder / "keyring.json").read_bytes() == before
 
 
+def test_init_goes_on_where_it_could_not_make_the_log(tmp_path: Path) -> None:
+    run = Keyturn(tmp_path / "data")
+    in_the_way = tmp_path / "logs"
+    in_the_way.touch()
+    run.environment["KEYTURN_STORE"] = f"sqlite:///{in_the_way}/keyturn.db"
+    run("init", "--no-password", code=os.EX_IOERR)
+    before = (run.folder / "keyring.json").read_bytes()
+    in_the_way.unlink()
+    in_the_way.mkdir()
+
+    run("init", "--no-password")
+
+    run("audit")
+    assert (run.folder / "keyring.json").read_bytes() == before
+
+
+def test_init_makes_no_log_for_a_key_ring_that_may_have_lost_one(cli: Keyturn) -> None:
+    (cli.folder / "anchor.json").unlink()
+    (cli.folder / "keyturn.db").unlink()
+
+    cli("init", "--no-password", code=os.EX_CANTCREAT)
+
+    assert not (cli.folder / "keyturn.db").exists()
+
+
 def test_the_password_comes_from_the_environment_or_from_a_file(tmp_path: Path) -> None:
     run = Keyturn(tmp_path / "data")
     run.environment["KEYTURN_PASSWORD"] = "correct horse"
