@@ -18,7 +18,7 @@ from importlib import resources
 
 from keyturn.projections.findings import AuditReport, Finding, FindingKind
 from keyturn.projections.rotation_history import KeyChange
-from keyturn.show import lifetime_text, plain
+from keyturn.show import change_text, lifetime_text, plain
 from keyturn.timeline import Segment, segments_of, ticks_of
 
 _MAX_ROWS = 5_000  # of the whole page
@@ -330,7 +330,7 @@ def _facts_of_one(change: KeyChange, segment: Segment) -> dict[str, str]:
     ended = change.kind == "destroyed"
     return {
         "generation": f"{change.generation}" + (", the last" if ended else ""),
-        "change": change.kind,
+        "change": change_text(change),
         "when": f"{change.at:%Y-%m-%d %H:%M:%S} UTC",
         "by": change.initiator,
         "why": change.reason or "no reason given",
@@ -381,7 +381,7 @@ def _row(change: KeyChange, section: _Section) -> str:
     return (
         f'<tr id="{section.id}-{change.position}"{state}>'
         f'<th scope="row">{change.position}</th>'
-        f'<td class="k-{kind}">{mark}{_text(change.kind)}'
+        f'<td class="k-{kind}">{mark}{_text(change_text(change))}'
         f"{' ' + _badge(finding) if finding else ''}</td><td>{change.generation}</td>"
         f"<td>{_time(change.at)}</td><td>{_text(change.initiator)}</td>"
         f"<td>{_long(change.reason or '')}</td>"

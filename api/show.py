@@ -76,7 +76,7 @@ def history_table(changes: Sequence[KeyChange], width: int) -> Table:
     for change in changes:
         table.add_row(
             str(change.position),
-            Text(change.kind, _KIND_STYLES.get(change.kind, "")),
+            Text(change_text(change), _KIND_STYLES.get(change.kind, "")),
             str(change.generation),
             f"{change.at:%Y-%m-%d %H:%M:%S}",
             Text(plain(change.initiator)),
@@ -85,6 +85,11 @@ def history_table(changes: Sequence[KeyChange], width: int) -> Table:
             *([Text(_bar(_seconds(change), longest))] if has_bars else []),
         )
     return table
+
+
+def change_text(change: KeyChange) -> str:
+    """Return the kind of a change, and of a rotation how long its overlap is."""
+    return f"{change.kind} +{change.overlap} s" if change.overlap else change.kind
 
 
 def csv_lines(changes: Iterable[KeyChange]) -> Iterator[str]:

@@ -27,6 +27,7 @@ class KeyChange:
         node_id: the node whose key ring signed the event.
         digest: the SHA-256 of the event, in hex.
         lifetime: how long that generation was current; None while it is.
+        overlap: of `rotated`, for how many seconds the keys before may stay good; else None.
     """
 
     position: int
@@ -39,6 +40,7 @@ class KeyChange:
     node_id: str
     digest: str
     lifetime: timedelta | None
+    overlap: int | None = None
 
 
 def check_moment(moment: datetime | None, name: str) -> None:
@@ -212,6 +214,7 @@ def _row(
         node_id=event.node_id,
         digest=event.digest,
         lifetime=lifetime,
+        overlap=event.overlap if isinstance(event, SessionKeys.KeyRotated) else None,
     )
 
 

@@ -176,7 +176,10 @@ def test_a_rotation_is_in_the_record(cli: Keyturn, tmp_path: Path) -> None:
     cli("audit", "--html", str(tmp_path / "page.html"))
 
     assert positions(cli, "--kind", "rotated") == [5]
-    assert "monthly rotation" in (tmp_path / "page.html").read_text("utf-8")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "monthly rotation" in page
+    for shown in (page, cli("history").stdout):
+        assert "rotated +60 s" in shown
 
 
 def test_a_page_that_cannot_be_written_keeps_nobody_from_the_verdict(cli: Keyturn) -> None:

@@ -93,6 +93,10 @@ def test_the_current_key_has_no_lifetime_yet(hand: Hand) -> None:
     assert [change.lifetime for change in RotationHistory(hand.log)] == [None]
 
 
+def test_a_row_for_a_rotation_says_how_long_its_overlap_is(history: RotationHistory) -> None:
+    assert [change.overlap for change in history] == [None, None, 60, None, None]
+
+
 def test_a_row_for_a_destroy_names_the_key_that_it_ended(history: RotationHistory) -> None:
     rotated, destroyed = list(history)[2:4]
 
