@@ -21,7 +21,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 
-from keyturn.config.postgres_errors import explained, unreachable
+from keyturn.config.postgres_errors import READ_ONLY, explained, unreachable
 from keyturn.config.store_url import is_divisible, shown
 from keyturn.domain.errors import LogClosedError, LogUnavailableError, SettingsError
 

@@ -19,9 +19,10 @@ WHAT_THERE_IS: Final = (
 )
 
 _HOST = r"(?:\[[^]@]*\]|[^]\[:,/?@]*)(?::\d*)?"
+_HOSTS = rf"{_HOST}(?:,{_HOST})*"
 _POSTGRES_PARTS = re.compile(
-    r"postgres(?:ql)?://(?:(?P<user>[^:@/]*)(?::[^@/]*)?@)?"
-    rf"(?P<place>{_HOST}(?:,{_HOST})*(?:/[^?@]*)?)(?:\?.*)?",
+    r"postgres(?:ql)?://(?:(?P<user>[^:@/?]*)(?::[^@/]*)?@)?"
+    rf"(?P<place>{_HOSTS}/[^?@]*(?=\?|$)|{_HOSTS}(?=\?[^@]*$|$))(?:\?.*)?",
     re.DOTALL,
 )
 """As libpq divides a URL, and not RFC 3986: a password may hold ?, # and [, but no / or @."""
