@@ -8,8 +8,9 @@ from ipaddress import ip_address
 
 from psycopg.sql import Identifier
 
-from keyturn.config.postgres_connections import Datastore, Pool
-from keyturn.config.postgres_store import TABLE
+from keyturn.config.postgres_connections import Pool
+from keyturn.config.postgres_datastore import Datastore
+from keyturn.config.postgres_recorder import TABLE
 
 _FACTS = (
     "SELECT current_setting('server_version') AS version,"
