@@ -19,6 +19,7 @@ from keyturn.actors.lifecycle import Lifecycle
 from keyturn.config.logging import Logger
 from keyturn.domain import rotation_policy
 from keyturn.domain.anchor import Anchor, Mark
+from keyturn.domain.audit_text import check_name
 from keyturn.domain.clock import Clock, time_of_event
 from keyturn.domain.errors import (
     AnchorError,
@@ -31,7 +32,8 @@ from keyturn.domain.history_guard import HistoryGuard
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.rotation_policy import KeyAge, RotationPolicy
-from keyturn.domain.session_keys import KEY_BYTES, Origin, SessionKeys, check_name
+from keyturn.domain.sealed_keys import KEY_BYTES
+from keyturn.domain.session_keys import Origin, SessionKeys
 
 MAX_ATTEMPTS = 50
 

@@ -26,7 +26,8 @@ from keyturn.domain.claims import check_claims, check_expiry, check_subject
 from keyturn.domain.errors import NotRunningError
 from keyturn.domain.event_mapper import read_event
 from keyturn.domain.key_ring import KeyRing
-from keyturn.domain.session_keys import SessionKeys, unseal_key
+from keyturn.domain.sealed_keys import unseal_key
+from keyturn.domain.session_keys import SessionKeys
 from keyturn.domain.tokens import SessionKey, SessionToken, SigningKey
 from keyturn.domain.transfer import lines_of, read_lines
 from keyturn.event_specs import (

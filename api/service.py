@@ -31,6 +31,7 @@ from keyturn.actors.transaction import Transaction, transaction
 from keyturn.client import ClientSession
 from keyturn.config.event_log import EventLog
 from keyturn.domain.anchor import Anchor
+from keyturn.domain.audit_text import check_name
 from keyturn.domain.batches import check_batch
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.clock import Clock, steady_time
@@ -40,7 +41,6 @@ from keyturn.domain.errors import (
     LogClosedError,
     SessionManagerNotRunningError,
 )
-from keyturn.domain.session_keys import check_name
 from keyturn.domain.tokens import SessionToken
 from keyturn.named_services import NamedServices
 from keyturn.projections.audit import audit

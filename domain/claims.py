@@ -12,6 +12,9 @@ from typing import Any, Final
 
 from keyturn.domain.errors import ClaimError, ExpiryError
 
+MAX_OVERLAP = 100 * 366 * 24 * 60 * 60
+"""Seconds: 100 years."""
+
 Claims = dict[str, Any]
 """The claims of a token: names, and values of JSON (a host's claims have any)."""
 
@@ -95,3 +98,16 @@ def _check_value(value: object, claim: str, depth: int = 0) -> None:  # noqa: PL
     else:
         kind = type(value).__name__
         raise ClaimError(f"the claim {claim!r} has a {kind}, which JSON has not", claim=claim)
+
+
+def check_overlap(overlap: object) -> int:
+    """Return an overlap in seconds if it is one.
+
+    Raises:
+        ExpiryError: it is not a whole number from 0 to `MAX_OVERLAP`.
+    """
+    if type(overlap) is not int or not 0 <= overlap <= MAX_OVERLAP:
+        raise ExpiryError(
+            f"an overlap is a whole number of seconds, from 0 to {MAX_OVERLAP} (100 years)"
+        )
+    return overlap

@@ -12,9 +12,10 @@ from datetime import datetime
 from math import ceil, inf, isfinite
 from typing import Self
 
+from keyturn.domain.claims import check_overlap
 from keyturn.domain.clock import Clock
 from keyturn.domain.errors import ExpiryError, SettingsError
-from keyturn.domain.session_keys import MAX_RETIRING, SessionKeys, check_overlap
+from keyturn.domain.session_keys import MAX_RETIRING, SessionKeys
 
 INITIATOR = "rotation policy"
 """Who rotated, for the record."""

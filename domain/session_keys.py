@@ -8,8 +8,6 @@ that nobody signed.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -19,26 +17,20 @@ import msgspec
 from eventsourcing.domain import Aggregate, TAggregate
 
 from keyturn.domain import provenance
+from keyturn.domain.audit_text import MAX_INITIATOR, MAX_REASON, check_name, check_text
+from keyturn.domain.claims import check_overlap
 from keyturn.domain.errors import (
-    AuditTextError,
-    ExpiryError,
     OverlapLimitError,
-    SealError,
     SessionManagerDestroyedError,
 )
 from keyturn.domain.key_ring import KeyRingLike
+from keyturn.domain.sealed_keys import key_id_of, seal_key, unseal_key
 
-KEY_BYTES = 32
-MAX_NAME = 100
-MAX_INITIATOR = 255
-MAX_REASON = 1000
-MAX_OVERLAP = 100 * 366 * 24 * 60 * 60
 """Seconds: a hundred years."""
 MAX_RETIRING = 32
 """How many keys may be in their overlap at once: each event holds them all."""
 
 _MANAGERS = UUID("6b1f8f3e-5d0c-5b0a-9f6e-4b65797475aa")
-_KEY_ID_PREFIX = b"keyturn key id v1\0"
 
 
 @dataclass(frozen=True)
@@ -260,8 +252,7 @@ class SessionKeys(Aggregate):
         **fields: object,
     ) -> None:
         generation, key_id = self.generation + 1, key_id_of(secret)
-        sealed = key_ring.seal(secret, _seal_context(self.manager, generation, key_id))
-        sealed_key = base64.urlsafe_b64encode(sealed).decode("ascii")
+        sealed_key = seal_key(key_ring, secret, self.manager, generation, key_id)
         self._trigger(
             event_class,
             key_ring,
@@ -332,65 +323,3 @@ def fields_of(event: SessionKeys.Event) -> dict[str, object]:
 def manager_id(name: str) -> UUID:
     """Return the aggregate id of the manager of this name."""
     return uuid5(_MANAGERS, name)
-
-
-def key_id_of(secret: bytes) -> str:
-    """Return the public fingerprint of a session key: 96 bits, base64url."""
-    fingerprint = hashlib.sha256(_KEY_ID_PREFIX + secret).digest()[:12]
-    return base64.urlsafe_b64encode(fingerprint).decode("ascii")
-
-
-def unseal_key(
-    key_ring: KeyRingLike, sealed_key: str, manager: str, generation: int, key_id: str
-) -> bytes:
-    """Return the secret that an event keeps sealed.
-
-    Raises:
-        SealError: it was not sealed by this key ring for this place.
-    """
-    try:
-        sealed = base64.urlsafe_b64decode(sealed_key)
-    except ValueError as error:
-        raise SealError("a sealed key is not base64url: it was altered") from error
-    secret = key_ring.unseal(sealed, _seal_context(manager, generation, key_id))
-    if len(secret) != KEY_BYTES or key_id_of(secret) != key_id:
-        raise SealError("a sealed key is not the one that its key id names")
-    return secret
-
-
-def check_name(name: object) -> str:
-    """Return the name of a manager if it is one."""
-    if not isinstance(name, str) or not name.isprintable() or not name.strip():
-        raise AuditTextError("a manager's name is printable text and not empty", field="name")
-    return check_text(name, "name", MAX_NAME)
-
-
-def check_overlap(overlap: object) -> int:
-    """Return an overlap in seconds if it is one.
-
-    Raises:
-        ExpiryError: it is not a whole number from 0 to `MAX_OVERLAP`.
-    """
-    if type(overlap) is not int or not 0 <= overlap <= MAX_OVERLAP:
-        raise ExpiryError(
-            f"an overlap is a whole number of seconds, from 0 to {MAX_OVERLAP} (100 years)"
-        )
-    return overlap
-
-
-def check_text(text: object, field: str, limit: int) -> str:
-    """Return a text for the record if it can be recorded, whole, for ever."""
-    if not isinstance(text, str):
-        raise AuditTextError(f"{field} is text, not {type(text).__name__}", field=field)
-    if len(text) > limit:
-        message = f"{field} has {len(text)} characters, at most {limit} are recorded: shorten it"
-        raise AuditTextError(message, field=field)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise AuditTextError(f"{field} is not valid Unicode text", field=field) from None
-    return text
-
-
-def _seal_context(manager: str, generation: int, key_id: str) -> bytes:
-    return msgspec.json.encode(["keyturn sealed key v1", manager, generation, key_id])

@@ -11,13 +11,14 @@ import pytest
 import keyturn
 from keyturn import Refusal, Service, Subscribe
 from keyturn.domain import tokens
+from keyturn.domain.claims import MAX_OVERLAP
 from keyturn.domain.errors import (
     AuditTextError,
     ExpiryError,
     OverlapLimitError,
     SessionManagerNotRunningError,
 )
-from keyturn.domain.session_keys import MAX_OVERLAP, MAX_RETIRING
+from keyturn.domain.session_keys import MAX_RETIRING
 from keyturn.testing import ManualClock
 from tests.actors.conftest import Ear
 from tests.actors.ways import WAYS, Way

@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 
 from keyturn import KeyRing, SessionKeys
-from keyturn.domain.session_keys import KEY_BYTES, Origin
+from keyturn.domain.sealed_keys import KEY_BYTES
+from keyturn.domain.session_keys import Origin
 
 
 def new_keys(key_ring: KeyRing, *, resets: int = 0, manager: str = "default") -> SessionKeys:

@@ -14,7 +14,8 @@ import pytest
 
 import keyturn
 from keyturn import EventLog, KeyRing, SessionKeys
-from keyturn.domain.session_keys import KINDS, Origin, manager_id, unseal_key
+from keyturn.domain.sealed_keys import unseal_key
+from keyturn.domain.session_keys import KINDS, Origin, manager_id
 from keyturn.domain.transfer import lines_of, read_lines
 
 FOLDER = Path(__file__).parent.parent / "old_logs"

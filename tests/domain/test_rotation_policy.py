@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from keyturn import KeyRing
+from keyturn.domain.claims import MAX_OVERLAP
 from keyturn.domain.errors import SettingsError
 from keyturn.domain.rotation_policy import KeyAge, RotationPolicy
-from keyturn.domain.session_keys import MAX_OVERLAP, MAX_RETIRING
+from keyturn.domain.session_keys import MAX_RETIRING
 from tests.domain.builders import NOON, new_keys, origin, secret
 
 RING = KeyRing.ephemeral()

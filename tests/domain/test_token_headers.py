@@ -9,7 +9,7 @@ import json
 import pytest
 
 from keyturn.domain.errors import TokenRefusedError
-from keyturn.domain.session_keys import key_id_of
+from keyturn.domain.sealed_keys import key_id_of
 from keyturn.domain.tokens import mint, verify
 from tests.domain.builders import (
     NOW,

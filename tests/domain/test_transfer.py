@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import keyturn
 from keyturn import EventLog, KeyRing
+from keyturn.domain.audit_text import MAX_REASON
 from keyturn.domain.errors import (
     ExportError,
     ForeignLogError,
@@ -25,7 +26,7 @@ from keyturn.domain.errors import (
     NotAKeyturnLogError,
 )
 from keyturn.domain.key_log import Row
-from keyturn.domain.session_keys import MAX_REASON, Origin, RetiringKey, SessionKeys
+from keyturn.domain.session_keys import Origin, RetiringKey, SessionKeys
 from keyturn.domain.transfer import MAX_LINE, export_lines, lines_of, read_lines
 
 from . import golden
