@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -33,19 +33,15 @@ from keyturn.config.event_log import EventLog
 from keyturn.domain.anchor import Anchor
 from keyturn.domain.audit_text import check_name
 from keyturn.domain.batches import check_batch
-from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.clock import Clock, steady_time
 from keyturn.domain.discretion import without_frames
 from keyturn.domain.errors import (
-    CheckpointError,
     LogClosedError,
     SessionManagerNotRunningError,
 )
 from keyturn.domain.tokens import SessionToken
 from keyturn.named_services import NamedServices
-from keyturn.projections.audit import audit
-from keyturn.projections.findings import AuditReport
-from keyturn.projections.rotation_history import HistoryFilter, KeyChange, RotationHistory
+from keyturn.record import Record
 
 R = TypeVar("R")
 _CLOSED = "the service was closed: open it again"
@@ -59,7 +55,7 @@ class StartManager(Protocol):
     ) -> pykka.ActorRef[SessionManager]: ...
 
 
-class Service:
+class Service(Record):
     """A session manager, ready to use from any thread. Get one from `keyturn.open`.
 
     Close it, or use it in a `with` block.
@@ -76,10 +72,9 @@ class Service:
         parent: Self | None = None,
     ) -> None:
         self._manager = manager
+        self._take_parts()
+        super().__init__(log, name, self._tokens.node_id, anchor)
         self._start_manager = start_manager
-        self._log = log
-        self._name = name
-        self._anchor = anchor
         self._clock = clock
         self._parent = parent
         self._named: NamedServices[Self] = (
@@ -89,7 +84,6 @@ class Service:
         self._lock = threading.Lock()
         self._closed = False
         self._sessions: list[ClientSession] = []
-        self._take_parts()
 
     @property
     def manager(self) -> pykka.ActorRef[SessionManager]:
@@ -113,11 +107,6 @@ class Service:
         if self._closed:
             raise LogClosedError(_CLOSED, location=self._log.location)
         return self._log
-
-    @property
-    def node_id(self) -> str:
-        """The id of the node whose key ring signs the log."""
-        return self._tokens.node_id
 
     @property
     def clock(self) -> Clock:
@@ -284,83 +273,6 @@ class Service:
         """
         with transaction(self.manager) as tran:
             yield tran
-
-    # --- the record ---
-
-    def history(
-        self,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        generation: int | None = None,
-        initiator: str | None = None,
-        kind: str | None = None,
-        newest_first: bool = False,
-        behind: int | None = None,
-        limit: int | None = None,
-        at: datetime | None = None,
-    ) -> Iterator[KeyChange]:
-        """Yield the changes of keys, oldest first unless told otherwise.
-
-        Args:
-            since: not before this moment (an aware datetime).
-            until: not behind this moment.
-            generation: only of this generation.
-            initiator: only by this initiator.
-            kind: only generated, reset, rotated or destroyed.
-            newest_first: the other way round.
-            behind: the position of the last row of the page before.
-            limit: how many rows at the most.
-            at: only the change whose key was current at this moment; the rest does not count.
-
-        Raises:
-            FilterError: a moment without a time zone, an unknown kind, a negative limit.
-        """
-        if at is not None:
-            change = self.key_at(at)
-            return iter(() if change is None else (change,))
-        which = HistoryFilter(
-            since=since, until=until, generation=generation, initiator=initiator, kind=kind
-        )
-        return RotationHistory(self.log, self._name).changes(
-            which, newest_first=newest_first, behind=behind, limit=limit
-        )
-
-    def key_at(self, moment: datetime) -> KeyChange | None:
-        """Return the change whose key was current at a moment, None if none was."""
-        return RotationHistory(self.log, self._name).at(moment)
-
-    def audit(
-        self,
-        against: Checkpoint | str | None = None,
-        *,
-        progress: Callable[[int], None] = lambda events: None,
-    ) -> AuditReport:
-        """Look at every event of the log, and say whether the record can be trusted.
-
-        Args:
-            against: a checkpoint, or its line, that the log must contain and extend.
-            progress: called now and then with the number of events looked at.
-        """
-        return audit(
-            self.log,
-            node_id=self.node_id,
-            anchor=self._anchor,
-            against=Checkpoint.parse(against) if isinstance(against, str) else against,
-            host_topics=self.log.host_topics,
-            progress=progress,
-        )
-
-    def checkpoint(self) -> Checkpoint:
-        """Return where the history stands now: a line to keep somewhere else.
-
-        Raises:
-            CheckpointError: the history has no event: it was purged.
-        """
-        event = next(self.log.key_events(self._name, newest_first=True, page=1), None)
-        if event is None:
-            raise CheckpointError(f"manager {self._name!r} has no history to keep a line of")
-        return Checkpoint.of(event)
 
     # --- lifecycle ---
 
