@@ -23,18 +23,16 @@ def random_pairs() -> Callable[[], tuple[str, str]]:
 
     Safe to call from any thread. A forked child starts with a batch of its own.
     """
-    pool: list[tuple[str, str]] = []
+    pool: list[str] = []
     os.register_at_fork(after_in_child=pool.clear)
 
     def next_pair() -> tuple[str, str]:
-        try:
-            return pool.pop()  # atomic
-        except IndexError:
-            text = base64.urlsafe_b64encode(os.urandom(_BATCH_LENGTH * 3 // 4)).decode("ascii")
-            ids = iter(_cut(text))
-            pair, *others = zip(ids, ids, strict=True)
-            pool.extend(others)
-            return pair
+        while True:
+            try:
+                return pool.pop(), pool.pop()  # each is atomic
+            except IndexError:
+                random = os.urandom(_BATCH_LENGTH * 3 // 4)
+                pool.extend(_cut(base64.urlsafe_b64encode(random).decode("ascii")))
 
     return next_pair
 

@@ -33,6 +33,7 @@ _encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder(dict[str, Any]).decode
 _PADDING = (b'"', b'==="', b'=="', b'="')  # and the quote behind it
 _decode_bytes = msgspec.json.Decoder(bytes).decode
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ class SigningKey:
         """Return the signature of a token with this payload: 43 bytes of base64url."""
         mac = self._hmac.copy()
         mac.update(payload)
-        return _base64url(mac.finalize())
+        # Unlike JSON it is likely to have characters to change: one pass is quicker than two.
+        return _encode_json(mac.finalize()).strip(b'"=').translate(_URL_SAFE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,18 @@ class Session:
     claims: Claims
 
 
+class _OwnClaims(msgspec.Struct, omit_defaults=True, gc=False):
+    """The claims that Keyturn writes itself, in their order. A struct encodes twice as fast."""
+
+    iss: str
+    sub: str
+    iat: int
+    jti: str
+    sid: str
+    auth_time: int
+    exp: int | None = None
+
+
 def mint(
     key: SigningKey,
     issuer: str,
@@ -108,8 +122,7 @@ def mint(
     now: float,
     expiry: float | None,
     max_lifetime: float | None = None,
-    claims: Mapping[str, Any] | None = None,
-    *,
+    claims: Claims | None = None,
     session: Session | None = None,
 ) -> SessionToken:
     """Return a new token.
@@ -127,27 +140,18 @@ def mint(
     Raises:
         ClaimError: the claims make the token larger than 8 KiB.
     """
-    second = int(now)
+    auth_time = second = int(now)
     jti, sid = next_pair()
-    auth_time = second
     if session is not None:
         sid, auth_time = session.sid, session.auth_time
-    payload: Claims = {
-        "iss": issuer,
-        "sub": subject,
-        "iat": second,
-        "jti": jti,
-        "sid": sid,
-        "auth_time": auth_time,
-    }
     if max_lifetime is not None:
         left = auth_time + max_lifetime - now
         expiry = left if expiry is None else min(expiry, left)
-    if expiry is not None:
-        payload["exp"] = int(now + expiry)
+    exp = None if expiry is None else int(now + expiry)
+    payload = _encode_json(_OwnClaims(issuer, subject, second, jti, sid, auth_time, exp))
     if claims:
-        payload.update(claims)
-    encoded = _base64url(_encode_json(payload))
+        payload = payload[:-1] + b"," + _encode_json(claims)[1:]  # one object of both
+    encoded = _base64url(payload)
     token = b".".join((key.encoded_header, encoded, key.signature(encoded)))
     if len(token) > MAX_TOKEN_LENGTH:
         raise ClaimError(
@@ -250,10 +254,11 @@ def session_of(claims: Claims) -> Session:
 
 def _are_well_typed(claims: Claims) -> bool:
     """Tell whether the claims that `mint` always writes are there and of their types."""
+    auth_time = claims["auth_time"]
     return (
-        type(claims["iat"]) is int
-        and type(claims["auth_time"]) is int
-        and claims["auth_time"].bit_length() < 64  # a lifetime can be added to it
+        type(auth_time) is int
+        and -(2**63) <= auth_time < 2**63  # a lifetime can be added to it
+        and type(claims["iat"]) is int
         and type(claims.get("exp", 0)) is int
         and type(claims["jti"]) is str
         and type(claims["sid"]) is str
