@@ -27,6 +27,7 @@ DEFAULT_TIMEOUT = 30.0
 
 A = TypeVar("A", bound=pykka.Actor)
 T = TypeVar("T")
+_UNSET = _Unset()
 _ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
 
@@ -41,12 +42,12 @@ class AskTimeoutError(KeyturnError, pykka.Timeout, TimeoutError):
 class Reply(pykka.Future[T], Generic[T]):
     """A future that can be waited for by threads, with a timeout, and by an event loop."""
 
-    # Defaults, so that making a reply costs little: there is one for each message.
-    _get_hook = None
-    _get_hook_result = _Unset()
-    _answer: tuple[Any, BaseException | None] | None = None
+    __slots__ = ("_answer", "_callbacks", "_get_hook", "_get_hook_result")
 
     def __init__(self) -> None:
+        self._get_hook = None  # this and the next are pykka's
+        self._get_hook_result = _UNSET
+        self._answer: tuple[Any, BaseException | None] | None = None
         self._callbacks: list[Callable[[], None]] = []
 
     def get(self, *, timeout: float | None = None) -> Any:
@@ -66,7 +67,7 @@ class Reply(pykka.Future[T], Generic[T]):
             raise error
         return value
 
-    def set(self, value: T | None = None, *, error: BaseException | None = None) -> None:
+    def set(self, value: T | None = None, error: BaseException | None = None) -> None:
         if self._answer is not None or self._get_hook is not None:
             raise queue.Full
         self._answer = (value, error)
@@ -138,11 +139,12 @@ class Ref(pykka.ActorRef[A]):
 
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         """Send a message: see `pykka.ActorRef.ask`. Wait for the reply, or return it as it is."""
+        inbox = self.actor_inbox
         reply: Reply[Any] = Reply()
-        if self.actor_inbox.is_closed:
-            reply.set(error=self.actor_inbox.refusal())
+        if inbox.is_closed:
+            reply.set(error=inbox.refusal())
         else:
-            self.actor_inbox.post(message, reply)
+            inbox.post(message, reply)
         return reply.get(timeout=timeout) if block else reply
 
 

@@ -66,9 +66,10 @@ class SupervisedActor(pykka.ThreadingActor):
 
     def _actor_loop_running(self) -> None:
         # pykka's own loop logs what it sends to an asker, and SystemExit ends all its actors.
-        while not self.actor_inbox.is_closed:
-            message, reply = self.actor_inbox.take()
-            handler = self.handlers.get(type(message))
+        inbox, handlers = self.actor_inbox, self.handlers
+        while not inbox.is_closed:
+            message, reply = inbox.take()
+            handler = handlers.get(type(message))
             try:
                 if handler is not None:
                     answer = handler(self, message)

@@ -120,9 +120,8 @@ class EventLog(Application[UUID]):
         """The topics of the host's own aggregates."""
         return self._host_topics
 
-    @property
-    def changes(self) -> Callable[[], object]:
-        return self._store.changes
+    def changes(self) -> object:
+        return self._store.changes()
 
     def watch(self, on_change: Callable[[], None]) -> Callable[[], None]:
         return self._store.watch(on_change)

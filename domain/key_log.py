@@ -27,9 +27,8 @@ class KeyLog(Protocol):
     def location(self) -> str:
         """What to call it in messages; never holds a password."""
 
-    @property
-    def changes(self) -> Callable[[], object]:
-        """A function that returns a value which differs once anybody has committed anything.
+    def changes(self) -> object:
+        """Return a value which differs once anybody has committed anything.
 
         It is called before each use of a key, so it takes well under a microsecond if it can, and
         never waits. Where it cannot tell it returns a value like no other: then the log is read.
