@@ -60,7 +60,8 @@ class TokenInspector:
         self._require_genuine(span)
         assert isinstance(token, str)
         try:
-            claims = tokens.open_with(self._unsealed(span.began_with), token)
+            rest = token.partition(".")[2]
+            claims = tokens.open_with(self._unsealed(span.began_with), rest)
         except TokenRefusedError as error:
             return TokenReport(False, error.reason, key_id=key_id)
         if at is not None:

@@ -104,7 +104,7 @@ class Session:
 
 
 class _OwnClaims(msgspec.Struct, omit_defaults=True, gc=False):
-    """The claims that Keyturn writes itself, in their order. A struct encodes twice as fast."""
+    """The claims that Keyturn writes itself, in their order: it encodes faster than a dict."""
 
     iss: str
     sub: str
@@ -175,7 +175,7 @@ def verify(token: object, keys: KeySet, now: float, max_lifetime: float | None =
     """
     if type(token) is not str or len(token) > MAX_TOKEN_LENGTH or not token.isascii():
         raise _refused(Refusal.MALFORMED)
-    header = token.partition(".")[0]
+    header, _, rest = token.partition(".")
     accepted = keys.accepted.get(header)
     if accepted is None:
         key_id = read_key_id(token)
@@ -183,7 +183,7 @@ def verify(token: object, keys: KeySet, now: float, max_lifetime: float | None =
     key, good_until = accepted
     if good_until is not None and now >= good_until:
         raise _refused(Refusal.REVOKED, key.key_id)
-    claims = open_with(key, token)
+    claims = open_with(key, rest)
     refusal = refusal_by_age(claims, now, max_lifetime)
     if refusal is not None:
         raise _refused(refusal, key.key_id)
@@ -202,20 +202,20 @@ def refusal_by_age(claims: Claims, now: float, max_lifetime: float | None) -> Re
     return None
 
 
-def open_with(key: SigningKey, token: str) -> Claims:
+def open_with(key: SigningKey, rest: str) -> Claims:
     """Return the claims of a token that this key signed, whatever the time.
 
     Args:
         key: the key.
-        token: ASCII text whose first part is the header of this key.
+        rest: ASCII text: what stands in the token behind the header of this key and a dot.
 
     Raises:
         TokenRefusedError: the signature is wrong, or the token is not one that `mint` writes.
     """
-    payload, _, signature = token[len(key.header) + 1 :].encode("ascii").partition(b".")
+    payload, _, signature = rest.encode("ascii").partition(b".")
     # The signature is compared in its encoded form: that leaves it one spelling.
     if not compare_digest(key.signature(payload), signature):
-        reason = Refusal.BAD_SIGNATURE if token.count(".") == 2 else Refusal.MALFORMED
+        reason = Refusal.BAD_SIGNATURE if rest.count(".") == 1 else Refusal.MALFORMED
         raise _refused(reason, key.key_id)
     try:
         claims = _decode_json(_from_base64url(payload))
