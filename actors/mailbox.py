@@ -144,7 +144,9 @@ class Ref(pykka.ActorRef[A]):
         if inbox.is_closed:
             reply.set(error=inbox.refusal())
         else:
-            inbox.post(message, reply)
+            inbox.queue.put((message, reply))
+            if inbox.is_closed:
+                inbox.refuse_all()
         return reply.get(timeout=timeout) if block else reply
 
 
@@ -155,42 +157,39 @@ class Inbox:
     """
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[tuple[Any, pykka.Future[Any]]] = queue.SimpleQueue()
+        self.queue: queue.SimpleQueue[tuple[Any, pykka.Future[Any]]] = queue.SimpleQueue()
+        """Messages and their replies. Who puts one in looks afterwards whether it `is_closed`."""
         self.is_closed = False
         self._closed_because = ""
         self.on_untold_failure: Callable[[BaseException], None] = lambda error: None
-        self.take = self._queue.get
-        """Wait for the next message, and return it with its reply."""
-
-    def post(self, message: Any, reply: pykka.Future[Any]) -> None:
-        """Put a message in, whose reply will be answered, whatever happens."""
-        self._queue.put((message, reply))
-        if self.is_closed:
-            self._refuse_all()
 
     def put(self, envelope: Envelope[Any], /) -> None:
-        self.post(envelope.message, envelope.reply_to or _Untold(self.on_untold_failure))
+        reply = envelope.reply_to or _Untold(self.on_untold_failure)
+        self.queue.put((envelope.message, reply))
+        if self.is_closed:
+            self.refuse_all()
 
     def get(self) -> Envelope[Any]:
-        return Envelope(*self.take())
+        return Envelope(*self.queue.get())
 
     def empty(self) -> bool:
-        return self._queue.empty()
+        return self.queue.empty()
 
     def close(self, because: str = "the actor has stopped") -> None:
         """Refuse what is in it and whatever may come."""
         self._closed_because = because
         self.is_closed = True
-        self._refuse_all()
+        self.refuse_all()
 
     def refusal(self) -> pykka.ActorDeadError:
         """Return what it answers once it is closed."""
         return pykka.ActorDeadError(self._closed_because)
 
-    def _refuse_all(self) -> None:
+    def refuse_all(self) -> None:
+        """Answer everybody in it that the actor is dead."""
         while True:
             try:
-                message, reply = self._queue.get_nowait()
+                message, reply = self.queue.get_nowait()
             except queue.Empty:
                 return
             if isinstance(message, _ActorStop):

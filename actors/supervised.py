@@ -67,8 +67,9 @@ class SupervisedActor(pykka.ThreadingActor):
     def _actor_loop_running(self) -> None:
         # pykka's own loop logs what it sends to an asker, and SystemExit ends all its actors.
         inbox, handlers = self.actor_inbox, self.handlers
+        take = inbox.queue.get
         while not inbox.is_closed:
-            message, reply = inbox.take()
+            message, reply = take()
             handler = handlers.get(type(message))
             try:
                 if handler is not None:
