@@ -49,9 +49,10 @@ class TokenIssuer:
         self._logger = logger
 
     @property
-    def is_fresh(self) -> bool:
-        """Whether the keys are at hand, so that nothing here has to read the log."""
-        return self._current_key.peek() is not None
+    def keys_at_hand(self) -> KeySet | None:
+        """The keys of this moment; None if the log must be read for them. Never waits."""
+        snapshot = self._current_key.peek()
+        return None if snapshot is None else snapshot.keys
 
     def create(
         self,

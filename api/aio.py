@@ -64,16 +64,18 @@ class AsyncService:
         """See `Service.create_token`."""
         if tran is not None:
             return await self._ask(messages.CreateToken(expiry, subject, claims, tran))
-        if self._service.is_fresh:
-            return self._service.create_token(expiry, subject, claims)
+        tokens = self._service.tokens
+        if (keys := tokens.keys_at_hand) is not None:  # these: to ask again might be to wait
+            return tokens.create(expiry, subject, claims, keys)
         return await self._in_thread(self._service.create_token, expiry, subject, claims)
 
     async def verify_token(self, token: object, tran: Transaction | None = None) -> bool:
         """See `Service.verify_token`."""
         if tran is not None:
             return await self._ask(messages.VerifyToken(token, tran))
-        if self._service.is_fresh:
-            return self._service.verify_token(token)
+        tokens = self._service.tokens
+        if (keys := tokens.keys_at_hand) is not None:
+            return tokens.verify(token, keys)
         return await self._in_thread(self._service.verify_token, token)
 
     async def create_tokens(

@@ -114,9 +114,9 @@ class Service(Record):
         return self._clock
 
     @property
-    def is_fresh(self) -> bool:
-        """Whether creating and verifying need to read nothing from the log just now."""
-        return self._tokens.is_fresh
+    def tokens(self) -> TokenIssuer:
+        """The part that makes and checks tokens, in the caller's thread."""
+        return self._tokens
 
     # --- tokens ---
 

@@ -53,6 +53,27 @@ def test_an_opening_that_fails_says_why(tmp_path: Path) -> None:
         run(opened())
 
 
+@pytest.mark.parametrize("use", ["create", "verify"])
+def test_the_loop_reads_no_log_that_went_stale_the_moment_after_it_looked(
+    use: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[threading.Thread] = []
+
+    async def body(service: AsyncService) -> object:
+        token = await service.create_token()
+        log = service._service.log
+        looks = iter([log.changes()])  # as before at the first look, and never again
+        monkeypatch.setattr(log._store, "changes", lambda: next(looks, object()))
+        load = log.load
+        monkeypatch.setattr(
+            log, "load", lambda name: (readers.append(threading.current_thread()), load(name))[1]
+        )
+        return await (service.create_token() if use == "create" else service.verify_token(token))
+
+    assert with_service(body, tmp_path)
+    assert threading.main_thread() not in readers
+
+
 @pytest.fixture
 def slow_opening(tmp_path: Path) -> tuple[HostKeyRing, Gate, Callable[[], Any]]:
     """An opening that stands still where it signs its first event."""
