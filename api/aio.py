@@ -44,10 +44,10 @@ class AsyncService:
     otherwise in another one: the actor, which may wait for the log, is not asked.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, threads: _Threads | None = None) -> None:
         self._service = service
-        # Not the loop's own threads: a server that hangs must not keep those of the host.
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="keyturn-async")
+        self._has_own_threads = threads is None
+        self._threads = threads or _Threads()
 
     @property
     def manager(self) -> pykka.ActorRef[SessionManager]:
@@ -193,7 +193,8 @@ class AsyncService:
 
     async def named(self, name: str) -> AsyncService:
         """See `Service.named`."""
-        return AsyncService(await self._in_thread(self._service.named, name))
+        service = await self._in_thread(self._service.named, name)
+        return AsyncService(service, self._threads)
 
     async def session(
         self,
@@ -207,7 +208,11 @@ class AsyncService:
 
     async def close(self) -> None:
         """See `Service.close`."""
-        await self._in_thread(self._service.close)
+        try:
+            await self._in_thread(self._service.close)
+        finally:
+            if self._has_own_threads:
+                self._threads.end()
 
     async def __aenter__(self) -> Self:
         return self
@@ -224,11 +229,33 @@ class AsyncService:
         return f"<keyturn.AsyncService of {self._service!r}>"
 
     async def _in_thread(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        in_context = functools.partial(contextvars.copy_context().run, call, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, in_context)
+        return await self._threads.run(functools.partial(call, *args, **kwargs))
 
     async def _ask(self, message: Message[R]) -> R:
         return await ask_async(self._service.manager, message)
+
+
+class _Threads:
+    """Threads for what may wait, one lot for all handles of a log.
+
+    Not the loop's own: a server that hangs must not keep those of the host.
+    """
+
+    def __init__(self) -> None:
+        self._pool = self._new_pool()
+
+    async def run(self, call: Callable[[], R]) -> R:
+        in_context = functools.partial(contextvars.copy_context().run, call)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, in_context)
+
+    def end(self) -> None:
+        """Let them end. Who asks a closed service is answered by others, which start then."""
+        ended, self._pool = self._pool, self._new_pool()
+        ended.shutdown(wait=False)
+
+    @staticmethod
+    def _new_pool() -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(_THREADS, thread_name_prefix="keyturn-async")
 
 
 class AsyncClientSession:

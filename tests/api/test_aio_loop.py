@@ -53,6 +53,29 @@ def test_an_opening_that_fails_says_why(tmp_path: Path) -> None:
         run(opened())
 
 
+def test_the_handles_of_many_managers_share_few_threads_and_close_ends_them(
+    tmp_path: Path,
+) -> None:
+    async def body(service: AsyncService) -> AsyncService:
+        for number in range(8):
+            tenant = await service.named(f"tenant-{number}")
+            assert await tenant.verify_tokens(await tenant.create_tokens(1)) == [True]
+        started = set(threading.enumerate()) - before
+        busy.extend(thread for thread in started if thread.name.startswith("keyturn-async"))
+        return service
+
+    busy: list[threading.Thread] = []
+    before = set(threading.enumerate())
+    service = with_service(body, tmp_path)
+
+    assert 1 <= len(busy) <= 4
+    for thread in busy:
+        thread.join(timeout=10)
+    assert not any(thread.is_alive() for thread in busy)
+    with pytest.raises(SessionManagerNotRunningError, match="closed"):
+        run(service.create_tokens(1))
+
+
 @pytest.mark.parametrize("use", ["create", "verify"])
 def test_the_loop_reads_no_log_that_went_stale_the_moment_after_it_looked(
     use: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
