@@ -157,11 +157,13 @@ class KeyWriter:
         self._write(change)
 
     def purge(self) -> None:
-        """Remove the rows of a manager whose keys were destroyed.
+        """Remove the rows of a manager whose keys were destroyed, and not begun anew since.
 
         The anchor remembers that, so that an old copy with the keys in it is not taken for new.
         """
         keys = self.load()
+        if not keys.is_destroyed:
+            return
         if (
             self._anchor is not None and keys.version > 0
         ):  # first: else an empty log is a rollback

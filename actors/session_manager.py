@@ -265,11 +265,13 @@ class SessionManager(SupervisedActor):
 
     def destroy(self, purge: bool = False) -> None:
         """See `Destroy`."""
-        if self._lifecycle.should_destroy():
+        is_new = self._lifecycle.should_destroy()
+        if is_new:
             self.keys.destroy()
             self._tell_news()
-            if purge:
-                self.keys.purge()
+        if purge:
+            self.keys.purge()
+        if is_new:
             self._lifecycle.status = Status.DESTROYED
             self.subscribers.tell(messages.ManagerDestroyed(self._name))
 

@@ -368,6 +368,7 @@ class Service(Record):
             # Nor is the log closed: a finalizer must not wait for a lock.
             with contextlib.suppress(Exception):
                 self._manager.stop(block=False)
+                self._log.stop_soon()
 
     def __repr__(self) -> str:
         return f"<keyturn.Service {self._name!r} on {self._log.location}>"

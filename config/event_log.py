@@ -55,6 +55,7 @@ class Store(Protocol):
     def alone(self) -> AbstractContextManager[None]: ...
     def purge(self, originator_id: UUID) -> None: ...
     def reopen(self) -> bool: ...
+    def stop_soon(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -258,6 +259,10 @@ class EventLog(Application[UUID]):
                 f"is of node {node_id}: open it with its own key ring, or choose another log"
             )
             raise ForeignLogError(message, location=self._location, expected=node_id, found=found)
+
+    def stop_soon(self) -> None:
+        """Have its threads end in a moment. Waits for nothing: a finalizer may call it."""
+        self._store.stop_soon()
 
     def close(self) -> None:
         """Close the store. What is asked later raises `LogClosedError`."""

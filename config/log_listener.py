@@ -97,6 +97,10 @@ class LogListener:
         self.announce()
         call_all(self._watchers)
 
+    def stop_soon(self) -> None:
+        """Have the thread end with its next beat. Takes no lock: a finalizer may hold it."""
+        self._stopping = True
+
     def close(self) -> None:
         """End the thread. One that waits for a server that hangs ends when that wait does."""
         with self._lock:

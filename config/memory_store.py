@@ -45,6 +45,9 @@ class MemoryStore:
         """There is nothing to open."""
         return True
 
+    def stop_soon(self) -> None:
+        """There is no thread that nobody else ends."""
+
     def close(self) -> None:
         """There is nothing to close."""
 

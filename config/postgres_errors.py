@@ -13,6 +13,7 @@ _MEANINGS = {
     "28": "the server does not accept this user or password; check the URL of the store",
     "3D": "there is no such database; create it, or check the URL of the store",
     "3F": "there is no such schema; create it, or check the search_path",
+    "42P01": "its table is gone; put back a copy of the log",
     "42501": "this role may not do that; grant it what the README lists",
     "23": "a constraint of the table refuses the event; take it away: it is none of ours",
     "25006": READ_ONLY,

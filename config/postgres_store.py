@@ -138,6 +138,10 @@ class PostgresStore:
         self.listener.announce()
         return False
 
+    def stop_soon(self) -> None:
+        """Have the listener end in a moment."""
+        self.listener.stop_soon()
+
     def close(self) -> None:
         """Close all connections. What is asked of the log later raises `LogClosedError`."""
         forks.no_longer_guard(self)

@@ -153,6 +153,9 @@ class SQLiteStore:
                 is_busy, *_ = self._probe.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             return not is_busy
 
+    def stop_soon(self) -> None:
+        """There is no thread that nobody else ends."""
+
     def close(self) -> None:
         """Close all connections. What is asked of the log later raises `LogClosedError`."""
         if self._is_forked:

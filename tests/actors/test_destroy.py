@@ -143,6 +143,26 @@ def test_a_purge_removes_every_row_of_the_manager(ref: Ref, log: EventLog) -> No
     assert list(RotationHistory(log)) == []
 
 
+def test_what_was_destroyed_can_be_purged_later(ref: Ref, log: EventLog) -> None:
+    destroy(ref)
+
+    keyturn.ask(ref, keyturn.Destroy(purge=True))
+
+    assert list(log.rows()) == []
+
+
+def test_a_late_purge_leaves_alone_what_another_manager_has_begun_anew(
+    ref: Ref, start_manager: StartManager, log: EventLog
+) -> None:
+    destroy(ref)
+    anew = start_manager()
+
+    keyturn.ask(ref, keyturn.Destroy(purge=True))
+
+    assert keyturn.ask(anew, keyturn.SetupKey()).generation == 2
+    assert len(list(log.rows())) == 3
+
+
 def test_a_purge_leaves_another_manager_of_the_log_alone(
     start_manager: StartManager, log: EventLog
 ) -> None:

@@ -82,6 +82,24 @@ def test_an_unclosed_service_warns(tmp_path: Path) -> None:
         del service  # and the last reference with it
 
 
+def test_an_unclosed_service_leaves_no_thread_that_listens(tmp_path: Path) -> None:
+    def listeners() -> set[threading.Thread]:
+        return {t for t in threading.enumerate() if t.name == "keyturn-listener"}
+
+    before = listeners()
+    service = keyturn.open(path=tmp_path, password=None)
+    end_watch = service.log.watch(lambda: None)
+    end_watch()
+    mine = listeners() - before
+
+    with pytest.warns(ResourceWarning, match="was never closed"):
+        del service
+
+    for thread in mine:
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
 def test_a_closed_service_does_not_warn(tmp_path: Path) -> None:
     gc.collect()  # what other tests left unclosed
     service = keyturn.open(path=tmp_path, password=None)

@@ -90,4 +90,5 @@ def test_named_managers_on_one_log_cost_a_thread_and_at_most_100_kb_each(
 
     assert cost <= 100  # KiB
     assert good == managers - 1
-    assert (threads, files) == (managers + 3, 0)
+    assert threads == managers + 3
+    assert files <= 10  # those of connections that all of them share
