@@ -45,12 +45,14 @@ class _Gate:
         self._of_this_thread = threading.local()
         self._uses = 0
         self._forks = 0
+        self._forking_thread: int | None = None
 
     @contextlib.contextmanager
     def use(self) -> Iterator[None]:
         own = self._own()
         with self._condition:
-            if not own:
+            # The thread that forks comes here when it collects garbage meanwhile.
+            if not own and self._forking_thread != threading.get_ident():
                 self._condition.wait_for(lambda: not self._forks)
             self._uses += 1
         self._of_this_thread.uses = own + 1
@@ -67,9 +69,12 @@ class _Gate:
         """Wait until no other thread is in, let nobody in, and return whether none is."""
         self._condition.acquire()
         self._forks += 1
-        return self._condition.wait_for(lambda: self._uses == self._own(), _PATIENCE)
+        is_quiet = self._condition.wait_for(lambda: self._uses == self._own(), _PATIENCE)
+        self._forking_thread = threading.get_ident()
+        return is_quiet
 
     def open(self) -> None:
+        self._forking_thread = None
         self._forks -= 1
         self._condition.notify_all()
         self._condition.release()
@@ -79,6 +84,7 @@ class _Gate:
         self._condition = threading.Condition()
         self._uses = self._own()
         self._forks = 0
+        self._forking_thread = None
 
     def _own(self) -> int:
         return getattr(self._of_this_thread, "uses", 0)

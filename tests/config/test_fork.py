@@ -450,6 +450,30 @@ service.close()
     assert printed == ["450 450"]
 
 
+def test_what_the_forking_thread_collects_as_garbage_meanwhile_does_not_wait_for_the_fork(
+    run: Run,
+) -> None:
+    printed = run("""
+from keyturn.config import forks
+
+class Forked:
+    def before_fork(self):
+        with forks.using_sqlite():  # as the end of an abandoned reader of rows does
+            pass
+
+    def go_on_after_fork(self):
+        pass
+
+    abandon_after_fork = go_on_after_fork
+
+forked = Forked()
+forks.guard(forked)
+print(in_child(lambda: "forked")())
+""")
+
+    assert printed == ["forked"]
+
+
 def test_a_memory_log_goes_on_in_the_child_with_a_copy_of_its_own(run: Run) -> None:
     printed = run("""
 log, ring = keyturn.open_event_log("memory:"), keyturn.KeyRing.ephemeral()
