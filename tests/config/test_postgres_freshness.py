@@ -253,40 +253,33 @@ def test_g2_beside_a_killed_server_no_key_is_trusted_beyond_the_bound(
     assert [change.kind for change in service.history()] == ["generated"]
 
 
-def test_g2_behind_a_network_that_swallows_everything_no_key_is_trusted_beyond_the_bound(
-    server: PostgresServer, proxy: Proxy, open_service: Callable[..., Service]
-) -> None:
-    schema = server.new_schema()
-    other = open_service(server.url_of(schema))
-    service = open_service(server.tcp_url(schema, port=proxy.port))
-    token = service.create_token()
-    until(lambda: hears(service), "it listens")
-
+def swallow(proxy: Proxy) -> None:
     proxy.swallows = True
-    other.reset_key()
-    ended_at = boot_time()
-    trusted_at = last_trust(service, token)
-    proxy.swallows = False
-
-    assert trusted_at <= ended_at + BOUND
-    until(lambda: is_refused(service, token), "the reset is heard of")
 
 
-def test_g2_behind_a_connection_that_was_cut_no_old_token_is_accepted_beyond_the_bound(
-    server: PostgresServer, proxy: Proxy, open_service: Callable[..., Service]
-) -> None:
-    schema = server.new_schema()
-    other = open_service(server.url_of(schema))
-    service = open_service(server.tcp_url(schema, port=proxy.port))
-    token = service.create_token()
-    until(lambda: hears(service), "it listens")
-
+def cut_off(proxy: Proxy) -> None:
     proxy.refuses = True
     proxy.cut()
+
+
+@pytest.mark.parametrize("break_network", [swallow, cut_off])
+def test_g2_behind_a_broken_network_no_old_token_is_accepted_beyond_the_bound(
+    break_network: Callable[[Proxy], None],
+    server: PostgresServer,
+    proxy: Proxy,
+    open_service: Callable[..., Service],
+) -> None:
+    schema = server.new_schema()
+    other = open_service(server.url_of(schema))
+    service = open_service(server.tcp_url(schema, port=proxy.port))
+    token = service.create_token()
+    until(lambda: hears(service), "it listens")
+
+    break_network(proxy)
     other.reset_key()
     ended_at = boot_time()
     trusted_at = last_trust(service, token)
-    proxy.refuses = False
+    proxy.swallows = proxy.refuses = False
 
     assert trusted_at <= ended_at + BOUND
     until(lambda: is_refused(service, token), "the reset is heard of")
