@@ -143,7 +143,8 @@ def main() -> NoReturn:
     except click.ClickException as error:
         _fail(without_tokens(error.format_message()), os.EX_USAGE)
     except (KeyturnError, TimeoutError) as error:
-        _fail(without_tokens(str(error)), exit_code(error))
+        text = ". ".join([str(error), *getattr(error, "__notes__", [])])
+        _fail(without_tokens(text), exit_code(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(os.EX_IOERR)

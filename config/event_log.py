@@ -296,6 +296,11 @@ class EventLog(Application[UUID]):
                 error.recorded = False
         if error.recorded:
             error.add_note("The change is in force, but the disk did not confirm it.")
+        elif error.recorded is None and ours:
+            error.add_note(
+                "Nobody knows whether the change was recorded: look at the history before you "
+                "make it again."
+            )
 
     def _holds(self, marks: list[tuple[str, int, str]]) -> bool:
         return all(
