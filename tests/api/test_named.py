@@ -23,6 +23,8 @@ from keyturn.domain.errors import (
 )
 from keyturn.testing import ManualClock
 
+pytestmark = pytest.mark.usefixtures("each_shared_store")
+
 
 def reasons(service: Service) -> list[str | None]:
     return [change.reason for change in service.history()]
@@ -137,17 +139,18 @@ def test_a_named_service_whose_actor_died_comes_back_as_itself(service: Service)
 
 def test_g5_a_rolled_back_named_manager_is_refused_and_accepted_by_name(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    with keyturn.open(path=folder, password=None) as service:
+    place: dict[str, Any] = {"path": folder, "store": f"sqlite:///{folder}/keyturn.db"}
+    with keyturn.open(**place, password=None) as service:
         token = service.named("tenant-7").create_token()
     old = (folder / "keyturn.db").read_bytes()
-    with keyturn.open(path=folder, password=None) as service:
+    with keyturn.open(**place, password=None) as service:
         service.named("tenant-7").reset_key()
     (folder / "keyturn.db").write_bytes(old)
 
-    with keyturn.open(path=folder, password=None) as service:
+    with keyturn.open(**place, password=None) as service:
         with pytest.raises(LogRolledBackError, match="tenant-7"):
             service.named("tenant-7")
-        keyturn.open(path=folder, password=None, name="tenant-7", accept_rollback=True).close()
+        keyturn.open(**place, password=None, name="tenant-7", accept_rollback=True).close()
 
         assert not service.named("tenant-7").verify_token(token)
 

@@ -20,6 +20,7 @@ from keyturn.config import postgres_connections
 from keyturn.domain.errors import (
     KeyRingNotFoundError,
     LogDamagedError,
+    LogRolledBackError,
     LogUnavailableError,
     LogVersionError,
     NotAKeyturnLogError,
@@ -491,6 +492,29 @@ def test_g1_alone_too_a_lost_acknowledgement_is_looked_up_with_one_connection(
 
             assert appended
             assert log.load("default") is not None
+
+
+def test_g5_a_log_whose_end_was_deleted_is_refused_by_who_runs_and_by_who_opens_it(
+    postgres: PostgresServer, schema: str, open_service: Callable[..., Service], tmp_path: Path
+) -> None:
+    service = open_service()
+    old = service.create_token()
+    service.reset_key()
+
+    postgres.sql(f"DELETE FROM {schema}.keyturn_events WHERE originator_version = 2")
+
+    with pytest.raises(LogRolledBackError, match="an old copy was put back"):
+        service.reset_key()
+    service.close()
+    with pytest.raises(LogRolledBackError, match="an old copy was put back"):
+        open_service()
+    with keyturn.open(
+        path=tmp_path / "data",
+        store=postgres.url_of(schema),
+        password=None,
+        accept_rollback=True,
+    ) as accepted:
+        assert not accepted.verify_token(old)
 
 
 # --- several at once ---------------------------------------------------------------------------
