@@ -38,16 +38,10 @@ class Recorder(PostgresApplicationRecorder):
 
     datastore: Datastore
 
-    def __init__(
-        self,
-        datastore: Datastore,
-        listener: LogListener,
-        *,
-        events_table_name: str = TABLE,
-    ) -> None:
-        super().__init__(datastore, events_table_name=events_table_name)
+    def __init__(self, datastore: Datastore, listener: LogListener) -> None:
+        super().__init__(datastore, events_table_name=TABLE)
         self._listener = listener
-        table = Identifier(datastore.schema, events_table_name)
+        table = Identifier(datastore.schema, TABLE)
         # Writers wait for each other, so that the order of ids is that of commits. LOCK TABLE
         # does it too, but needs the right to change and delete rows.
         self._lock = SQL("SELECT pg_advisory_xact_lock({})").format(

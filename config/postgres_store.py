@@ -21,8 +21,8 @@ from keyturn.config.log_listener import REMOVAL, LogListener
 from keyturn.config.postgres_connections import Pool
 from keyturn.config.postgres_datastore import Datastore
 from keyturn.config.postgres_recorder import TABLE, Factory, lock_number, not_ours
+from keyturn.config.stored_rows import check_topics
 from keyturn.domain.errors import LogClosedError
-from keyturn.domain.event_mapper import unknown_topic
 from keyturn.domain.key_log import Row
 
 _PAGE = 500
@@ -46,7 +46,6 @@ class PostgresStore:
     ) -> None:
         self._pool = Pool(url, pool_size, patience)
         self.location = self._pool.location
-        self.changes: Callable[[], object] = self._not_open
         try:
             self._datastore = Datastore(self._pool)
         except BaseException:
@@ -67,7 +66,7 @@ class PostgresStore:
             ).format(table),
             max_staleness=max_staleness,
         )
-        self.changes = self.listener.changes
+        self.changes: Callable[[], object] = self.listener.changes
         self.watch: Callable[[Callable[[], None]], Callable[[], None]] = self.listener.watch
         self.factory: InfrastructureFactory[Any] = Factory(self._datastore, self.listener)
         forks.guard(self)
@@ -77,20 +76,18 @@ class PostgresStore:
         return self.factory.application_recorder()
 
     def refuse_alien_topics(self, host_topics: Collection[str]) -> None:
-        """Raise `NotAKeyturnLogError` if there is a topic that is neither ours nor the host's.
-
-        The partial index holds only rows that are not ours, so this does not grow with the log.
-        """
+        """Raise `NotAKeyturnLogError` if there is a topic that is neither ours nor the host's."""
         select = SQL("SELECT topic FROM {} WHERE {}").format(self._table, not_ours())
         next_one = SQL(" ORDER BY topic LIMIT 1")
         with self._datastore.get_connection() as connection:
-            row = connection.execute(select + next_one).fetchone()
-            while row is not None:
-                topic = row["topic"]
-                if topic not in host_topics:
-                    raise unknown_topic(topic)
-                behind = select + SQL(" AND topic > %s") + next_one
-                row = connection.execute(behind, (topic,)).fetchone()
+
+            def first_behind(topic: str | None) -> str | None:
+                behind = SQL("") if topic is None else SQL(" AND topic > %s")
+                values = None if topic is None else (topic,)
+                row = connection.execute(select + behind + next_one, values).fetchone()
+                return None if row is None else str(row["topic"])
+
+            check_topics(first_behind, host_topics)
 
     def rows(self) -> Iterator[Row]:
         """Yield every row, in one read transaction of a connection of its own."""
@@ -164,9 +161,6 @@ class PostgresStore:
         self.changes = self._forked
         self.watch = self._forked
         self._datastore.abandon(self._forked)
-
-    def _not_open(self) -> NoReturn:
-        raise LogClosedError(f"{self.location} is not open", location=self.location)
 
     def _closed(self, *_: object) -> NoReturn:
         message = f"{self.location} was closed: open it again"

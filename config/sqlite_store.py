@@ -31,7 +31,7 @@ from keyturn.config.sqlite_connections import (
     make_file,
     refuse_another_application,
 )
-from keyturn.config.stored_rows import sound
+from keyturn.config.stored_rows import check_topics, sound
 from keyturn.config.wal_index import change_counter, forget_removed_files
 from keyturn.domain.errors import (
     LogClosedError,
@@ -40,7 +40,6 @@ from keyturn.domain.errors import (
     LogUnavailableError,
     LogVersionError,
 )
-from keyturn.domain.event_mapper import unknown_topic
 from keyturn.domain.key_log import Row
 from keyturn.domain.session_keys import EVENT_CLASSES
 
@@ -84,18 +83,18 @@ class SQLiteStore:
         return self.factory.application_recorder()
 
     def refuse_alien_topics(self, host_topics: Collection[str]) -> None:
-        """Raise `NotAKeyturnLogError` if there is a topic that is neither ours nor the host's.
-
-        The partial index holds only rows that are not ours, so this does not grow with the log.
-        """
+        """Raise `NotAKeyturnLogError` if there is a topic that is neither ours nor the host's."""
         select = f"SELECT topic FROM stored_events WHERE {_NOT_OURS}"  # noqa: S608
         with self._datastore.transaction(commit=False) as cursor:
-            cursor.execute(f"{select} ORDER BY topic LIMIT 1")
-            while row := cursor.fetchone():
-                topic = row[0]
-                if topic not in host_topics:
-                    raise unknown_topic(topic)
-                cursor.execute(f"{select} AND topic > ? ORDER BY topic LIMIT 1", (topic,))
+
+            def first_behind(topic: str | None) -> str | None:
+                behind = "" if topic is None else " AND topic > ?"
+                values = () if topic is None else (topic,)
+                cursor.execute(f"{select}{behind} ORDER BY topic LIMIT 1", values)
+                row = cursor.fetchone()
+                return None if row is None else row[0]
+
+            check_topics(first_behind, host_topics)
 
     def rows(self) -> Iterator[Row]:
         """Yield every row, in one read transaction of a connection of its own."""

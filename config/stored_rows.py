@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from eventsourcing.persistence import StoredEvent
 
 from keyturn.domain.errors import LogDamagedError
+from keyturn.domain.event_mapper import unknown_topic
 
 AnyStored = TypeVar("AnyStored", bound=StoredEvent)
 
@@ -24,3 +26,23 @@ def sound(row: AnyStored) -> AnyStored:
             "altered: its values have other types; put back an unaltered copy of the log"
         )
     return row
+
+
+def check_topics(
+    first_behind: Callable[[str | None], str | None], host_topics: Collection[str]
+) -> None:
+    """Look at each topic in a log that is not ours once.
+
+    Args:
+        first_behind: returns the first of these topics behind one, or of all behind None. A
+            store asks an index of such rows alone, so this does not grow with the log.
+        host_topics: those that may be there.
+
+    Raises:
+        NotAKeyturnLogError: there is another.
+    """
+    topic = first_behind(None)
+    while topic is not None:
+        if topic not in host_topics:
+            raise unknown_topic(topic)
+        topic = first_behind(topic)
