@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import pykka
 
-from keyturn.actors.mailbox import DEFAULT_TIMEOUT, AskTimeoutError
 from keyturn.actors.messages import Message
+from keyturn.actors.reply import DEFAULT_TIMEOUT, AskTimeoutError
 
 R = TypeVar("R")
 

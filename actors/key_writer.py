@@ -16,11 +16,10 @@ from copy import copy
 from eventsourcing.domain import Aggregate
 
 from keyturn.actors.lifecycle import Lifecycle
+from keyturn.config.anchor import Anchor, Mark
+from keyturn.config.clock import Clock, time_of_event
 from keyturn.config.logging import Logger
-from keyturn.domain import rotation_policy
-from keyturn.domain.anchor import Anchor, Mark
-from keyturn.domain.audit_text import check_name
-from keyturn.domain.clock import Clock, time_of_event
+from keyturn.domain import rotation
 from keyturn.domain.errors import (
     AnchorError,
     LogConflictError,
@@ -30,9 +29,9 @@ from keyturn.domain.errors import (
 )
 from keyturn.domain.history_guard import HistoryGuard
 from keyturn.domain.key_log import KeyLog
-from keyturn.domain.key_ring import KeyRingLike
-from keyturn.domain.rotation_policy import KeyAge, RotationPolicy
-from keyturn.domain.sealed_keys import KEY_BYTES
+from keyturn.domain.key_ring import KEY_BYTES, KeyRingLike
+from keyturn.domain.limits import check_name
+from keyturn.domain.rotation import KeyAge, RotationPolicy
 from keyturn.domain.session_keys import Origin, SessionKeys
 
 MAX_ATTEMPTS = 50
@@ -142,7 +141,7 @@ class KeyWriter:
         def change(keys: SessionKeys) -> None:
             age.see(keys)
             if age.seconds() >= policy.every:
-                by = self.by(rotation_policy.INITIATOR, policy.reason)
+                by = self.by(rotation.INITIATOR, policy.reason)
                 keys.rotate(new_secret(), self._key_ring, by, overlap=policy.overlap)
 
         self._change(change)

@@ -6,16 +6,16 @@ know the type of the reply. Everything here is frozen, and shows no token when p
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from keyturn.config.token_file import ANY_TOKEN, Unconditionally
 from keyturn.domain.claims import Claims
 from keyturn.domain.errors import Refusal
 from keyturn.domain.tokens import SessionKey, SessionToken
-from keyturn.projections.rotation_history import EVERYTHING, HistoryFilter, KeyChange
+from keyturn.projections.history import EVERYTHING, HistoryFilter, KeyChange
 
 if TYPE_CHECKING:
     import pykka
@@ -302,15 +302,6 @@ class ManagerDestroyed:
 
 
 # --- to a Session ------------------------------------------------------------------------------
-
-
-class Unconditionally(enum.Enum):
-    """The default of `WriteToken.replacing`: whatever the file holds."""
-
-    ANY_TOKEN = "any token"  # noqa: S105
-
-
-ANY_TOKEN = Unconditionally.ANY_TOKEN
 
 
 @dataclass(frozen=True, slots=True)

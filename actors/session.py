@@ -7,10 +7,9 @@ from typing import ClassVar
 
 from keyturn.actors import messages
 from keyturn.actors.lifecycle import Lifecycle, Status
-from keyturn.actors.messages import ANY_TOKEN, Unconditionally
-from keyturn.actors.supervised import SupervisedActor
-from keyturn.actors.token_file import TokenFile
+from keyturn.actors.supervision import SupervisedActor
 from keyturn.config.logging import Logger
+from keyturn.config.token_file import ANY_TOKEN, TokenFile, Unconditionally
 from keyturn.domain.errors import (
     SessionDestroyedError,
     SessionNotRunningError,

@@ -15,27 +15,27 @@ from keyturn.actors import messages
 from keyturn.actors.key_writer import KeyWriter, new_secret
 from keyturn.actors.lifecycle import Status, manager_lifecycle
 from keyturn.actors.messages import TokenReport
-from keyturn.actors.rotator import RotateIfDue, Rotator
-from keyturn.actors.subscribers import Subscribers
-from keyturn.actors.supervised import SupervisedActor
+from keyturn.actors.rotation_timer import RotateIfDue, Rotator
+from keyturn.actors.subscriptions import Subscribers
+from keyturn.actors.supervision import SupervisedActor
 from keyturn.actors.ticker import Ticker, process_ticker
 from keyturn.actors.token_inspector import TokenInspector
 from keyturn.actors.token_issuer import TokenIssuer
 from keyturn.actors.transaction import Transaction
+from keyturn.config.anchor import Anchor
+from keyturn.config.clock import Clock, steady_time
 from keyturn.config.logging import Logger
-from keyturn.domain.anchor import Anchor
 from keyturn.domain.claims import check_expiry
-from keyturn.domain.clock import Clock, steady_time
 from keyturn.domain.errors import (
     UnknownMessageError,
 )
 from keyturn.domain.history_guard import HistoryGuard
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
-from keyturn.domain.rotation_policy import RotationPolicy
+from keyturn.domain.rotation import RotationPolicy
 from keyturn.domain.tokens import KeySet, SessionKey, SessionToken
 from keyturn.projections.current_key import CurrentKey
-from keyturn.projections.rotation_history import (
+from keyturn.projections.history import (
     EVERYTHING,
     HistoryFilter,
     KeyChange,

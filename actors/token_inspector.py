@@ -6,17 +6,16 @@ from datetime import datetime
 
 from keyturn.actors.lifecycle import Lifecycle, manager_lifecycle
 from keyturn.actors.messages import TokenReport
+from keyturn.config.clock import Clock, steady_time
 from keyturn.domain import tokens
 from keyturn.domain.claims import Claims
-from keyturn.domain.clock import Clock, steady_time
 from keyturn.domain.errors import LogDamagedError, Refusal, TokenRefusedError
 from keyturn.domain.key_log import KeyLog
-from keyturn.domain.key_ring import KeyRingLike
-from keyturn.domain.sealed_keys import unseal_key
+from keyturn.domain.key_ring import KeyRingLike, unseal_key
 from keyturn.domain.session_keys import SessionKeys
 from keyturn.domain.tokens import SessionKey, SigningKey
 from keyturn.projections.current_key import CurrentKey
-from keyturn.projections.rotation_history import KeySpan, RotationHistory, check_moment
+from keyturn.projections.history import KeySpan, RotationHistory, check_moment
 
 
 class TokenInspector:

@@ -11,11 +11,11 @@ from functools import partial
 from typing import Any, NoReturn
 
 from keyturn.actors.lifecycle import Lifecycle
+from keyturn.config.clock import Clock
 from keyturn.config.logging import Logger
 from keyturn.domain import tokens
 from keyturn.domain.batches import check_batch, check_count
 from keyturn.domain.claims import check_claims, check_expiry, check_subject
-from keyturn.domain.clock import Clock
 from keyturn.domain.errors import SessionManagerDestroyedError, TokenRefusedError
 from keyturn.domain.tokens import KeySet, SessionToken
 from keyturn.projections.current_key import CurrentKey

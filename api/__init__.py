@@ -7,9 +7,7 @@ messages below with `ask` (or `ask_async`).
 from typing import TYPE_CHECKING, Any
 
 from keyturn.actors.asking import ask, ask_async
-from keyturn.actors.mailbox import AskTimeoutError
 from keyturn.actors.messages import (
-    ANY_TOKEN,
     ClearToken,
     CreateToken,
     CreateTokens,
@@ -34,26 +32,29 @@ from keyturn.actors.messages import (
     VerifyTokens,
     WriteToken,
 )
+from keyturn.actors.reply import AskTimeoutError
 from keyturn.actors.session import Session
 from keyturn.actors.session_manager import SessionManager
 from keyturn.actors.transaction import Transaction, transaction
-from keyturn.client import ClientSession
+from keyturn.config.anchor import Anchor
 from keyturn.config.event_log import EventLog
+from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.settings import Settings
 from keyturn.config.stores import open_event_log
-from keyturn.domain.anchor import Anchor
+from keyturn.config.token_file import ANY_TOKEN
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.claims import Claims
 from keyturn.domain.errors import KeyturnError, Refusal, TokenRefusedError
-from keyturn.domain.key_ring import KeyRing, KeyRingLike
+from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.node import decode_node_id, encode_node_id
 from keyturn.domain.session_keys import SessionKeys
 from keyturn.domain.tokens import SessionKey, SessionToken
 from keyturn.opening import open  # noqa: A004 - as keyturn.open
 from keyturn.projections.audit import audit
 from keyturn.projections.findings import AuditReport, Finding, FindingKind
-from keyturn.projections.rotation_history import HistoryFilter, KeyChange, RotationHistory
+from keyturn.projections.history import HistoryFilter, KeyChange, RotationHistory
 from keyturn.service import Service
+from keyturn.token_file import ClientSession
 
 if TYPE_CHECKING:
     from keyturn.aio import AsyncService, open_async

@@ -20,16 +20,17 @@ import pykka
 from keyturn import opening
 from keyturn.actors import messages
 from keyturn.actors.asking import ask_async
-from keyturn.actors.messages import ANY_TOKEN, Message, TokenReport, Unconditionally
+from keyturn.actors.messages import Message, TokenReport
 from keyturn.actors.session_manager import SessionManager
 from keyturn.actors.transaction import Transaction
-from keyturn.client import ClientSession
+from keyturn.config.token_file import ANY_TOKEN, Unconditionally
 from keyturn.domain.batches import check_batch
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.tokens import SessionToken
 from keyturn.projections.findings import AuditReport
-from keyturn.projections.rotation_history import KeyChange
+from keyturn.projections.history import KeyChange
 from keyturn.service import Service
+from keyturn.token_file import ClientSession
 
 P = ParamSpec("P")
 R = TypeVar("R")

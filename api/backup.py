@@ -12,12 +12,12 @@ from typing import BinaryIO
 
 from eventsourcing.domain import Aggregate
 
+from keyturn.config import key_ring_file
 from keyturn.config.settings import Settings
 from keyturn.config.store_url import shown
 from keyturn.config.stores import has_log, open_log
-from keyturn.domain import key_ring_file
 from keyturn.domain.errors import LogUnavailableError
-from keyturn.domain.transfer import export_lines, lines_of, read_lines
+from keyturn.projections.export import export_lines, lines_of, read_lines
 
 
 def export_log(

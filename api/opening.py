@@ -11,16 +11,16 @@ from eventsourcing.domain import Aggregate
 from msgspec import UNSET, UnsetType
 
 from keyturn.actors.session_manager import SessionManager
-from keyturn.actors.subscribers import Subscribers
+from keyturn.actors.subscriptions import Subscribers
+from keyturn.config import files
+from keyturn.config.anchor import Anchor
+from keyturn.config.clock import Clock, steady_time
 from keyturn.config.event_log import EventLog
+from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.logging import Logger, get_logger
 from keyturn.config.settings import Settings, find_password
 from keyturn.config.store_url import MEMORY, shown
 from keyturn.config.stores import has_log, open_log
-from keyturn.domain import private_files
-from keyturn.domain.anchor import Anchor
-from keyturn.domain.clock import Clock, steady_time
-from keyturn.domain.discretion import without_frames
 from keyturn.domain.errors import (
     KeyRingNotFoundError,
     KeyRingPermissionError,
@@ -28,7 +28,8 @@ from keyturn.domain.errors import (
     PasswordRequiredError,
     SettingsError,
 )
-from keyturn.domain.key_ring import KeyRing, KeyRingLike
+from keyturn.domain.key_ring import KeyRingLike
+from keyturn.domain.redaction import without_frames
 from keyturn.service import Service
 
 _FIRST_START = 30.0
@@ -160,7 +161,7 @@ def open_key_ring(settings: Settings, password: str | None | UnsetType) -> tuple
         return _make_key_ring(settings, password), True
     try:
         # Of several first starts one makes it, with its anchor, and the others wait for that.
-        with private_files.locked(settings.data_folder / "first-start", timeout=_FIRST_START):
+        with files.locked(settings.data_folder / "first-start", timeout=_FIRST_START):
             with contextlib.suppress(KeyRingNotFoundError):
                 return KeyRing.open(path, known_password), False
             return _make_key_ring(settings, password), True

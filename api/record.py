@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
+from keyturn.config.anchor import Anchor
 from keyturn.config.event_log import EventLog
-from keyturn.domain.anchor import Anchor
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.errors import CheckpointError
 from keyturn.projections.audit import audit
 from keyturn.projections.findings import AuditReport
-from keyturn.projections.rotation_history import HistoryFilter, KeyChange, RotationHistory
+from keyturn.projections.history import HistoryFilter, KeyChange, RotationHistory
 
 
 class Record:

@@ -24,24 +24,24 @@ from keyturn.actors.key_writer import KeyWriter
 from keyturn.actors.lifecycle import Status
 from keyturn.actors.messages import Message, TokenReport
 from keyturn.actors.session_manager import SessionManager
-from keyturn.actors.subscribers import Subscribers
+from keyturn.actors.subscriptions import Subscribers
 from keyturn.actors.token_inspector import TokenInspector
 from keyturn.actors.token_issuer import TokenIssuer
 from keyturn.actors.transaction import Transaction, transaction
-from keyturn.client import ClientSession
+from keyturn.config.anchor import Anchor
+from keyturn.config.clock import Clock, steady_time
 from keyturn.config.event_log import EventLog
-from keyturn.domain.anchor import Anchor
-from keyturn.domain.audit_text import check_name
 from keyturn.domain.batches import check_batch
-from keyturn.domain.clock import Clock, steady_time
-from keyturn.domain.discretion import without_frames
 from keyturn.domain.errors import (
     LogClosedError,
     SessionManagerNotRunningError,
 )
+from keyturn.domain.limits import check_name
+from keyturn.domain.redaction import without_frames
 from keyturn.domain.tokens import SessionToken
 from keyturn.named_services import NamedServices
 from keyturn.record import Record
+from keyturn.token_file import ClientSession
 
 R = TypeVar("R")
 _CLOSED = "the service was closed: open it again"

@@ -20,7 +20,7 @@ import msgspec
 from keyturn.actors.messages import TokenReport
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.projections.findings import AuditReport
-from keyturn.projections.rotation_history import KeyChange
+from keyturn.projections.history import KeyChange
 
 if TYPE_CHECKING:
     from rich.console import Console

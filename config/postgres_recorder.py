@@ -18,7 +18,7 @@ from psycopg import Cursor
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
-from keyturn.config.log_listener import LogListener
+from keyturn.config.listener import LogListener
 from keyturn.config.postgres_datastore import Datastore
 from keyturn.config.stored_rows import sound
 from keyturn.domain.errors import LogDamagedError, LogVersionError, NotAKeyturnLogError

@@ -16,11 +16,11 @@ from urllib.parse import quote
 
 from msgspec import UNSET, UnsetType
 
+from keyturn.config import files
+from keyturn.config.files import WiderMode
 from keyturn.config.store_url import SQLITE, WHAT_THERE_IS, StoreURL, is_store
-from keyturn.domain import private_files
 from keyturn.domain.errors import SettingsError
-from keyturn.domain.private_files import WiderMode
-from keyturn.domain.rotation_policy import RotationPolicy
+from keyturn.domain.rotation import RotationPolicy
 
 PREFIX = "KEYTURN_"
 NOT_SETTINGS = frozenset({"KEYTURN_CONFIG", "KEYTURN_PASSWORD"})
@@ -177,7 +177,7 @@ def find_password(
     path = settings.password_file
     try:
         # Container secrets are links, and root's: neither is for us to judge.
-        content = private_files.read_private(
+        content = files.read_private(
             path.resolve(), limit=_PASSWORD_LIMIT, wider_mode=WiderMode.IGNORE
         )
         return content.decode("utf-8").removesuffix("\n").removesuffix("\r")

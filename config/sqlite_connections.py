@@ -26,8 +26,8 @@ from eventsourcing.sqlite import (
     SQLiteTransaction,
 )
 
+from keyturn.config import files
 from keyturn.config.forks import using_sqlite
-from keyturn.domain import private_files
 from keyturn.domain.errors import LogClosedError, LogUnavailableError, NotAKeyturnLogError
 
 APPLICATION_ID = 0x4B54524E
@@ -237,9 +237,9 @@ def make_file(path: Path) -> None:
     A file that exists is not opened: that would drop the locks of a connection to it.
     """
     try:
-        private_files.make_private_folder(path.parent)
+        files.make_private_folder(path.parent)
         with _making, contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, private_files.MODE))
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, files.MODE))
         for file in _files_of(path):
             with contextlib.suppress(FileNotFoundError):
                 if not stat.S_ISREG(os.lstat(file).st_mode):
@@ -280,7 +280,7 @@ def _make_private(path: Path) -> None:
 
 def _narrow(file: Path, mode: int) -> None:
     try:
-        os.chmod(file, private_files.MODE)
+        os.chmod(file, files.MODE)
     except PermissionError as error:
         raise LogUnavailableError(
             f"{file} can be read by others (mode {mode:04o}), and this user may not change that: "

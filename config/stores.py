@@ -10,9 +10,9 @@ from eventsourcing.domain import Aggregate, CanMutateAggregate
 from eventsourcing.utils import get_topic
 
 from keyturn.config.event_log import EventLog
-from keyturn.config.memory_store import MemoryStore
+from keyturn.config.memory import MemoryStore
 from keyturn.config.settings import Settings
-from keyturn.config.sqlite_store import SQLiteStore
+from keyturn.config.sqlite import SQLiteStore
 from keyturn.config.store_url import (
     MEMORY,
     WHAT_THERE_IS,
@@ -21,8 +21,8 @@ from keyturn.config.store_url import (
     shown,
     sqlite_path,
 )
-from keyturn.domain.discretion import without_frames
 from keyturn.domain.errors import SettingsError
+from keyturn.domain.redaction import without_frames
 
 if TYPE_CHECKING:
     from keyturn.config.postgres_facts import ServerFacts
@@ -123,7 +123,7 @@ def server_facts(url: str, *, patience: float) -> ServerFacts:
 def _postgres() -> ModuleType:
     """Return the module of that store; psycopg is an extra, and takes its time to import."""
     try:
-        from keyturn.config import postgres_store
+        from keyturn.config import postgres as postgres_store
     except ImportError as error:
         raise SettingsError(
             "a log in PostgreSQL needs psycopg: pip install 'keyturn[postgres]'",

@@ -1,31 +1,26 @@
-"""The key ring: a node's identity and the key that seals its session keys.
+"""The key ring as the rest of the code sees it: seal, unseal, sign, node id.
 
-To the rest of the code a key ring is what `KeyRingLike` says: seal, unseal, sign, node id. A
-host may bring its own (a cloud KMS, an HSM, the system's keychain). `KeyRing` is ours, and
-keeps its secrets in one file; `key_ring_file` knows that file's format.
+A host may bring its own (a cloud KMS, an HSM, the system's keychain). Ours, in a file, is
+`keyturn.config.local_key_ring`. Here is also how a session key is sealed at rest: each for its
+place in the log, and named by its fingerprint.
 """
 
 from __future__ import annotations
 
-import secrets
-from pathlib import Path
+import base64
+import hashlib
 from typing import Protocol, runtime_checkable
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-    Ed25519PrivateKey,
-    Ed25519PublicKey,
-)
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from keyturn.domain import key_ring_file
-from keyturn.domain.discretion import without_frames
-from keyturn.domain.errors import KeyRingExistsError, SealError
-from keyturn.domain.node import decode_node_id, encode_node_id
+from keyturn.domain.errors import SealError
+from keyturn.domain.node import decode_node_id
 
-_NONCE_BYTES = 12
-_SECRET_BYTES = 32
+KEY_BYTES = 32
+
+_KEY_ID_PREFIX = b"keyturn key id v1\0"
 
 
 @runtime_checkable
@@ -46,123 +41,6 @@ class KeyRingLike(Protocol):
         """Return the Ed25519 signature (RFC 8032, 64 bytes) under the key of the node id."""
 
 
-class KeyRing:
-    """An Ed25519 identity and a 256-bit sealing key.
-
-    Get one from `create`, `open` or `ephemeral`. It cannot be pickled and shows no secret.
-    """
-
-    __slots__ = ("_identity", "_node_id", "_plain", "_sealing")
-
-    def __init__(self, identity_seed: bytes, sealing_key: bytes) -> None:
-        self._plain = identity_seed + sealing_key
-        self._identity = Ed25519PrivateKey.from_private_bytes(identity_seed)
-        self._sealing = AESGCM(sealing_key)
-        public_key = self._identity.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        self._node_id = encode_node_id(public_key)
-
-    def __repr__(self) -> str:
-        return f"<KeyRing of {self._node_id}>"
-
-    def __reduce__(self) -> str:
-        raise TypeError("a key ring cannot be pickled: open it again where it is needed")
-
-    @classmethod
-    def ephemeral(cls) -> KeyRing:
-        """Return a new key ring that is kept in memory only."""
-        return cls(secrets.token_bytes(_SECRET_BYTES), secrets.token_bytes(_SECRET_BYTES))
-
-    @classmethod
-    @without_frames
-    def create(cls, path: str | Path, password: str | None) -> KeyRing:
-        """Make a new key ring and write it to `path`.
-
-        Args:
-            path: where; missing folders are created with mode 0700, the file with 0600.
-            password: protects the secrets (Argon2id). None: only the file's mode does.
-
-        Raises:
-            KeyRingExistsError: there is one already. It is left alone.
-            KeyRingPermissionError: the place cannot be written.
-        """
-        ring = cls.ephemeral()
-        ring.save(path, password)
-        return ring
-
-    @classmethod
-    @without_frames
-    def open(cls, path: str | Path, password: str | None) -> KeyRing:
-        """Open the key ring at `path`. With a password this takes about a quarter of a second.
-
-        Raises:
-            KeyRingNotFoundError: there is none.
-            KeyRingPermissionError: it cannot be read, or others can read it too.
-            KeyRingDamagedError: it is not a whole, unaltered key ring.
-            KeyRingVersionError: a newer Keyturn wrote it.
-            WrongPasswordError: the password is not the right one.
-        """
-        stored = key_ring_file.read(Path(path))
-        plain = key_ring_file.unlock(stored, password)
-        ring = cls(plain[:_SECRET_BYTES], plain[_SECRET_BYTES:])
-        if ring.node_id != stored.node_id:
-            raise key_ring_file.damaged(stored.path, "its secrets are not those of its node id")
-        return ring
-
-    @without_frames
-    def save(self, path: str | Path, password: str | None) -> None:
-        """Write a key ring that is in memory only to `path`: see `create`."""
-        path = Path(path)
-        with key_ring_file.exclusive(path):
-            if path.exists() or path.is_symlink():
-                message = f"{path} exists already: open it, or choose another path"
-                raise KeyRingExistsError(message, path=str(path))
-            key_ring_file.write(path, self._node_id, self._plain, password)
-
-    @staticmethod
-    @without_frames
-    def change_password(path: str | Path, old: str | None, new: str | None) -> None:
-        """Protect the same secrets with another password (or, with None, with none).
-
-        Only the key ring's file is rewritten, atomically: nothing in the log changes.
-
-        Raises: what `open` raises.
-        """
-        path = Path(path)
-        with key_ring_file.exclusive(path):
-            stored = key_ring_file.read(path)
-            plain = key_ring_file.unlock(stored, old)
-            key_ring_file.write(path, stored.node_id, plain, new)
-
-    @property
-    def node_id(self) -> str:
-        """The id of the node: its public key as text."""
-        return self._node_id
-
-    def seal(self, plaintext: bytes, context: bytes) -> bytes:
-        """Return nonce (12 bytes) and AES-256-GCM ciphertext, with `context` as its AAD."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return nonce + self._sealing.encrypt(nonce, plaintext, context)
-
-    def unseal(self, sealed: bytes, context: bytes) -> bytes:
-        """Return the plaintext of `seal`.
-
-        Raises:
-            SealError: another key ring sealed it, or for another context, or it was altered.
-        """
-        nonce, ciphertext = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
-        try:
-            return self._sealing.decrypt(nonce, ciphertext, context)
-        except (InvalidTag, ValueError) as error:
-            raise SealError(
-                "a sealed key does not open with this key ring at this place in the log: "
-                "it was altered, moved, or sealed by another key ring"
-            ) from error
-
-    def sign(self, message: bytes) -> bytes:
-        """Return the Ed25519 signature of `message` (RFC 8032, 64 bytes)."""
-        return self._identity.sign(message)
-
-
 def is_signed_by(node_id: str, signature: bytes, message: bytes) -> bool:
     """Tell whether this node signed this message. Needs no key ring.
 
@@ -175,3 +53,39 @@ def is_signed_by(node_id: str, signature: bytes, message: bytes) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def key_id_of(secret: bytes) -> str:
+    """Return the public fingerprint of a session key: 96 bits, base64url."""
+    fingerprint = hashlib.sha256(_KEY_ID_PREFIX + secret).digest()[:12]
+    return base64.urlsafe_b64encode(fingerprint).decode("ascii")
+
+
+def seal_key(
+    key_ring: KeyRingLike, secret: bytes, manager: str, generation: int, key_id: str
+) -> str:
+    """Return a secret as an event keeps it: sealed for this place, and no other."""
+    sealed = key_ring.seal(secret, _seal_context(manager, generation, key_id))
+    return base64.urlsafe_b64encode(sealed).decode("ascii")
+
+
+def unseal_key(
+    key_ring: KeyRingLike, sealed_key: str, manager: str, generation: int, key_id: str
+) -> bytes:
+    """Return the secret that an event keeps sealed.
+
+    Raises:
+        SealError: it was not sealed by this key ring for this place.
+    """
+    try:
+        sealed = base64.urlsafe_b64decode(sealed_key)
+    except ValueError as error:
+        raise SealError("a sealed key is not base64url: it was altered") from error
+    secret = key_ring.unseal(sealed, _seal_context(manager, generation, key_id))
+    if len(secret) != KEY_BYTES or key_id_of(secret) != key_id:
+        raise SealError("a sealed key is not the one that its key id names")
+    return secret
+
+
+def _seal_context(manager: str, generation: int, key_id: str) -> bytes:
+    return msgspec.json.encode(["keyturn sealed key v1", manager, generation, key_id])

@@ -17,14 +17,13 @@ import msgspec
 from eventsourcing.domain import Aggregate, TAggregate
 
 from keyturn.domain import provenance
-from keyturn.domain.audit_text import MAX_INITIATOR, MAX_REASON, check_name, check_text
 from keyturn.domain.claims import check_overlap
 from keyturn.domain.errors import (
     OverlapLimitError,
     SessionManagerDestroyedError,
 )
-from keyturn.domain.key_ring import KeyRingLike
-from keyturn.domain.sealed_keys import key_id_of, seal_key, unseal_key
+from keyturn.domain.key_ring import KeyRingLike, key_id_of, seal_key, unseal_key
+from keyturn.domain.limits import MAX_INITIATOR, MAX_REASON, check_name, check_text
 
 """Seconds: a hundred years."""
 MAX_RETIRING = 32

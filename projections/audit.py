@@ -18,8 +18,8 @@ from uuid import UUID
 
 from eventsourcing.persistence import StoredEvent
 
+from keyturn.config.anchor import Anchor, Mark
 from keyturn.domain import provenance
-from keyturn.domain.anchor import Anchor, Mark
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.errors import AnchorError, LogError
 from keyturn.domain.event_mapper import read_event
@@ -27,7 +27,7 @@ from keyturn.domain.key_log import KeyLog, Row
 from keyturn.domain.provenance import NO_DIGEST
 from keyturn.domain.session_keys import EVENT_CLASSES, SessionKeys, manager_id
 from keyturn.projections.findings import AuditReport, Finding, FindingKind
-from keyturn.projections.rotation_history import KeyChange, rows_of
+from keyturn.projections.history import KeyChange, rows_of
 
 _NEARBY = 50
 _MAX_TRIES = 10_000

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from keyturn.domain.errors import LogUnavailableError, StaleKeyError
 from keyturn.domain.history_guard import HistoryGuard
 from keyturn.domain.key_log import KeyLog
-from keyturn.domain.key_ring import KeyRingLike
-from keyturn.domain.sealed_keys import unseal_key
+from keyturn.domain.key_ring import KeyRingLike, unseal_key
 from keyturn.domain.session_keys import SessionKeys
 from keyturn.domain.tokens import KeySet, SessionKey, SigningKey
 

@@ -219,7 +219,7 @@ def test_an_actor_that_died_makes_no_new_keys_where_they_were_destroyed(
 
 
 def test_a_client_reads_its_token_while_a_writer_hangs(service: Service, tmp_path: Path) -> None:
-    from keyturn.domain.private_files import locked
+    from keyturn.config.files import locked
 
     token = service.create_token()
     service.session(tmp_path / "token", token)

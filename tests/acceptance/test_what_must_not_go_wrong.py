@@ -26,7 +26,7 @@ from keyturn import (
     TokenRefusedError,
     ask,
 )
-from keyturn.domain.clock import steady_clock
+from keyturn.config.clock import steady_clock
 from keyturn.domain.errors import ExpiryError, SessionManagerDestroyedError
 
 pytestmark = pytest.mark.usefixtures("each_shared_store")
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("each_shared_store")
 
 WRITE_FOR_EVER = """
 import sys, itertools
-from keyturn.client import ClientSession
+from keyturn.token_file import ClientSession
 session = ClientSession(sys.argv[1])
 print("ready", flush=True)
 for n in itertools.count():
@@ -42,7 +42,7 @@ for n in itertools.count():
 """
 REFRESH_LATE = """
 import sys
-from keyturn.client import ClientSession
+from keyturn.token_file import ClientSession
 session = ClientSession(sys.argv[1])
 print("ready", flush=True)
 old, new = sys.stdin.readline().split()
@@ -227,7 +227,7 @@ def test_g4_a_token_file_is_private_and_its_links_are_not_followed(
 def test_readers_do_not_wait_for_a_writer_that_holds_the_lock(
     service: Service, tmp_path: Path
 ) -> None:
-    from keyturn.domain.private_files import locked
+    from keyturn.config.files import locked
 
     token = service.create_token()
     session = service.session(tmp_path / "token", token)

@@ -12,8 +12,8 @@ import pytest
 from pykka._envelope import Envelope
 from pykka.messages import _ActorStop
 
-from keyturn.actors.mailbox import Inbox, Reply
-from keyturn.actors.supervised import SupervisedActor
+from keyturn.actors.reply import Inbox, Reply
+from keyturn.actors.supervision import SupervisedActor
 
 
 class Echo(SupervisedActor):

@@ -11,9 +11,9 @@ from typing import Any
 import pykka
 import pytest
 
-from keyturn.actors import mailbox
-from keyturn.actors.mailbox import AskTimeoutError, Reply
-from keyturn.actors.supervised import SupervisedActor
+from keyturn.actors import reply as mailbox
+from keyturn.actors.reply import AskTimeoutError, Reply
+from keyturn.actors.supervision import SupervisedActor
 
 
 class Echo(SupervisedActor):

@@ -15,11 +15,11 @@ import pytest
 import keyturn
 from keyturn import EventLog, KeyChange, KeyRing, Service, SessionManager, Settings, Subscribe
 from keyturn.actors.key_writer import new_secret
-from keyturn.actors.rotator import RotateIfDue, Rotator
+from keyturn.actors.rotation_timer import RotateIfDue, Rotator
 from keyturn.actors.ticker import Tick, Ticker, process_ticker
 from keyturn.config.logging import get_logger
 from keyturn.domain.errors import SettingsError
-from keyturn.domain.rotation_policy import RotationPolicy
+from keyturn.domain.rotation import RotationPolicy
 from keyturn.domain.session_keys import MAX_RETIRING, Origin
 from keyturn.testing import ManualClock
 from tests.actors.conftest import Ear

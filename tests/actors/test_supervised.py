@@ -13,7 +13,7 @@ from pykka._envelope import Envelope
 
 import keyturn
 from keyturn import EventLog, KeyRing, SessionManager
-from keyturn.actors.mailbox import Reply
+from keyturn.actors.reply import Reply
 from keyturn.domain.errors import MessageFailedError, TokenRefusedError, UnknownMessageError
 from tests.actors.host_rings import HostKeyRing, raises
 

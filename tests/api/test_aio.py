@@ -11,7 +11,6 @@ import pytest
 
 from keyturn import AsyncService, Service
 from keyturn.aio import AsyncClientSession
-from keyturn.client import ClientSession
 from keyturn.domain.errors import (
     Refusal,
     SessionManagerDestroyedError,
@@ -20,6 +19,7 @@ from keyturn.domain.errors import (
     TokenRefusedError,
     TransactionConflictError,
 )
+from keyturn.token_file import ClientSession
 from tests.api.awaiting import with_service
 
 # --- the same names ----------------------------------------------------------------------------

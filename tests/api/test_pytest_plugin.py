@@ -9,7 +9,7 @@ import pytest
 from keyturn import KeyRing, SessionKeys, open_event_log
 from keyturn.actors.key_writer import new_secret
 from keyturn.domain.session_keys import Origin
-from keyturn.domain.transfer import export_lines
+from keyturn.projections.export import export_lines
 
 pytest_plugins = ["pytester"]
 
@@ -155,7 +155,7 @@ def test_nothing_for_tests_is_imported_before_a_fixture_is_used(host: pytest.Pyt
         import sys
 
         def test_before():
-            assert "keyturn.pytest_plugin" in sys.modules
+            assert "keyturn.testing.plugin" in sys.modules
             assert "keyturn.testing" not in sys.modules
 
         def test_after(replay):

@@ -24,7 +24,7 @@ from keyturn.domain.errors import (
     ExportError,
 )
 from keyturn.domain.session_keys import Origin
-from keyturn.domain.transfer import export_lines
+from keyturn.projections.export import export_lines
 from keyturn.testing import (
     ClockedService,
     Destroyed,

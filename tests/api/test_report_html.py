@@ -26,7 +26,7 @@ import pytest
 from keyturn import KeyChange, Service
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.projections.audit import AuditReport, Finding, FindingKind
-from keyturn.report_html import render
+from keyturn.report import render
 
 NODE = "v7q4m2c9t0u8k3hs5p6ord2e8s7n4g0f3l9jv6e5uat0qkd2c1r8m"
 START = datetime(2025, 10, 6, 8, 12, 9, tzinfo=UTC)

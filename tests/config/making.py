@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 from keyturn import KeyRing, SessionKeys
-from keyturn.domain.sealed_keys import KEY_BYTES
+from keyturn.domain.key_ring import KEY_BYTES
 from keyturn.domain.session_keys import Origin
 
 

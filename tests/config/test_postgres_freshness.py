@@ -15,7 +15,7 @@ import pytest
 
 import keyturn
 from keyturn import Service, Settings
-from keyturn.domain.clock import boot_time
+from keyturn.config.clock import boot_time
 from keyturn.domain.errors import LogUnavailableError, StaleKeyError
 from tests.postgres import PostgresServer, running_server
 from tests.proxy import Proxy

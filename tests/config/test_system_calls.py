@@ -36,7 +36,7 @@ with keyturn.open(path=sys.argv[1], password=None) as service:
 WRITE_A_FILE = """
 import sys
 from pathlib import Path
-from keyturn.domain.private_files import write_private
+from keyturn.config.files import write_private
 write_private(Path(sys.argv[1]) / "file", b"old")
 write_private(Path(sys.argv[1]) / "file", b"new")
 """

@@ -16,7 +16,7 @@ import pytest
 import keyturn
 from keyturn import KeyRing
 from keyturn.config import wal_index
-from keyturn.config.sqlite_store import SQLiteStore
+from keyturn.config.sqlite import SQLiteStore
 
 from .making import new_keys
 

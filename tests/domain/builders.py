@@ -12,11 +12,10 @@ import msgspec
 from eventsourcing.persistence import JSONTranscoder, StoredEvent
 
 from keyturn import KeyRing
+from keyturn.config.anchor import Mark
 from keyturn.domain import provenance
-from keyturn.domain.anchor import Mark
 from keyturn.domain.event_mapper import KeyEventMapper
-from keyturn.domain.key_ring import KeyRingLike
-from keyturn.domain.sealed_keys import key_id_of
+from keyturn.domain.key_ring import KeyRingLike, key_id_of
 from keyturn.domain.session_keys import Origin, SessionKeys
 from keyturn.domain.tokens import Claims, KeySet, SessionKey, SigningKey
 from tests.domain import golden

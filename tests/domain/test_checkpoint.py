@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import keyturn
 from keyturn import Checkpoint, FindingKind, KeyRing, SessionKeys, audit
-from keyturn.domain.audit_text import MAX_NAME
 from keyturn.domain.errors import CheckpointError
+from keyturn.domain.limits import MAX_NAME
 from keyturn.domain.session_keys import Origin
 from tests.domain import golden
 from tests.domain.builders import NOON, history, secret

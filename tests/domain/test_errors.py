@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from keyturn.actors.mailbox import AskTimeoutError
+from keyturn.actors.reply import AskTimeoutError
 from keyturn.domain import errors
 from keyturn.domain.errors import KeyturnError, Refusal
 

@@ -14,9 +14,9 @@ import pytest
 
 import keyturn
 from keyturn import EventLog, KeyRing, SessionKeys
-from keyturn.domain.sealed_keys import unseal_key
+from keyturn.domain.key_ring import unseal_key
 from keyturn.domain.session_keys import KINDS, Origin, manager_id
-from keyturn.domain.transfer import lines_of, read_lines
+from keyturn.projections.export import lines_of, read_lines
 
 FOLDER = Path(__file__).parent.parent / "old_logs"
 FILES = sorted(path.name for path in FOLDER.iterdir())

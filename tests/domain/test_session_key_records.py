@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyturn import KeyRing
-from keyturn.domain.audit_text import MAX_INITIATOR, MAX_NAME, MAX_REASON, check_name
 from keyturn.domain.errors import (
     AuditTextError,
     SealError,
 )
-from keyturn.domain.sealed_keys import key_id_of, unseal_key
+from keyturn.domain.key_ring import key_id_of, unseal_key
+from keyturn.domain.limits import MAX_INITIATOR, MAX_NAME, MAX_REASON, check_name
 from keyturn.domain.session_keys import Origin, SessionKeys, manager_id
 from tests.domain import golden
 from tests.domain.builders import NOON, history, mapper, new_keys, origin, secret

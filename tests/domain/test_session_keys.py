@@ -18,7 +18,7 @@ from keyturn.domain.errors import (
     OverlapLimitError,
     SessionManagerDestroyedError,
 )
-from keyturn.domain.sealed_keys import key_id_of
+from keyturn.domain.key_ring import key_id_of
 from keyturn.domain.session_keys import MAX_RETIRING, SessionKeys
 from tests.domain import golden
 from tests.domain.builders import NOON, history, mapper, new_keys, origin, secret

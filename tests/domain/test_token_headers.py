@@ -9,7 +9,7 @@ import json
 import pytest
 
 from keyturn.domain.errors import TokenRefusedError
-from keyturn.domain.sealed_keys import key_id_of
+from keyturn.domain.key_ring import key_id_of
 from keyturn.domain.tokens import mint, verify
 from tests.domain.builders import (
     NOW,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from keyturn.domain.claims import RESERVED_CLAIMS, Claims
 from keyturn.domain.errors import TokenRefusedError
-from keyturn.domain.sealed_keys import key_id_of
+from keyturn.domain.key_ring import key_id_of
 from keyturn.domain.tokens import mint, verify
 from tests.domain.builders import (
     NOW,

@@ -12,7 +12,7 @@ from typing import Any
 
 import keyturn
 from keyturn import AuditReport, EventLog, FindingKind, KeyRing, SessionKeys, audit
-from keyturn.domain.anchor import Mark
+from keyturn.config.anchor import Mark
 from keyturn.domain.session_keys import Origin, manager_id
 
 START = datetime(2024, 1, 1, tzinfo=UTC)

@@ -20,7 +20,7 @@ from keyturn import (
     SessionKeys,
     audit,
 )
-from keyturn.domain.anchor import Mark
+from keyturn.config.anchor import Mark
 from keyturn.domain.session_keys import Origin
 from tests.projections.conftest import Hand
 from tests.projections.sqlite_log import (

@@ -20,7 +20,7 @@ from keyturn.actors.messages import ReadHistory
 from keyturn.aio import AsyncService
 from keyturn.domain.errors import FilterError
 from keyturn.domain.session_keys import Origin, SessionKeys
-from keyturn.projections.rotation_history import HistoryFilter
+from keyturn.projections.history import HistoryFilter
 from tests.projections.conftest import Hand
 from tests.projections.sqlite_log import opened, record_at_once
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from keyturn.actors.key_writer import KeyWriter
 from keyturn.actors.messages import Message
 from keyturn.actors.ticker import Ticker
+from keyturn.config.clock import Clock, lasting_clock, time_of_event
 from keyturn.config.logging import Logger
-from keyturn.domain.clock import Clock, lasting_clock, time_of_event
 from keyturn.domain.errors import KeyturnError, SessionManagerNotRunningError
-from keyturn.domain.rotation_policy import KeyAge, RotationPolicy
+from keyturn.domain.rotation import KeyAge, RotationPolicy
 from keyturn.domain.session_keys import SessionKeys
 
 

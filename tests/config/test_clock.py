@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyturn.domain.clock import Clock, steady_clock, steady_time
+from keyturn.config.clock import Clock, steady_clock, steady_time
 
 seconds = st.floats(0, 4e9)
 

@@ -11,15 +11,17 @@ import click
 from msgspec import UNSET, UnsetType
 
 import keyturn
-from keyturn import cli_record, cli_tokens, show
-from keyturn.cli_base import Command, as_json, ask_for_password, cli, command
+from keyturn import show
+from keyturn.cli import record as cli_record
+from keyturn.cli import tokens as cli_tokens
+from keyturn.cli.base import Command, as_json, ask_for_password, cli, command
+from keyturn.cli.exit_codes import REFUSED, exit_code
+from keyturn.config.anchor import Anchor
+from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.logging import without_tokens
 from keyturn.config.settings import Settings, find_password
 from keyturn.config.stores import has_log
-from keyturn.domain.anchor import Anchor
 from keyturn.domain.errors import KeyRingExistsError, KeyturnError
-from keyturn.domain.key_ring import KeyRing
-from keyturn.exit_codes import REFUSED, exit_code
 from keyturn.opening import open_key_ring
 
 __all__ = ["cli", "cli_record", "cli_tokens", "main"]
@@ -34,7 +36,7 @@ initiator_option = click.option(
 @click.option("--svg", type=click.Path(path_type=Path), help="Also write it as a picture.")
 def demo(svg: Path | None) -> None:
     """Show what Keyturn does, in a temporary folder."""
-    from keyturn.demo import run
+    from keyturn.cli.demo import run
 
     run(svg)
 
@@ -117,7 +119,7 @@ def rotate(obj: Command, overlap: int, reason: str | None, initiator: str | None
 @command
 def doctor(obj: Command, as_json: bool) -> None:
     """Show versions, places and modes, and what about them is not as it should be."""
-    from keyturn.doctor import examine
+    from keyturn.cli.doctor import examine
 
     findings = list(examine(obj.settings))
     for finding in findings:

@@ -11,13 +11,13 @@ import click
 
 import keyturn
 from keyturn import show
-from keyturn.actors.token_file import TokenFile
 from keyturn.actors.token_inspector import TokenInspector, inspector_of
-from keyturn.cli_base import MOMENT, Command, as_json, cli, command
-from keyturn.client import ClientSession
+from keyturn.cli.base import MOMENT, Command, as_json, cli, command
+from keyturn.cli.exit_codes import REFUSED
+from keyturn.config.local_key_ring import KeyRing
+from keyturn.config.token_file import TokenFile
 from keyturn.domain.errors import ClaimError, TokenFileError, TokenRefusedError
-from keyturn.domain.key_ring import KeyRing
-from keyturn.exit_codes import REFUSED
+from keyturn.token_file import ClientSession
 
 token_argument = click.argument("token", required=False)
 token_file = click.option(

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 import keyturn
 from keyturn import EventLog, KeyRing
-from keyturn.domain.audit_text import MAX_REASON
 from keyturn.domain.errors import (
     ExportError,
     ForeignLogError,
@@ -26,8 +25,9 @@ from keyturn.domain.errors import (
     NotAKeyturnLogError,
 )
 from keyturn.domain.key_log import Row
+from keyturn.domain.limits import MAX_REASON
 from keyturn.domain.session_keys import Origin, RetiringKey, SessionKeys
-from keyturn.domain.transfer import MAX_LINE, export_lines, lines_of, read_lines
+from keyturn.projections.export import MAX_LINE, export_lines, lines_of, read_lines
 
 from . import golden
 from .builders import NOON, new_keys, origin, secret, signed_row

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import pykka
 
-from keyturn.actors.mailbox import Inbox, Ref, Reply
+from keyturn.actors.reply import Inbox, Ref, Reply
 from keyturn.config.logging import Logger, get_logger
-from keyturn.domain.discretion import forget_frames
 from keyturn.domain.errors import KeyturnError, MessageFailedError, UnknownMessageError
+from keyturn.domain.redaction import forget_frames
 
 
 class SupervisedActor(pykka.ThreadingActor):

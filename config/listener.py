@@ -19,8 +19,8 @@ import psycopg
 from psycopg.sql import Composed
 
 from keyturn.config.change_poller import call_all
+from keyturn.config.clock import boot_time
 from keyturn.config.postgres_connections import Connection
-from keyturn.domain.clock import boot_time
 from keyturn.domain.errors import LogError
 
 REMOVAL = "removal"

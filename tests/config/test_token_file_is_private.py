@@ -13,8 +13,7 @@ import pytest
 
 import keyturn
 from keyturn import ClearToken, ReadToken, Session, WriteToken
-from keyturn.actors import token_file
-from keyturn.domain import private_files
+from keyturn.config import files, token_file
 from keyturn.domain.errors import TokenFileError, TokenFileLockedError
 
 Ref = pykka.ActorRef[Any]
@@ -183,7 +182,7 @@ def test_a_lock_that_somebody_keeps_is_an_error_in_time(
     monkeypatch.setattr(token_file, "LOCK_TIMEOUT", 0.01)
 
     with (
-        private_files.locked(path, timeout=1),
+        files.locked(path, timeout=1),
         pytest.raises(TokenFileLockedError, match="try again"),
     ):
         keyturn.ask(session, WriteToken(TOKEN))
@@ -192,7 +191,7 @@ def test_a_lock_that_somebody_keeps_is_an_error_in_time(
 def test_a_reader_needs_no_lock(session: Ref, path: Path) -> None:
     keyturn.ask(session, WriteToken(TOKEN))
 
-    with private_files.locked(path, timeout=1):
+    with files.locked(path, timeout=1):
         assert keyturn.ask(session, ReadToken(), timeout=5) == TOKEN
 
 

@@ -11,7 +11,7 @@ import pytest
 from keyturn import KeyRing
 from keyturn.domain.claims import MAX_OVERLAP
 from keyturn.domain.errors import SettingsError
-from keyturn.domain.rotation_policy import KeyAge, RotationPolicy
+from keyturn.domain.rotation import KeyAge, RotationPolicy
 from keyturn.domain.session_keys import MAX_RETIRING
 from tests.domain.builders import NOON, new_keys, origin, secret
 

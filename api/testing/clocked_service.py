@@ -14,13 +14,13 @@ import pykka
 from eventsourcing.domain import Aggregate
 
 from keyturn.actors.asking import ask
-from keyturn.actors.rotator import RotateIfDue
+from keyturn.actors.rotation_timer import RotateIfDue
 from keyturn.actors.session_manager import DEFAULT_EXPIRY, SessionManager
-from keyturn.actors.subscribers import Subscribers
+from keyturn.actors.subscriptions import Subscribers
 from keyturn.config.event_log import EventLog
+from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.store_url import MEMORY
 from keyturn.config.stores import open_event_log
-from keyturn.domain.key_ring import KeyRing
 from keyturn.service import Service
 
 

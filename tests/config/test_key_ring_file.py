@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keyturn import KeyRing
-from keyturn.domain import key_ring_file
+from keyturn.config import key_ring_file
 from keyturn.domain.errors import (
     KeyRingDamagedError,
     KeyRingError,

@@ -9,9 +9,9 @@ key ring (of this test only), and messages go to a real `SessionManager`. pytest
         replay.when(ResetKey(reason="laptop stolen")).then(Reset(reason="laptop stolen"))
 """
 
-from keyturn.clocked_service import ClockedService, ManualClock, open_service
-from keyturn.event_specs import Destroyed, EventSpec, Generated, Reset, Rotated
-from keyturn.replay import Replay
+from keyturn.testing.clocked_service import ClockedService, ManualClock, open_service
+from keyturn.testing.events import Destroyed, EventSpec, Generated, Reset, Rotated
+from keyturn.testing.replay import Replay
 
 __all__ = [
     "ClockedService",

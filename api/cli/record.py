@@ -12,16 +12,16 @@ from pathlib import Path
 import click
 
 from keyturn import show
-from keyturn.cli_base import MOMENT, Command, as_json, cli, command
+from keyturn.cli.base import MOMENT, Command, as_json, cli, command
+from keyturn.config import key_ring_file
+from keyturn.config.anchor import Anchor
 from keyturn.config.event_log import EventLog
-from keyturn.domain import key_ring_file
-from keyturn.domain.anchor import Anchor
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.errors import CheckpointError, KeyRingNotFoundError, NodeIdError
 from keyturn.domain.node import decode_node_id
 from keyturn.projections.audit import audit, readable_changes
 from keyturn.projections.findings import AuditReport
-from keyturn.projections.rotation_history import EVERYTHING, HistoryFilter, RotationHistory
+from keyturn.projections.history import EVERYTHING, HistoryFilter, RotationHistory
 
 _TABLE_ROWS = 50
 _PROGRESS_FROM = 20_000
@@ -209,7 +209,7 @@ def _progress(log: EventLog) -> Iterator[Callable[[int], None]]:
 
 
 def _write_html(path: Path, report: AuditReport, log: EventLog) -> None:
-    from keyturn.report_html import render
+    from keyturn.report import render
 
     page = render(report, readable_changes(log), made_at=datetime.now(UTC))
     try:

@@ -7,19 +7,28 @@ rename.
 from __future__ import annotations
 
 import contextlib
+import enum
 import errno
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from keyturn.actors.messages import ANY_TOKEN, Unconditionally
-from keyturn.domain import private_files
+from keyturn.config import files
 from keyturn.domain.errors import TokenFileError, TokenFileLockedError
 from keyturn.domain.tokens import MAX_TOKEN_LENGTH, SessionToken
 
 LOCK_TIMEOUT = 10.0
 """Seconds that a writer waits for another one."""
+
+
+class Unconditionally(enum.Enum):
+    """The default of `replacing`: whatever the file holds."""
+
+    ANY_TOKEN = "any token"  # noqa: S105
+
+
+ANY_TOKEN = Unconditionally.ANY_TOKEN
 
 
 class TokenFile:
@@ -38,12 +47,12 @@ class TokenFile:
         swept.
         """
         try:
-            private_files.make_private_folder(self._path.parent)
+            files.make_private_folder(self._path.parent)
             self._refuse_what_is_no_file()
         except OSError as error:
             raise self._error(error, "used") from error
-        with contextlib.suppress(OSError), private_files.locked(self._path, timeout=0):
-            private_files.sweep_temp_files(self._path)
+        with contextlib.suppress(OSError), files.locked(self._path, timeout=0):
+            files.sweep_temp_files(self._path)
 
     def read(self) -> SessionToken | None:
         """Return the token, without white space around it; None if there is none.
@@ -52,7 +61,7 @@ class TokenFile:
             TokenFileError: the file is not one, cannot be read, or holds no token.
         """
         try:
-            content = private_files.read_private(self._path, limit=MAX_TOKEN_LENGTH + 1024)
+            content = files.read_private(self._path, limit=MAX_TOKEN_LENGTH + 1024)
             token = content.decode("ascii").strip()
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -84,14 +93,14 @@ class TokenFile:
             self._refuse_what_is_no_file()
             if replacing is not ANY_TOKEN and self.read() != replacing:
                 return False
-            private_files.write_private(self._path, token.encode("ascii") + b"\n")
+            files.write_private(self._path, token.encode("ascii") + b"\n")
         return True
 
     def clear(self) -> None:
         """Remove the file, if there is one."""
         with self._writing():
             self._refuse_what_is_no_file()
-            private_files.remove_private(self._path)
+            files.remove_private(self._path)
 
     def _refuse_what_is_no_file(self) -> None:
         """A folder, a pipe or a link may be somebody's: it is not renamed over or removed."""
@@ -106,9 +115,9 @@ class TokenFile:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
         try:
-            with private_files.locked(self._path, timeout=LOCK_TIMEOUT):
+            with files.locked(self._path, timeout=LOCK_TIMEOUT):
                 yield
-        except private_files.LockTimeoutError as error:
+        except files.LockTimeoutError as error:
             message = f"the token file {self._path} {error.strerror}: try again"
             raise TokenFileLockedError(message, path=str(self._path)) from error
         except OSError as error:

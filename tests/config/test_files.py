@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from keyturn.domain import private_files
-from keyturn.domain.private_files import WiderMode, read_private, write_private
+from keyturn.config import files
+from keyturn.config.files import WiderMode, read_private, write_private
 
 LIMIT = 1 << 20
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -21,7 +21,7 @@ RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from keyturn.domain.private_files import write_private
+from keyturn.config.files import write_private
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write_private(Path(sys.argv[1]), b"n" * 5000)
@@ -154,7 +154,7 @@ def test_what_is_not_a_regular_file_is_not_read_and_not_waited_for(irregular: Pa
 @pytest.mark.timeout(10)
 def test_what_is_not_a_regular_file_is_not_written_through(irregular: Path) -> None:
     with pytest.raises(OSError):
-        private_files.overwrite_private(irregular, b"secret")
+        files.overwrite_private(irregular, b"secret")
 
 
 def test_writing_over_a_symlink_replaces_the_link_and_not_its_target(path: Path) -> None:
@@ -219,7 +219,7 @@ def test_g4_a_reader_never_sees_a_torn_file_while_a_writer_writes(path: Path) ->
 def test_overwriting_keeps_the_file_and_changes_its_content(path: Path) -> None:
     write_private(path, b"old")
 
-    done = private_files.overwrite_private(path, b"new")
+    done = files.overwrite_private(path, b"new")
 
     assert (done, path.read_bytes()) == (True, b"new")
 
@@ -227,20 +227,20 @@ def test_overwriting_keeps_the_file_and_changes_its_content(path: Path) -> None:
 def test_content_of_another_length_is_not_written_over(path: Path) -> None:
     write_private(path, b"old")
 
-    done = private_files.overwrite_private(path, b"newer")
+    done = files.overwrite_private(path, b"newer")
 
     assert (done, path.read_bytes()) == (False, b"old")
 
 
 def test_nothing_is_overwritten_where_nothing_is(path: Path) -> None:
-    assert not private_files.overwrite_private(path, b"new")
+    assert not files.overwrite_private(path, b"new")
     assert not path.exists()
 
 
 def test_removing_says_whether_there_was_a_file(path: Path) -> None:
     write_private(path, b"old")
 
-    answers = private_files.remove_private(path), private_files.remove_private(path)
+    answers = files.remove_private(path), files.remove_private(path)
 
     assert answers == (True, False)
 
@@ -250,7 +250,7 @@ def test_removing_a_symlink_leaves_its_target(path: Path) -> None:
     target.write_bytes(b"kept")
     path.symlink_to(target)
 
-    private_files.remove_private(path)
+    files.remove_private(path)
 
     assert target.read_bytes() == b"kept"
 
@@ -261,14 +261,14 @@ def test_temp_files_of_killed_writers_are_swept_and_nothing_else(path: Path) -> 
     for found in (*left_behind, *others):
         found.touch()
 
-    swept = private_files.sweep_temp_files(path)
+    swept = files.sweep_temp_files(path)
 
     assert swept == 3
     assert set(path.parent.iterdir()) == set(others)
 
 
 def test_sweeping_a_folder_that_is_not_there_finds_nothing(tmp_path: Path) -> None:
-    assert private_files.sweep_temp_files(tmp_path / "none" / "file") == 0
+    assert files.sweep_temp_files(tmp_path / "none" / "file") == 0
 
 
 def test_folders_that_are_missing_are_made_for_their_owner_only(
@@ -276,7 +276,7 @@ def test_folders_that_are_missing_are_made_for_their_owner_only(
 ) -> None:
     umask(0)
 
-    private_files.make_private_folder(tmp_path / "a" / "b")
+    files.make_private_folder(tmp_path / "a" / "b")
 
     assert [mode_of(tmp_path / "a"), mode_of(tmp_path / "a" / "b")] == [0o700, 0o700]
 
@@ -285,4 +285,4 @@ def test_a_folder_cannot_be_made_where_a_file_is(path: Path) -> None:
     path.touch()
 
     with pytest.raises(NotADirectoryError):
-        private_files.make_private_folder(path)
+        files.make_private_folder(path)

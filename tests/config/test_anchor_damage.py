@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from keyturn.domain.anchor import Anchor
+from keyturn.config.anchor import Anchor
 from keyturn.domain.errors import AnchorError
 from tests.domain import golden
 from tests.domain.builders import history, mark_of

@@ -13,7 +13,6 @@ from math import ceil, inf, isfinite
 from typing import Self
 
 from keyturn.domain.claims import check_overlap
-from keyturn.domain.clock import Clock
 from keyturn.domain.errors import ExpiryError, SettingsError
 from keyturn.domain.session_keys import MAX_RETIRING, SessionKeys
 
@@ -87,7 +86,7 @@ class KeyAge:
         lasting: seconds that nobody sets, and that go on while the machine sleeps.
     """
 
-    def __init__(self, wall: Callable[[], datetime], lasting: Clock) -> None:
+    def __init__(self, wall: Callable[[], datetime], lasting: Callable[[], float]) -> None:
         self._wall = wall
         self._lasting = lasting
         self._seen: tuple[str, datetime, float] | None = None

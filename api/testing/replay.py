@@ -18,19 +18,19 @@ from keyturn.actors.asking import ask
 from keyturn.actors.key_writer import new_secret
 from keyturn.actors.messages import Message, Subscribe
 from keyturn.actors.session_manager import DEFAULT_EXPIRY
-from keyturn.clocked_service import ClockedService, ManualClock, serve
+from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.store_url import MEMORY
 from keyturn.config.stores import open_event_log
 from keyturn.domain import tokens
 from keyturn.domain.claims import check_claims, check_expiry, check_subject
 from keyturn.domain.errors import NotRunningError
 from keyturn.domain.event_mapper import read_event
-from keyturn.domain.key_ring import KeyRing
-from keyturn.domain.sealed_keys import unseal_key
+from keyturn.domain.key_ring import unseal_key
 from keyturn.domain.session_keys import SessionKeys
 from keyturn.domain.tokens import SessionKey, SessionToken, SigningKey
-from keyturn.domain.transfer import lines_of, read_lines
-from keyturn.event_specs import (
+from keyturn.projections.export import lines_of, read_lines
+from keyturn.testing.clocked_service import ClockedService, ManualClock, serve
+from keyturn.testing.events import (
     EventSpec,
     Generated,
     Outcome,

@@ -33,7 +33,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from keyturn.domain import private_files
+from keyturn.config import files
+from keyturn.config.files import WiderMode
 from keyturn.domain.errors import (
     KeyRingDamagedError,
     KeyRingNotFoundError,
@@ -43,7 +44,6 @@ from keyturn.domain.errors import (
     WrongPasswordError,
 )
 from keyturn.domain.node import decode_node_id
-from keyturn.domain.private_files import WiderMode
 
 FORMAT = "keyturn key ring"
 VERSION = 1
@@ -139,7 +139,7 @@ def damaged(path: Path, what: str, cause: Exception | None = None) -> KeyRingDam
 def read(path: Path) -> StoredKeyRing:
     """Read the file and check all that can be checked without the password."""
     try:
-        content = private_files.read_private(path, limit=_LIMIT, wider_mode=WiderMode.REFUSE)
+        content = files.read_private(path, limit=_LIMIT, wider_mode=WiderMode.REFUSE)
     except FileNotFoundError as error:
         message = f"there is no key ring at {path}: create one with `keyturn init`"
         raise KeyRingNotFoundError(message, path=str(path)) from error
@@ -215,7 +215,7 @@ def write(path: Path, node_id: str, plain: bytes, password: str | None) -> None:
     record = msgspec.structs.replace(record, checksum=record.right_checksum())
     content = msgspec.json.format(msgspec.json.encode(record)) + b"\n"
     try:
-        private_files.write_private(path, content)
+        files.write_private(path, content)
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}"
         raise KeyRingPermissionError(message, path=str(path)) from error
@@ -225,8 +225,8 @@ def write(path: Path, node_id: str, plain: bytes, password: str | None) -> None:
 def exclusive(path: Path) -> Iterator[None]:
     """Keep other processes from writing this key ring."""
     try:
-        with private_files.locked(path, timeout=_LOCK_TIMEOUT):
-            private_files.sweep_temp_files(path)
+        with files.locked(path, timeout=_LOCK_TIMEOUT):
+            files.sweep_temp_files(path)
             yield
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror or os.strerror(error.errno or 0)}"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from keyturn.projections.rotation_history import KeyChange
+from keyturn.projections.history import KeyChange
 
 _MAX_SEGMENTS = 60  # of a timeline; more are merged to at most twice as many
 _MIN_WIDTH = 0.45  # of a segment, in percent of its timeline

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keyturn.domain import anchor as anchor_module
+from keyturn.config import anchor as anchor_module
+from keyturn.config.anchor import Anchor, Mark
 from keyturn.domain import provenance
-from keyturn.domain.anchor import Anchor, Mark
 from keyturn.domain.errors import AnchorError
 from keyturn.domain.session_keys import manager_id
 from tests.domain import golden
@@ -30,7 +30,7 @@ OTHERS = [mark_of(event) for event in history(RING, "other", resets=2)]
 WRITER = """
 import json, sys
 from pathlib import Path
-from keyturn.domain.anchor import Anchor, Mark
+from keyturn.config.anchor import Anchor, Mark
 folder, node_id, name = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 marks = [Mark(**mark) for mark in json.loads(sys.argv[4])]
 anchor = Anchor(folder / "anchor.json", node_id)

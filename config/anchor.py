@@ -14,7 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from keyturn.domain import private_files, provenance
+from keyturn.config import files
+from keyturn.domain import provenance
 from keyturn.domain.errors import AnchorError
 from keyturn.domain.session_keys import manager_id
 
@@ -61,7 +62,7 @@ class Anchor:
     def is_blank(path: Path) -> bool:
         """Whether there is no anchor at `path`, or one that has seen nothing."""
         try:
-            content = private_files.read_private(path, limit=_LIMIT)
+            content = files.read_private(path, limit=_LIMIT)
             return not msgspec.json.decode(content, type=_File).managers
         except FileNotFoundError:
             return True
@@ -129,7 +130,7 @@ class Anchor:
         self, change: Callable[[dict[str, Mark]], bool], *, discard_damaged: bool = False
     ) -> None:
         try:
-            with private_files.locked(self._path, timeout=_LOCK_TIMEOUT):
+            with files.locked(self._path, timeout=_LOCK_TIMEOUT):
                 try:
                     entries = self._read()
                 except AnchorError:
@@ -149,13 +150,13 @@ class Anchor:
     def _write(self, content: bytes) -> None:
         # An anchor of before a power cut is as good: it is only further behind. So mostly it is
         # written over, unsynced, which costs a reset next to nothing.
-        if not private_files.overwrite_private(self._path, content):
-            private_files.sweep_temp_files(self._path)
-            private_files.write_private(self._path, content, sync_folder=False)
+        if not files.overwrite_private(self._path, content):
+            files.sweep_temp_files(self._path)
+            files.write_private(self._path, content, sync_folder=False)
 
     def _read(self) -> dict[str, Mark]:
         try:
-            content = private_files.read_private(self._path, limit=_LIMIT)
+            content = files.read_private(self._path, limit=_LIMIT)
         except FileNotFoundError:
             return {}
         except OSError as error:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from keyturn import EventLog, KeyRing, RotationHistory
-from keyturn.projections.rotation_history import HistoryFilter
+from keyturn.projections.history import HistoryFilter
 from tests.projections.conftest import Hand
 
 HOUR = timedelta(hours=1)

@@ -17,9 +17,9 @@ from datetime import UTC, datetime, timedelta
 from importlib import resources
 
 from keyturn.projections.findings import AuditReport, Finding, FindingKind
-from keyturn.projections.rotation_history import KeyChange
+from keyturn.projections.history import KeyChange
+from keyturn.report.timeline import Segment, segments_of, ticks_of
 from keyturn.show import change_text, lifetime_text, plain
-from keyturn.timeline import Segment, segments_of, ticks_of
 
 _MAX_ROWS = 5_000  # of the whole page
 _MIN_ROWS = 50  # of each manager, however many they are
@@ -63,7 +63,7 @@ def render(
         made_at: when the audit was made (an aware datetime).
     """
     made_at = made_at.astimezone(UTC)
-    files = resources.files("keyturn")
+    files = resources.files("keyturn.report")
     style = (files / "report.css").read_text("utf-8")
     script = (files / "report.js").read_text("utf-8")
     policy = (

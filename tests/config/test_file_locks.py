@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from keyturn.domain.private_files import LockTimeoutError, locked
+from keyturn.config.files import LockTimeoutError, locked
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from keyturn.domain.private_files import locked
+from keyturn.config.files import locked
 with locked(Path(sys.argv[1]), timeout=5):
     print("held", flush=True)
     time.sleep(60)
@@ -29,7 +29,7 @@ with locked(Path(sys.argv[1]), timeout=5):
 FORKING = """
 import os, sys
 from pathlib import Path
-from keyturn.domain.private_files import locked
+from keyturn.config.files import locked
 path = Path(sys.argv[1])
 reading, writing = os.pipe()
 with locked(path, timeout=5):

@@ -17,7 +17,7 @@ from eventsourcing.persistence import (
 from psycopg.sql import SQL, Identifier
 
 from keyturn.config import forks
-from keyturn.config.log_listener import REMOVAL, LogListener
+from keyturn.config.listener import REMOVAL, LogListener
 from keyturn.config.postgres_connections import Pool
 from keyturn.config.postgres_datastore import Datastore
 from keyturn.config.postgres_recorder import TABLE, Factory, lock_number, not_ours

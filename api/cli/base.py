@@ -11,13 +11,13 @@ from msgspec import UNSET, UnsetType
 
 import keyturn
 from keyturn import Service, Settings
+from keyturn.config import key_ring_file
+from keyturn.config.anchor import Anchor
 from keyturn.config.event_log import EventLog
 from keyturn.config.logging import configure_for_command_line
 from keyturn.config.settings import find_password
 from keyturn.config.store_url import MEMORY, shown
 from keyturn.config.stores import has_log, open_log
-from keyturn.domain import key_ring_file
-from keyturn.domain.anchor import Anchor
 from keyturn.domain.errors import KeyRingNotFoundError, PasswordRequiredError
 
 

@@ -11,8 +11,9 @@ import pykka
 
 from keyturn.actors import messages
 from keyturn.actors.asking import ask
-from keyturn.actors.messages import ANY_TOKEN, Message, Unconditionally
+from keyturn.actors.messages import Message
 from keyturn.actors.session import Session
+from keyturn.config.token_file import ANY_TOKEN, Unconditionally
 from keyturn.domain.errors import SessionNotRunningError
 from keyturn.domain.tokens import SessionToken
 

@@ -1,0 +1,136 @@
+"""The key ring that keeps its secrets in one local file: see `key_ring_file` for the format."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from keyturn.config import key_ring_file
+from keyturn.domain.errors import KeyRingExistsError, SealError
+from keyturn.domain.node import encode_node_id
+from keyturn.domain.redaction import without_frames
+
+_NONCE_BYTES = 12
+_SECRET_BYTES = 32
+
+
+class KeyRing:
+    """An Ed25519 identity and a 256-bit sealing key.
+
+    Get one from `create`, `open` or `ephemeral`. It cannot be pickled and shows no secret.
+    """
+
+    __slots__ = ("_identity", "_node_id", "_plain", "_sealing")
+
+    def __init__(self, identity_seed: bytes, sealing_key: bytes) -> None:
+        self._plain = identity_seed + sealing_key
+        self._identity = Ed25519PrivateKey.from_private_bytes(identity_seed)
+        self._sealing = AESGCM(sealing_key)
+        public_key = self._identity.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self._node_id = encode_node_id(public_key)
+
+    def __repr__(self) -> str:
+        return f"<KeyRing of {self._node_id}>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a key ring cannot be pickled: open it again where it is needed")
+
+    @classmethod
+    def ephemeral(cls) -> KeyRing:
+        """Return a new key ring that is kept in memory only."""
+        return cls(secrets.token_bytes(_SECRET_BYTES), secrets.token_bytes(_SECRET_BYTES))
+
+    @classmethod
+    @without_frames
+    def create(cls, path: str | Path, password: str | None) -> KeyRing:
+        """Make a new key ring and write it to `path`.
+
+        Args:
+            path: where; missing folders are created with mode 0700, the file with 0600.
+            password: protects the secrets (Argon2id). None: only the file's mode does.
+
+        Raises:
+            KeyRingExistsError: there is one already. It is left alone.
+            KeyRingPermissionError: the place cannot be written.
+        """
+        ring = cls.ephemeral()
+        ring.save(path, password)
+        return ring
+
+    @classmethod
+    @without_frames
+    def open(cls, path: str | Path, password: str | None) -> KeyRing:
+        """Open the key ring at `path`. With a password this takes about a quarter of a second.
+
+        Raises:
+            KeyRingNotFoundError: there is none.
+            KeyRingPermissionError: it cannot be read, or others can read it too.
+            KeyRingDamagedError: it is not a whole, unaltered key ring.
+            KeyRingVersionError: a newer Keyturn wrote it.
+            WrongPasswordError: the password is not the right one.
+        """
+        stored = key_ring_file.read(Path(path))
+        plain = key_ring_file.unlock(stored, password)
+        ring = cls(plain[:_SECRET_BYTES], plain[_SECRET_BYTES:])
+        if ring.node_id != stored.node_id:
+            raise key_ring_file.damaged(stored.path, "its secrets are not those of its node id")
+        return ring
+
+    @without_frames
+    def save(self, path: str | Path, password: str | None) -> None:
+        """Write a key ring that is in memory only to `path`: see `create`."""
+        path = Path(path)
+        with key_ring_file.exclusive(path):
+            if path.exists() or path.is_symlink():
+                message = f"{path} exists already: open it, or choose another path"
+                raise KeyRingExistsError(message, path=str(path))
+            key_ring_file.write(path, self._node_id, self._plain, password)
+
+    @staticmethod
+    @without_frames
+    def change_password(path: str | Path, old: str | None, new: str | None) -> None:
+        """Protect the same secrets with another password (or, with None, with none).
+
+        Only the key ring's file is rewritten, atomically: nothing in the log changes.
+
+        Raises: what `open` raises.
+        """
+        path = Path(path)
+        with key_ring_file.exclusive(path):
+            stored = key_ring_file.read(path)
+            plain = key_ring_file.unlock(stored, old)
+            key_ring_file.write(path, stored.node_id, plain, new)
+
+    @property
+    def node_id(self) -> str:
+        """The id of the node: its public key as text."""
+        return self._node_id
+
+    def seal(self, plaintext: bytes, context: bytes) -> bytes:
+        """Return nonce (12 bytes) and AES-256-GCM ciphertext, with `context` as its AAD."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self._sealing.encrypt(nonce, plaintext, context)
+
+    def unseal(self, sealed: bytes, context: bytes) -> bytes:
+        """Return the plaintext of `seal`.
+
+        Raises:
+            SealError: another key ring sealed it, or for another context, or it was altered.
+        """
+        nonce, ciphertext = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        try:
+            return self._sealing.decrypt(nonce, ciphertext, context)
+        except (InvalidTag, ValueError) as error:
+            raise SealError(
+                "a sealed key does not open with this key ring at this place in the log: "
+                "it was altered, moved, or sealed by another key ring"
+            ) from error
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the Ed25519 signature of `message` (RFC 8032, 64 bytes)."""
+        return self._identity.sign(message)
