@@ -7,7 +7,6 @@ destroy needs stopped, and destroyed is for good.
 from __future__ import annotations
 
 import enum
-import threading
 
 from keyturn.domain.errors import (
     DestroyedError,
@@ -32,10 +31,7 @@ _RUNNING = Status.RUNNING  # in Python 3.11 it takes longer to find this than to
 
 
 class Lifecycle:
-    """The status of one actor, read from any thread.
-
-    Its `lock` is held while the status changes, and for work that a stop is to wait for.
-    """
+    """The status of one actor, read from any thread."""
 
     def __init__(
         self,
@@ -49,7 +45,6 @@ class Lifecycle:
         self._not_running_error = not_running
         self._destroyed_error = destroyed
         self.status = Status.RUNNING
-        self.lock = threading.RLock()
 
     @property
     def is_running(self) -> bool:

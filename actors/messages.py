@@ -6,15 +6,17 @@ know the type of the reply. Everything here is frozen, and shows no token when p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
+
+import msgspec
 
 from keyturn.config.token_file import ANY_TOKEN, Unconditionally
 from keyturn.domain.claims import Claims
-from keyturn.domain.errors import Refusal
-from keyturn.domain.tokens import SessionKey, SessionToken
+from keyturn.domain.errors import Refusal, TokenRefusedError
+from keyturn.domain.tokens import SessionKey, SessionToken, host_claims
 from keyturn.projections.history import EVERYTHING, HistoryFilter, KeyChange
 
 if TYPE_CHECKING:
@@ -25,10 +27,22 @@ if TYPE_CHECKING:
 R_co = TypeVar("R_co", covariant=True)
 
 
+Subscriber: TypeAlias = "pykka.ActorRef[Any] | Callable[[Any], object]"
+"""An actor, or a function that is called."""
+
+Answer: TypeAlias = "Authenticated | TokenRefusedError"
+"""Whose a token is, or why it is not good."""
+
+
 class Message(Generic[R_co]):
-    """A message whose reply has the type `R_co`."""
+    """A message whose reply has the type `R_co`.
+
+    `changes`: handling it may change the log or a file, so it is not simply sent again.
+    """
 
     __slots__ = ()
+
+    changes: ClassVar[bool] = False
 
 
 # --- to a SessionManager -----------------------------------------------------------------------
@@ -38,13 +52,16 @@ class Message(Generic[R_co]):
 class SetupKey(Message[SessionKey]):
     """Make sure that there is a current key, and reply with it. Changes nothing if there is."""
 
+    changes: ClassVar[bool] = True
+
 
 @dataclass(frozen=True, slots=True)
 class CreateToken(Message[SessionToken]):
     """Mint a token, and with it a session.
 
     Attributes:
-        expiry: seconds; None means the manager's default.
+        expiry: seconds; None means the manager's default. Tokens for ever take a manager whose
+            default is None.
         subject: whose session it is; None means the node's.
         claims: the host's own claims.
         tran: an open transaction, whose key it is to see.
@@ -72,7 +89,8 @@ class CreateTokens(Message[list[SessionToken]]):
 
     Attributes:
         count: how many: at most 10,000, so that nobody else waits for long.
-        expiry: seconds; None means the manager's default.
+        expiry: seconds; None means the manager's default. Tokens for ever take a manager whose
+            default is None.
         subject: whose sessions they are; None means the node's.
         claims: the host's own claims, the same in each.
         tran: an open transaction, whose key they are to see.
@@ -105,11 +123,53 @@ class VerifyTokens(Message[list[bool]]):
 
 
 @dataclass(frozen=True, slots=True)
+class Authenticate(Message["Authenticated"]):
+    """Reply with whose token it is, if it is a good one.
+
+    Attributes:
+        token: anything.
+        max_age: seconds since the session began, at most; None: however long ago that was.
+        tran: an open transaction, whose key and ended sessions it is to see.
+
+    Errors: TokenRefusedError, with the reason; DurationError: `max_age` is no number of seconds.
+    """
+
+    token: object = field(repr=False)
+    max_age: float | None = None
+    tran: Transaction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticateTokens(Message[list[Answer]]):
+    """Reply for each of many tokens whose it is, or with the error that says why it is not good.
+
+    All are judged by the keys of one moment, at which the message was taken up.
+
+    Attributes:
+        tokens: at most 10,000, so that nobody else waits for long; each may be anything.
+        max_age: seconds since each session began, at most; None: however long ago that was.
+        tran: an open transaction, whose key and ended sessions it is to see.
+
+    Errors: BatchError: too many, or not a sequence of tokens; DurationError; never for what a
+    token is.
+    """
+
+    tokens: Sequence[object] = field(repr=False)
+    max_age: float | None = None
+    tran: Transaction | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RefreshToken(Message[SessionToken]):
     """Exchange a good token for a new one of the same session.
 
-    `sid`, `auth_time`, subject and the host's claims stay. Check and mint use one snapshot of
-    the keys: a token from before a reset never becomes one from after it.
+    The sid, the time of authentication, subject and the host's claims stay. Check and mint use
+    the keys of one moment: a token from before a reset never becomes one from after it.
+
+    Attributes:
+        token: anything.
+        expiry: seconds from now; None: as long as the old token was to live.
+        tran: an open transaction, whose key it is to see.
 
     Errors: TokenRefusedError, with the reason; ExpiryError. To say whether an unknown key is
     one of ours that ended takes a look at the history, and that anybody could ask for:
@@ -141,14 +201,14 @@ class ReadHistory(Message[tuple[KeyChange, ...]]):
     Attributes:
         which: those to show; a `HistoryFilter`.
         newest_first: instead of oldest first.
-        behind: the position of the last row of the page before.
+        after: the position of the last row of the page before.
         limit: how many rows at the most.
         at: only the change whose key was current at this moment (an aware datetime).
     """
 
     which: HistoryFilter = EVERYTHING
     newest_first: bool = False
-    behind: int | None = None
+    after: int | None = None
     limit: int = 100
     at: datetime | None = None
 
@@ -163,6 +223,7 @@ class ResetKey(Message[None]):
         tran: an open transaction, with which it then takes effect.
     """
 
+    changes: ClassVar[bool] = True
     reason: str | None = None
     initiator: str | None = None
     tran: Transaction | None = None
@@ -183,9 +244,67 @@ class RotateKey(Message[None]):
     Errors: ExpiryError; OverlapLimitError: too many keys would overlap.
     """
 
+    changes: ClassVar[bool] = True
     overlap: int
     reason: str | None = None
     initiator: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndSession(Message[bool]):
+    """End a session: its token and all that it was or is refreshed to are refused, everywhere.
+
+    By token: it must be genuine, under a key that is still good; whether it has expired does not
+    matter. By sid: the caller's word is taken that there is such a session. Reply whether an end
+    was recorded; False: there was nothing to end.
+
+    Attributes:
+        token: a token of the session; or
+        sid: its id.
+        reason: why, for the record: at most 1000 characters.
+        initiator: who; None means the manager's default, `user@host`.
+        tran: an open transaction, with which it then takes effect.
+
+    Errors: SessionArgumentError: neither or both of token and sid, or a sid that cannot be one.
+    """
+
+    changes: ClassVar[bool] = True
+
+    token: object = field(default=None, repr=False)
+    sid: str | None = None
+    reason: str | None = None
+    initiator: str | None = None
+    tran: Transaction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndSessions(Message[int]):
+    """End all sessions of a subject that have begun, or those of some sids, in one commit.
+
+    Sessions that begin after this is recorded are not ended, whatever the clocks say. Reply how
+    many ends were recorded: 1 for a subject, whatever sessions it has.
+
+    Attributes:
+        subject: whose; or
+        keep: with it, a good token of that subject, or a sid: this session goes on.
+        sids: up to 10,000 ids of sessions. The caller's word is taken that there are such.
+        reason: why, for the record: at most 1000 characters.
+        initiator: who; None means the manager's default, `user@host`.
+        tran: an open transaction, with which it then takes effect.
+
+    Errors: ClaimError: the subject cannot be one. SessionArgumentError: neither or both of
+    subject and sids; `keep` is a token that is not good or is another subject's; a sid that
+    cannot be one.
+    """
+
+    changes: ClassVar[bool] = True
+
+    subject: str | None = None
+    keep: str | None = field(default=None, repr=False)
+    sids: Sequence[str] | None = None
+    reason: str | None = None
+    initiator: str | None = None
+    tran: Transaction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +316,7 @@ class Start(Message[None]):
         session_token: for a session: a token to write then.
     """
 
+    changes: ClassVar[bool] = True
     fresh: bool = False
     session_token: SessionToken | None = field(default=None, repr=False)
 
@@ -204,6 +324,8 @@ class Start(Message[None]):
 @dataclass(frozen=True, slots=True)
 class Stop(Message[None]):
     """Stop working; either kind of actor. It lives on, and can be started again."""
+
+    changes: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,28 +335,39 @@ class Destroy(Message[None]):
     A manager ends its keys, for every process on the log. A session removes its token file.
 
     Attributes:
-        purge: a manager also removes all its rows from the log, for good.
+        purge: a manager also removes its history from the log, for good; what stays is one
+            event that says so.
+        reason: why, for the record: at most 1000 characters. Of a manager only.
+        initiator: who; None means the manager's default, `user@host`. Of a manager only.
     """
 
+    changes: ClassVar[bool] = True
     purge: bool = False
+    reason: str | None = None
+    initiator: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe(Message[None]):
-    """From now on tell `ref` what happens, in order.
+    """From now on tell a subscriber what happens, in order.
 
-    That is every domain event of this manager, by whatever process, and every lifecycle event
-    of this actor (`ManagerStarted`, `ManagerStopped`, `ManagerDestroyed`).
+    That is every domain event of this manager, by whatever process, every lifecycle event of
+    this actor (`ManagerStarted`, `ManagerStopped`, `ManagerDestroyed`), and the end of each
+    overlap (`OverlapEnded`).
+
+    Attributes:
+        subscriber: an actor, which is told; or a function, which is called with each event, in
+            a thread of its own kind: it may call any method.
     """
 
-    ref: pykka.ActorRef[Any]
+    subscriber: Subscriber
 
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe(Message[None]):
-    """Tell `ref` no more."""
+    """Tell a subscriber no more."""
 
-    ref: pykka.ActorRef[Any]
+    subscriber: Subscriber
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +382,66 @@ class CommitTransaction(Message[None]):
     Errors: TransactionConflictError: the log moved meanwhile, and nothing was written.
     """
 
+    changes: ClassVar[bool] = True
     tran: Transaction
+
+
+class Authenticated(msgspec.Struct, frozen=True, gc=False):
+    """Whose a good token is.
+
+    Attributes:
+        token_claims: all claims of the token, Keyturn's own included.
+        generation: of the key that signed it.
+    """
+
+    token_claims: Claims
+    generation: int
+
+    @property
+    def subject(self) -> str:
+        """Whose session it is."""
+        subject: str = self.token_claims["sub"]
+        return subject
+
+    @property
+    def sid(self) -> str:
+        """The id of the session; a refresh keeps it."""
+        sid: str = self.token_claims["sid"]
+        return sid
+
+    @property
+    def claims(self) -> Claims:
+        """The host's own claims."""
+        return host_claims(self.token_claims)
+
+    @property
+    def issued_at(self) -> datetime:
+        """When the token was minted, in UTC."""
+        return _moment(self.token_claims["iat"])
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it expires, in UTC; None: never. After the year 9999 it is the end of that."""
+        expires_at = self.token_claims.get("exp")
+        return None if expires_at is None else _moment(expires_at)
+
+    @property
+    def began_at(self) -> datetime:
+        """When the session began, in UTC: when its user was authenticated."""
+        return _moment(self.token_claims["auth_time"])
+
+    @property
+    def token_id(self) -> str:
+        """The id of this token (`jti`)."""
+        token_id: str = self.token_claims["jti"]
+        return token_id
+
+
+def _moment(seconds: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +454,7 @@ class TokenReport:
         generation: of the key that signed it, once its signature was found genuine.
         key_id: the `kid` it names, if it has the shape of a token.
         claims: its claims, once its signature was found genuine.
-        revoked_at: when its key ended; None if it is current or in overlap.
+        revoked_at: when its key or its session ended; None if neither did, as far as is known.
         revoked_by: who ended it.
         revoked_because: why, if somebody said so.
     """
@@ -301,6 +493,15 @@ class ManagerDestroyed:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class OverlapEnded:
+    """The overlap of a key has ended: its tokens are refused from now on."""
+
+    name: str
+    generation: int
+    key_id: str
+
+
 # --- to a Session ------------------------------------------------------------------------------
 
 
@@ -319,6 +520,7 @@ class WriteToken(Message[bool]):
             refresh undoes neither a logout nor another client's newer token.
     """
 
+    changes: ClassVar[bool] = True
     token: SessionToken = field(repr=False)
     replacing: SessionToken | None | Unconditionally = field(default=ANY_TOKEN, repr=False)
 
@@ -326,3 +528,5 @@ class WriteToken(Message[bool]):
 @dataclass(frozen=True, slots=True)
 class ClearToken(Message[None]):
     """Log out here: remove the token file."""
+
+    changes: ClassVar[bool] = True

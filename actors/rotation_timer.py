@@ -1,95 +1,143 @@
-"""Has one manager's key rotated when its policy says so."""
+"""Has one manager's key rotated when its policy says so, and tells when an overlap ends."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
-from keyturn.actors.key_writer import KeyWriter
-from keyturn.actors.messages import Message
+from keyturn.actors.key_writer import KeyWriter, new_secret
+from keyturn.actors.manager_parts import ManagerParts
+from keyturn.actors.messages import Message, OverlapEnded
 from keyturn.actors.ticker import Ticker
-from keyturn.config.clock import Clock, lasting_clock, time_of_event
-from keyturn.config.logging import Logger
-from keyturn.domain.errors import KeyturnError, SessionManagerNotRunningError
-from keyturn.domain.rotation import KeyAge, RotationPolicy
+from keyturn.config.clock import lasting_clock, time_of_event
+from keyturn.domain import rotation
+from keyturn.domain.errors import KeyturnError
+from keyturn.domain.head import Head
+from keyturn.domain.rotation import KeyAge
 from keyturn.domain.session_keys import SessionKeys
+
+_AGAIN = 1.0
+"""Seconds after which a manager that was told of the end of an overlap is looked at once more."""
 
 
 @dataclass(frozen=True, slots=True)
 class RotateIfDue(Message[None]):
-    """Rotate the key if the policy says so by now: what the ticker tells a manager."""
+    """Rotate the key if the policy says so by now, and tell which overlaps have ended.
+
+    The ticker tells a manager this.
+    """
+
+    changes: ClassVar[bool] = True
 
 
-class Rotator:
-    """The policy of one manager at work; without a policy it does nothing.
+class RotationTimer:
+    """The policy of one manager at work, and the ends of overlaps.
 
-    The ticker's thread only looks how old the key is. Whether it is due is decided by the log,
-    in the actor's thread: another process may have been faster.
+    The ticker's thread only looks whether it is time. Whether the key is due is decided by the
+    log, in the actor's thread: another process may have been faster.
 
     Args:
-        policy: when, if ever.
-        keys: writes the rotation.
-        clock: the manager's.
+        parts: of the manager.
+        writer: writes the rotation.
         ticker: calls again and again while the manager runs; None: nobody does.
         tell: sends a message to the manager's actor.
-        logger: of what could not be done, which nobody waits for.
     """
 
     def __init__(
         self,
-        policy: RotationPolicy | None,
-        keys: KeyWriter,
-        *,
-        clock: Clock,
+        parts: ManagerParts,
+        writer: KeyWriter,
         ticker: Ticker | None,
-        tell: Callable[[RotateIfDue], None],
-        logger: Logger,
+        tell: Callable[[object], None],
     ) -> None:
-        self._policy = policy
-        self._keys = keys
+        clock = parts.clock
+        self._clock = clock
+        self._name = parts.name
+        self._subscriptions = parts.subscriptions
+        self._policy = parts.options.rotation
+        self._writer = writer
+        self._key_ring = parts.key_ring
         self._age = KeyAge(lambda: time_of_event(clock), lasting_clock(clock))
-        self._ticker = None if policy is None else ticker
+        self._ticker = ticker
+        self._is_running = False
         self._tell = tell
-        self._logger = logger
+        self._logger = parts.logger
         self._is_told = False
 
     def start(self) -> None:
-        """Look at the age of the key from now on."""
-        if self._ticker is not None:
-            self._ticker.add(self._tick)
+        """Look at the clock from now on."""
+        self._is_running = True
+        self._make_sure_of_ticks()
 
     def stop(self) -> None:
         """Look no more."""
+        self._is_running = False
         if self._ticker is not None:
             self._ticker.remove(self._tick)
 
-    def see(self, keys: SessionKeys) -> None:
-        """Note what the current key is, from whoever has read it."""
-        self._age.see(keys)
+    def see(self, head: Head) -> None:
+        """Note what the current key is, and which others are good until when."""
+        self._age.see(head.keys)
+        known, now = self._subscriptions.overlaps, self._clock()
+        running = {
+            key.key_id: (key.generation, key.good_until.timestamp()) for key in head.keys.retiring
+        }
+        for key_id in known.keys() - running.keys():
+            if known[key_id][1] > now:  # a reset ended it, and subscribers were told of that
+                del known[key_id]
+        known |= {key_id: end for key_id, end in running.items() if end[1] > now}
+        self._make_sure_of_ticks()
 
-    def rotate_if_due(self) -> None:
-        """Rotate the key if it is due; an error of log or key ring is only logged."""
-        if self._policy is None:
+    def look(self) -> None:
+        """Do what it is time for, in the actor's thread."""
+        self._is_told = False
+        overlaps, now = self._subscriptions.overlaps, self._clock()
+        for key_id, (generation, good_until) in list(overlaps.items()):
+            if good_until <= now:
+                del overlaps[key_id]
+                self._subscriptions.publish(OverlapEnded(self._name, generation, key_id))
+        self._rotate_if_due()
+
+    def _rotate_if_due(self) -> None:
+        """Rotate the key if it is due; an error of log or key ring is only logged.
+
+        Of several processes that find it due one writes; the others find a new key then.
+        """
+        policy = self._policy
+        if policy is None:
             return
+
+        def change(keys: SessionKeys) -> None:
+            self._age.see(keys)
+            if not keys.is_destroyed and self._age.seconds() >= policy.every:
+                by = self._writer.by(rotation.INITIATOR, policy.reason)
+                keys.rotate(new_secret(), self._key_ring, by, overlap=policy.overlap)
+
         try:
-            self._keys.rotate_if_due(self._policy, self._age)
-        except SessionManagerNotRunningError:
-            pass  # or destroyed; one that is started again is looked at again
+            self.see(self._writer.write(change))
         except KeyturnError as error:
             self._logger.warning(
                 "the key could not be rotated when it was due; it is tried again",
                 error=type(error).__name__,
                 detail=str(error),
             )
-        finally:
-            self._is_told = False
+
+    def _make_sure_of_ticks(self) -> None:
+        is_needed = self._policy is not None or self._subscriptions.overlaps
+        if self._ticker is not None and self._is_running and is_needed:
+            self._ticker.add(self._tick)
 
     def _tick(self) -> float:
-        assert self._policy is not None
-        left = self._policy.every - self._age.seconds()
+        ends = [end for _, end in self._subscriptions.overlaps.copy().values()]
+        left, again = min(ends, default=math.inf) - self._clock(), _AGAIN
+        if self._policy is not None:
+            again = self._policy.every
+            left = min(left, again - self._age.seconds())
         if left > 0:
             return left
         if not self._is_told:  # else it waits its turn, or for the log
             self._is_told = True
             self._tell(RotateIfDue())
-        return self._policy.every
+        return again

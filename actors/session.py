@@ -8,7 +8,7 @@ from typing import ClassVar
 from keyturn.actors import messages
 from keyturn.actors.lifecycle import Lifecycle, Status
 from keyturn.actors.supervision import SupervisedActor
-from keyturn.config.logging import Logger
+from keyturn.config.logging import HostLogger
 from keyturn.config.token_file import ANY_TOKEN, TokenFile, Unconditionally
 from keyturn.domain.errors import (
     SessionDestroyedError,
@@ -38,7 +38,7 @@ class Session(SupervisedActor):
         session_token_path: str | Path,
         session_token: SessionToken | None = None,
         fresh: bool = False,
-        logger: Logger | None = None,
+        logger: HostLogger | None = None,
     ) -> None:
         super().__init__(logger)
         self._lifecycle = Lifecycle(

@@ -1,52 +1,48 @@
-"""The session manager: an actor that owns the keys of one manager and their log."""
+"""The session manager: the actor that owns a manager's stream, and is its only writer here."""
 
 from __future__ import annotations
 
 import contextlib
-import getpass
-import socket
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
 
 import pykka
+from msgspec import UNSET, UnsetType
 
 from keyturn.actors import messages
+from keyturn.actors.ended_watch import EndedSessionsWatch
 from keyturn.actors.key_writer import KeyWriter, new_secret
-from keyturn.actors.lifecycle import Status, manager_lifecycle
-from keyturn.actors.messages import TokenReport
-from keyturn.actors.rotation_timer import RotateIfDue, Rotator
-from keyturn.actors.subscriptions import Subscribers
-from keyturn.actors.supervision import SupervisedActor
+from keyturn.actors.lifecycle import Status
+from keyturn.actors.manager_parts import ManagerParts
+from keyturn.actors.reading_actor import ReadingActor
+from keyturn.actors.rotation_timer import RotateIfDue, RotationTimer
+from keyturn.actors.supervision import calling
 from keyturn.actors.ticker import Ticker, process_ticker
-from keyturn.actors.token_inspector import TokenInspector
-from keyturn.actors.token_issuer import TokenIssuer
 from keyturn.actors.transaction import Transaction
 from keyturn.config.anchor import Anchor
 from keyturn.config.clock import Clock, steady_time
-from keyturn.config.logging import Logger
-from keyturn.domain.claims import check_expiry
+from keyturn.config.logging import HostLogger
+from keyturn.domain.batches import check_sids
+from keyturn.domain.claims import check_subject
 from keyturn.domain.errors import (
+    KeyturnError,
+    SessionArgumentError,
+    TokenRefusedError,
     UnknownMessageError,
 )
-from keyturn.domain.history_guard import HistoryGuard
+from keyturn.domain.head import Head, unsealing
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
-from keyturn.domain.rotation import RotationPolicy
-from keyturn.domain.tokens import KeySet, SessionKey, SessionToken
-from keyturn.projections.current_key import CurrentKey
-from keyturn.projections.history import (
-    EVERYTHING,
-    HistoryFilter,
-    KeyChange,
-    RotationHistory,
-)
-
-DEFAULT_EXPIRY = 24 * 60 * 60.0
-"""Seconds: one day. A leaked token must not be for ever by accident."""
+from keyturn.domain.options import ManagerOptions
+from keyturn.domain.session_keys import SessionKeys
+from keyturn.domain.tokens import KeySet, SessionKey
 
 
-class SessionManager(SupervisedActor):
+class _HeadMoved:
+    """Told by whoever read newer events, in another thread."""
+
+
+class SessionManager(ReadingActor):
     """Creates, verifies and revokes session tokens.
 
     Start it with `SessionManager.start(…)`, which returns its `ActorRef` and raises what goes
@@ -55,170 +51,109 @@ class SessionManager(SupervisedActor):
     are pykka's own.
 
     Args:
-        log: where key changes are recorded: see `open_event_log`.
-        key_ring: identity and sealing key.
-        expiry: seconds a token lives unless told otherwise; None: for ever.
-        name: which manager of the log this is.
+        parts: what it is made of.
         fresh: reset the key at once.
-        logger: a structlog logger; None: Keyturn's own.
-        anchor: remembers where the log ended; None: a rolled-back log goes unnoticed.
-        accept_rollback: take the log as it is, and reset the key.
-        max_lifetime: seconds that a session may last, however often refreshed; None: for ever.
-        initiator: who is recorded unless a message says; None: `user@host`.
-        rotate_every: seconds after which a key is rotated with nobody asking; None: never.
-        overlap: whole seconds that tokens under such a key stay good then; None: as long as a
-            token lives.
-        clock: seconds since the epoch, for expiry.
+        accept_rollback: take a log that is not the one seen before as it is, and reset the key.
+        trust_log: take a log that was never seen before as it is.
+        may_generate: make new keys if there are none, or they were destroyed; otherwise that is
+            an error.
         ticker: has the age of the key looked at; None: nobody does, but for `RotateIfDue`.
-        subscribers: those of an actor that this one takes the place of.
-        is_first_start: make new keys if they were destroyed; otherwise that is an error.
     """
 
     def __init__(
         self,
+        parts: ManagerParts,
+        *,
+        fresh: bool = False,
+        accept_rollback: bool = False,
+        trust_log: bool = False,
+        may_generate: bool = True,
+        ticker: Ticker | None = process_ticker,
+    ) -> None:
+        super().__init__(parts)
+        self._lifecycle = parts.lifecycle
+        self._reader = parts.reader
+        self._subscriptions = parts.subscriptions
+        self._writer = KeyWriter(parts)
+        self._timer = RotationTimer(parts, self._writer, ticker, self._tell_myself)
+        self._ended = EndedSessionsWatch(parts.logger)
+        self._end_watch: Callable[[], None] | None = None
+        self._is_told_of_head = False
+        # Here and not in on_start, whose errors pykka logs and keeps to itself.
+        head = self._writer.begin(
+            fresh=fresh,
+            accept_rollback=accept_rollback,
+            trust_log=trust_log,
+            may_generate=may_generate,
+        )
+        self._see(head)
+        if self._lifecycle.is_running:
+            self._timer.start()
+        self._subscriptions.on_news = self._note_news
+        if self._subscriptions:
+            self._watch()
+
+    @classmethod
+    def start(
+        cls,
         log: KeyLog,
         key_ring: KeyRingLike,
-        expiry: float | None = DEFAULT_EXPIRY,
-        name: str = "default",
+        expiry: float | None | UnsetType = UNSET,
+        name: str | UnsetType = UNSET,
         fresh: bool = False,
-        logger: Logger | None = None,
+        logger: HostLogger | None = None,
         *,
+        options: ManagerOptions | None = None,
         anchor: Anchor | None = None,
         accept_rollback: bool = False,
-        max_lifetime: float | None = None,
-        initiator: str | None = None,
-        rotate_every: float | None = None,
-        overlap: int | None = None,
+        trust_log: bool = False,
         clock: Clock = steady_time,
         ticker: Ticker | None = process_ticker,
-        subscribers: Subscribers | None = None,
-        is_first_start: bool = True,
-    ) -> None:
-        policy = RotationPolicy.of(rotate_every, overlap, check_expiry(expiry))
-        super().__init__(logger)
-        self._name = name
-        self._log = log
-        self._key_ring = key_ring
-        self._lifecycle = manager_lifecycle(name)
-        guard = HistoryGuard(log, name, key_ring.node_id)
-        self.keys = KeyWriter(
-            log,
-            guard,
-            key_ring,
-            name,
-            self._lifecycle,
-            on_change=self._notice_change,
-            anchor=anchor,
-            initiator=default_initiator() if initiator is None else initiator,
-            clock=clock,
-            logger=self._logger,
-        )
-        self._current_key = CurrentKey(log, key_ring, name, self._poke, guard)
-        self.subscribers = subscribers or Subscribers(self._logger)
-        self._end_watch: Callable[[], None] | None = None
-        self.tokens = TokenIssuer(
-            self._current_key,
-            self._lifecycle,
-            node_id=key_ring.node_id,
-            manager=name,
-            expiry=expiry,
-            max_lifetime=max_lifetime,
-            clock=clock,
-            logger=self._logger,
-        )
-        self.inspector = TokenInspector(
-            self._current_key,
-            self._lifecycle,
-            log=log,
-            key_ring=key_ring,
-            manager=name,
-            max_lifetime=max_lifetime,
-            clock=clock,
-        )
-        self._rotator = Rotator(
-            policy,
-            self.keys,
-            clock=clock,
+    ) -> pykka.ActorRef[Self]:
+        """Start a session manager.
+
+        Args:
+            log: where key changes are recorded: see `open_event_log`.
+            key_ring: identity and sealing key.
+            expiry: seconds a token lives unless told otherwise; None: for ever.
+            name: which manager of the log this is.
+            fresh: reset the key at once.
+            logger: a structlog logger; None: Keyturn's own.
+            options: name, expiry and more, in place of the two above.
+            anchor: remembers where the log ended; None: a rolled-back log goes unnoticed.
+            accept_rollback: take a log that is not the one seen before, and reset the key.
+            trust_log: take a log that was never seen before as it is.
+            clock: seconds since the epoch, for expiry.
+            ticker: has the age of the key looked at; None: nobody does, but for `RotateIfDue`.
+
+        Raises:
+            LogError: the log cannot be read or written, or is not to be trusted.
+            AnchorError: the anchor is damaged.
+        """
+        if options is None:
+            given = {"expiry": expiry, "name": name}
+            options = ManagerOptions(**{k: v for k, v in given.items() if v is not UNSET})  # type: ignore[arg-type]
+        parts = ManagerParts.of(log, key_ring, options, anchor=anchor, clock=clock, logger=logger)
+        return cls.start_on(
+            parts,
+            fresh=fresh,
+            accept_rollback=accept_rollback,
+            trust_log=trust_log,
             ticker=ticker,
-            tell=self._tell_myself,
-            logger=self._logger,
         )
-        # Here and not in on_start, whose errors pykka logs and keeps to itself.
-        self._rotator.see(
-            self.keys.begin(fresh=fresh, accept_rollback=accept_rollback, is_first=is_first_start)
-        )
-        self._current_key.get()
-        if self.subscribers:
-            self._watch()
-            self._poke()
-        self._rotator.start()
 
-    # --- tokens ---
+    @classmethod
+    def start_on(cls, parts: ManagerParts, **how: Any) -> pykka.ActorRef[Self]:
+        """Start a session manager of parts that others share: `how` is as for the class."""
+        return super().start(parts, **how)
 
-    def create_token(
-        self,
-        expiry: float | None = None,
-        subject: str | None = None,
-        claims: Mapping[str, Any] | None = None,
-        tran: Transaction | None = None,
-    ) -> SessionToken:
-        """See `CreateToken`."""
-        return self.tokens.create(expiry, subject, claims, self._keys_of(tran))
-
-    def verify_token(self, token: object, tran: Transaction | None = None) -> bool:
-        """See `VerifyToken`."""
-        return self.tokens.verify(token, self._keys_of(tran))
-
-    def create_tokens(
-        self,
-        count: int,
-        expiry: float | None = None,
-        subject: str | None = None,
-        claims: Mapping[str, Any] | None = None,
-        tran: Transaction | None = None,
-    ) -> list[SessionToken]:
-        """See `CreateTokens`."""
-        return self.tokens.create_many(count, expiry, subject, claims, self._keys_of(tran))
-
-    def verify_tokens(
-        self, tokens: Iterable[object], tran: Transaction | None = None
-    ) -> list[bool]:
-        """See `VerifyTokens`."""
-        return self.tokens.verify_many(tokens, self._keys_of(tran))
-
-    def refresh_token(
-        self, token: object, expiry: float | None = None, tran: Transaction | None = None
-    ) -> SessionToken:
-        """See `RefreshToken`."""
-        return self.tokens.refresh(token, expiry, self._keys_of(tran))
-
-    def inspect_token(self, token: object, at: datetime | None = None) -> TokenReport:
-        """See `InspectToken`."""
-        return self.inspector.inspect(token, at)
-
-    def read_history(
-        self,
-        which: HistoryFilter = EVERYTHING,
-        newest_first: bool = False,
-        behind: int | None = None,
-        limit: int = 100,
-        at: datetime | None = None,
-    ) -> tuple[KeyChange, ...]:
-        """See `ReadHistory`."""
-        history = RotationHistory(self._log, self._name)
-        if at is not None:
-            change = history.at(at)
-            return () if change is None else (change,)
-        page = history.changes(which, newest_first=newest_first, behind=behind, limit=limit)
-        return tuple(page)
-
-    # --- keys ---
+    # --- changes ---
 
     def setup_key(self) -> SessionKey:
         """See `SetupKey`."""
         self._lifecycle.require_running()
-        keys = self.keys.load()
-        return SessionKey(keys.generation, keys.key_id, keys.unseal(self._key_ring))
+        keys = self._reader.read().keys
+        return SessionKey(keys.generation, keys.key_id, keys.unseal(self._parts.key_ring))
 
     def reset_key(
         self,
@@ -227,185 +162,279 @@ class SessionManager(SupervisedActor):
         tran: Transaction | None = None,
     ) -> None:
         """See `ResetKey`."""
-        self._lifecycle.require_running()
-        if tran is None:
-            self.keys.reset(reason, initiator)
-            return
-        tran.require_open(self)
-        by = self.keys.by(initiator, reason)
-        tran.working_keys.reset(new_secret(), self._key_ring, by)
-        tran.key_set = self._current_key.snapshot_of(tran.working_keys).keys
+        self._change(
+            # The time is that of the attempt: after a conflict an earlier one would seem to be
+            # that of a clock that was set back.
+            lambda keys: keys.reset(
+                new_secret(), self._parts.key_ring, self._writer.by(initiator, reason)
+            ),
+            tran,
+        )
 
     def rotate_key(
         self, overlap: int, reason: str | None = None, initiator: str | None = None
     ) -> None:
         """See `RotateKey`."""
-        self.keys.rotate(overlap, reason, initiator)
+        self._change(
+            lambda keys: keys.rotate(
+                new_secret(),
+                self._parts.key_ring,
+                self._writer.by(initiator, reason),
+                overlap=overlap,
+            )
+        )
 
-    # --- lifecycle ---
+    def end_session(
+        self,
+        token: object = None,
+        sid: str | None = None,
+        reason: str | None = None,
+        initiator: str | None = None,
+        tran: Transaction | None = None,
+    ) -> bool:
+        """See `EndSession`."""
+        if (token is None) == (sid is None):
+            raise SessionArgumentError("give a token of the session, or its sid: one of the two")
+        sids = None if sid is None else check_sids([sid])
+        return self._end(sids, token, reason, initiator, tran) > 0
 
-    def resume(self, fresh: bool = False) -> None:
-        """See `Start`."""
-        if self._lifecycle.should_start(with_arguments=fresh):
-            self._rotator.see(self.keys.begin(fresh=fresh, is_first=False))
-            self._current_key.forget()
-            self._lifecycle.status = Status.RUNNING
-            self._rotator.start()
-            self._tell_news()
-            self.subscribers.tell(messages.ManagerStarted(self._name))
+    def end_sessions(
+        self,
+        subject: str | None = None,
+        keep: str | None = None,
+        sids: Sequence[str] | None = None,
+        reason: str | None = None,
+        initiator: str | None = None,
+        tran: Transaction | None = None,
+    ) -> int:
+        """See `EndSessions`."""
+        if (subject is None) == (sids is None) or (keep is not None and subject is None):
+            raise SessionArgumentError(
+                "give a subject, and maybe what to keep, or sids: one of the two"
+            )
+        if sids is not None:
+            return self._end(check_sids(sids), None, reason, initiator, tran)
+        checked = check_subject(subject)
 
-    def suspend(self) -> None:
-        """See `Stop`."""
-        if self._lifecycle.is_running:
-            self._rotator.stop()
-            with self._lifecycle.lock:
-                self._lifecycle.status = Status.STOPPED
-            self._tell_news()
-            self.subscribers.tell(messages.ManagerStopped(self._name))
+        def change(keys: SessionKeys) -> None:
+            keep_sid = None if keep is None else self._sid_to_keep(keep, checked, tran)
+            by = self._writer.by(initiator, reason)
+            keys.end_sessions(checked, self._parts.key_ring, by, keep=keep_sid)
 
-    def destroy(self, purge: bool = False) -> None:
-        """See `Destroy`."""
-        is_new = self._lifecycle.should_destroy()
-        if is_new:
-            self.keys.destroy()
-            self._tell_news()
-        if purge:
-            self.keys.purge()
-        if is_new:
-            self._lifecycle.status = Status.DESTROYED
-            self.subscribers.tell(messages.ManagerDestroyed(self._name))
+        self._change(change, tran)
+        return 1
 
-    def recover(self) -> None:
-        """Start again from the log (in the actor's thread, after a bug)."""
-        self._current_key.forget()
+    def _end(
+        self,
+        sids: Sequence[str] | None,
+        token: object,
+        reason: str | None,
+        initiator: str | None,
+        tran: Transaction | None,
+    ) -> int:
+        """End the sessions of these sids, or that of a token; return how many ends it took."""
+        count = 0
 
-    def on_stop(self) -> None:
-        """Stop watching log and clock (in the actor's thread, as its last act)."""
-        self._stop_watching()
-        self._rotator.stop()
-        super().on_stop()
+        def change(keys: SessionKeys) -> None:
+            nonlocal count
+            count = 0
+            key_ring, by = self._parts.key_ring, self._writer.by(initiator, reason)
+            if sids is None:
+                found = self._tokens.session_of(token, self._newest_keys(tran))
+                if found is None or keys.ended.covers(found.sid, found.subject, found.began):
+                    return
+                keys.end_session(found.sid, key_ring, by, subject=found.subject)
+                count = 1
+                return
+            for sid in dict.fromkeys(sids):
+                if not keys.ended.has_sid(sid):
+                    keys.end_session(sid, key_ring, by)
+                    count += 1
 
-    # --- subscribers ---
+        self._change(change, tran)
+        return count
 
-    def subscribe(self, ref: pykka.ActorRef[Any]) -> None:
-        """See `Subscribe`."""
-        self._lifecycle.require_running()
-        if not self.subscribers:
-            self.subscribers.told_position = self.keys.load().version
-        self._tell_news()
-        self.subscribers.add(ref)
-        self._watch()
+    def _sid_to_keep(self, keep: str, subject: str, tran: Transaction | None) -> str:
+        """Return the sid of what is to be kept: a good token of the subject, or a sid."""
+        if not isinstance(keep, str) or "." not in keep:
+            return check_sids([keep])[0]
+        try:
+            found = self._tokens.authenticate(keep, None, self._newest_keys(tran))
+        except TokenRefusedError as error:
+            raise SessionArgumentError(
+                f"the token to keep is not good ({error.reason.value}): nothing was ended"
+            ) from error
+        if found.subject != subject:
+            raise SessionArgumentError(
+                "the token to keep is of another subject: nothing was ended"
+            )
+        return found.sid
 
-    def unsubscribe(self, ref: pykka.ActorRef[Any]) -> None:
-        """See `Unsubscribe`."""
-        self.subscribers.remove(ref)
-        if not self.subscribers:
-            self._stop_watching()
+    def _newest_keys(self, tran: Transaction | None) -> KeySet:
+        """Return the keys by which a token is judged before something is written because of it.
 
-    def _tell_news(self) -> None:
-        """Tell subscribers what the log holds beyond what they were told.
-
-        Only here, in the actor's thread, and from the log: so it is in order, and each once.
+        A token may be of a key that another process made a moment ago.
         """
-        if not self.subscribers:
+        return self._keys_of(tran) or self._reader.read().key_set
+
+    def _change(
+        self, command: Callable[[SessionKeys], None], tran: Transaction | None = None
+    ) -> None:
+        """Carry out a command at once, or on what a transaction will write."""
+        self._lifecycle.require_running()
+        if tran is None:
+            self._see(self._writer.write(command))
             return
-        for event in self._log.key_events(self._name, after=self.subscribers.told_position):
-            self.subscribers.tell(event)
-            self.subscribers.told_position = event.originator_version
-
-    def _notice_change(self) -> None:
-        if self.subscribers:
-            self._poke()
-
-    def _poke(self) -> None:
-        """Have the actor look at the log, from whatever thread noticed that it changed."""
-        self._tell_myself(_LogChanged())
-
-    def _tell_myself(self, message: object) -> None:
-        with contextlib.suppress(pykka.ActorDeadError):
-            self.actor_ref.tell(message)
-
-    def _watch(self) -> None:
-        if self._end_watch is None:
-            self._end_watch = self._log.watch(self._poke)
-
-    def _log_changed(self) -> None:
-        self._rotator.see(self.keys.note_head())
-        if self._lifecycle.is_running:
-            self._tell_news()
-
-    def _stop_watching(self) -> None:
-        if self._end_watch is not None:
-            self._end_watch()
-            self._end_watch = None
+        tran.require_open(self._parts)
+        tran.carry_out(command, unsealing(self._parts.key_ring))
 
     # --- transactions ---
 
     def begin_transaction(self) -> Transaction:
         """See `BeginTransaction`."""
         self._lifecycle.require_running()
-        return Transaction(self, self.keys.load())
+        return Transaction(self._parts, self._reader.read())
 
     def commit_transaction(self, tran: Transaction) -> None:
         """See `CommitTransaction`."""
         self._lifecycle.require_running()
-        tran.require_open(self)
+        tran.require_open(self._parts)
         tran.close()
-        self.keys.commit(tran.working_keys, tran.aggregates)
-        self._tell_news()
+        self._see(self._writer.commit(tran.keys, tran.aggregates))
 
-    def _keys_of(self, tran: Transaction | None) -> KeySet | None:
-        if tran is None:
-            return None
-        tran.require_open(self)
-        return tran.key_set
+    # --- lifecycle ---
+
+    def resume(self, fresh: bool = False) -> None:
+        """See `Start`."""
+        if self._lifecycle.should_start(with_arguments=fresh):
+            self._see(self._writer.begin(fresh=fresh, may_generate=False))
+            self._lifecycle.status = Status.RUNNING
+            self._timer.start()
+            self._subscriptions.publish(messages.ManagerStarted(self._parts.name))
+
+    def suspend(self) -> None:
+        """See `Stop`."""
+        if self._lifecycle.is_running:
+            self._timer.stop()
+            self._lifecycle.status = Status.STOPPED
+            self._look()
+            self._subscriptions.publish(messages.ManagerStopped(self._parts.name))
+
+    def destroy(
+        self, purge: bool = False, reason: str | None = None, initiator: str | None = None
+    ) -> None:
+        """See `Destroy`."""
+        is_new = self._lifecycle.should_destroy()
+        if is_new or purge:
+            by = self._writer.by(initiator, reason)
+            self._writer.destroy(by, purge=purge, only_if_destroyed=not is_new)
+        if is_new:
+            self._lifecycle.status = Status.DESTROYED
+            self._subscriptions.publish(messages.ManagerDestroyed(self._parts.name))
+
+    def recover(self) -> None:
+        """Read the log anew (in the actor's thread, after a bug)."""
+        self._reader.forget_changes()
+
+    def on_stop(self) -> None:
+        """Stop watching log and clock (in the actor's thread, as its last act)."""
+        self._stop_watching()
+        self._timer.stop()
+        super().on_stop()
+
+    # --- subscribers ---
+
+    def subscribe(self, subscriber: object) -> None:
+        """See `Subscribe`."""
+        self._lifecycle.require_running()
+        self._see(self._reader.read())  # what was before is not told
+        self._subscriptions.add(subscriber)
+        self._watch()
+
+    def unsubscribe(self, subscriber: object) -> None:
+        """See `Unsubscribe`."""
+        self._subscriptions.remove(subscriber)
+        if not self._subscriptions:
+            self._stop_watching()
+
+    def _watch(self) -> None:
+        if self._end_watch is None:
+            self._end_watch = self._parts.log.watch(self._look, self._parts.name)
+
+    def _stop_watching(self) -> None:
+        if self._end_watch is not None:
+            self._end_watch()
+            self._end_watch = None
+
+    def _look(self) -> None:
+        """Read what is new in the log, from whatever thread, and tell subscribers."""
+        with contextlib.suppress(KeyturnError):  # whoever uses the log next gets it
+            self._reader.get()
+        self._subscriptions.publish_news()
+
+    def _note_news(self) -> None:
+        """Have the actor take notice of events that were read, in whatever thread."""
+        if not self._is_told_of_head:
+            self._is_told_of_head = True
+            self._tell_myself(_HeadMoved())
+
+    def _head_moved(self) -> None:
+        """Take notice of what another process wrote: the anchor follows."""
+        self._is_told_of_head = False
+        with contextlib.suppress(KeyturnError):
+            head = self._reader.get()
+            self._see(head)
+            self._writer.note_head(head)
+
+    def _see(self, head: Head) -> None:
+        """Take notice of a head that was read in the actor's thread, and tell what is new."""
+        self._timer.see(head)
+        self._ended.see(head)
+        self._subscriptions.publish_news()
+
+    def _tell_myself(self, message: object) -> None:
+        with contextlib.suppress(pykka.ActorDeadError):
+            self.actor_ref.tell(message)
 
     def _on_start_message(self, message: messages.Start) -> None:
         if message.session_token is not None:
             raise UnknownMessageError("a SessionManager takes no session token: a Session does")
         self.resume(message.fresh)
 
+    def _on_head_moved(self, message: _HeadMoved) -> None:  # noqa: ARG002 - as handlers are
+        self._head_moved()
+
+    def _on_rotate_if_due(self, message: RotateIfDue) -> None:  # noqa: ARG002 - as handlers are
+        if self._lifecycle.is_running:
+            self._timer.look()
+
     handlers: ClassVar = {
-        messages.SetupKey: lambda self, m: self.setup_key(),
-        messages.CreateToken: lambda self, m: self.create_token(
-            m.expiry, m.subject, m.claims, m.tran
-        ),
-        messages.VerifyToken: lambda self, m: self.tokens.verify(
-            m.token, None if m.tran is None else self._keys_of(m.tran)
-        ),
-        messages.CreateTokens: lambda self, m: self.create_tokens(
-            m.count, m.expiry, m.subject, m.claims, m.tran
-        ),
-        messages.VerifyTokens: lambda self, m: self.verify_tokens(m.tokens, m.tran),
-        messages.RefreshToken: lambda self, m: self.refresh_token(m.token, m.expiry, m.tran),
-        messages.InspectToken: lambda self, m: self.inspect_token(m.token, m.at),
-        messages.ReadHistory: lambda self, m: self.read_history(
-            m.which, m.newest_first, m.behind, m.limit, m.at
-        ),
-        messages.ResetKey: lambda self, m: self.reset_key(m.reason, m.initiator, m.tran),
-        messages.RotateKey: lambda self, m: self.rotate_key(m.overlap, m.reason, m.initiator),
+        **{
+            message: calling(message, method)
+            for message, method in (
+                (messages.SetupKey, setup_key),
+                (messages.CreateToken, ReadingActor.create_token),
+                (messages.VerifyToken, ReadingActor.verify_token),
+                (messages.Authenticate, ReadingActor.authenticate),
+                (messages.AuthenticateTokens, ReadingActor.authenticate_tokens),
+                (messages.CreateTokens, ReadingActor.create_tokens),
+                (messages.VerifyTokens, ReadingActor.verify_tokens),
+                (messages.RefreshToken, ReadingActor.refresh_token),
+                (messages.InspectToken, ReadingActor.inspect_token),
+                (messages.ReadHistory, ReadingActor.read_history),
+                (messages.ResetKey, reset_key),
+                (messages.RotateKey, rotate_key),
+                (messages.EndSession, end_session),
+                (messages.EndSessions, end_sessions),
+                (messages.Stop, suspend),
+                (messages.Destroy, destroy),
+                (messages.Subscribe, subscribe),
+                (messages.Unsubscribe, unsubscribe),
+                (messages.BeginTransaction, begin_transaction),
+                (messages.CommitTransaction, commit_transaction),
+            )
+        },
         messages.Start: _on_start_message,
-        messages.Stop: lambda self, m: self.suspend(),
-        messages.Destroy: lambda self, m: self.destroy(m.purge),
-        messages.Subscribe: lambda self, m: self.subscribe(m.ref),
-        messages.Unsubscribe: lambda self, m: self.unsubscribe(m.ref),
-        messages.BeginTransaction: lambda self, m: self.begin_transaction(),
-        messages.CommitTransaction: lambda self, m: self.commit_transaction(m.tran),
+        RotateIfDue: _on_rotate_if_due,
+        _HeadMoved: _on_head_moved,
     }
-
-
-class _LogChanged:
-    """Told by the watcher: somebody committed."""
-
-
-SessionManager.handlers[_LogChanged] = lambda self, m: self._log_changed()
-SessionManager.handlers[RotateIfDue] = lambda self, m: self._rotator.rotate_if_due()
-
-
-def default_initiator() -> str:
-    """Return `user@host` of this process."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a user id without a name, in a container
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"

@@ -55,13 +55,17 @@ class Ticker:
     def add(self, tick: Tick) -> None:
         """Call it, at once to begin with."""
         with self._changed:
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="keyturn-ticker", daemon=True)
-                thread.start()
-                self._thread = thread
             self._drop(tick)
             self._enqueue(tick, 0.0)
             self._changed.notify()
+            if self._thread is None or not self._thread.is_alive():
+                thread = threading.Thread(target=self._run, name="keyturn-ticker", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # tried again with the next one that is added
+                    get_logger().error("nothing can be timed now", error=str(error))
+                else:
+                    self._thread = thread
 
     def remove(self, tick: Tick) -> None:
         """Call it no more; a call that is under way may still end. Does nothing if not added."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from keyturn.actors.asking import ask
@@ -14,30 +15,28 @@ if TYPE_CHECKING:
     import pykka
     from eventsourcing.domain import Aggregate
 
+    from keyturn.domain.head import Head, KeySetOf
     from keyturn.domain.session_keys import SessionKeys
     from keyturn.domain.tokens import KeySet
 
 
 class Transaction:
-    """Collects resets of one manager's key, and a host's own aggregates.
+    """Collects changes of one manager's keys and sessions, and a host's own aggregates.
 
-    Tokens created or verified with it see its new key; everybody else sees the old one until
-    it is committed. Get one from `transaction`, and use it in one thread at a time.
+    Tokens created or verified with it see its new state; everybody else sees the old one until
+    it is committed. Get one from `Service.transaction`, and use it in one thread at a time.
     """
 
-    def __init__(self, owner: object, keys: SessionKeys) -> None:
+    def __init__(self, owner: object, head: Head) -> None:
         self._owner = owner
-        self._open = True
+        self._is_open = True
         self._aggregates: list[Aggregate] = []
-        self.working_keys = keys
-        self.key_set: KeySet | None = None
+        self._base = head.position
+        self.keys: SessionKeys = head.keys.draft()
+        self.key_set: KeySet = head.key_set
 
     def __repr__(self) -> str:
-        return f"<Transaction {'open' if self._open else 'closed'}>"
-
-    @property
-    def is_open(self) -> bool:
-        return self._open
+        return f"<Transaction {'open' if self._is_open else 'closed'}>"
 
     @property
     def aggregates(self) -> list[Aggregate]:
@@ -49,15 +48,25 @@ class Transaction:
         self.require_open(self._owner)
         self._aggregates.extend(aggregates)
 
+    def carry_out(self, command: Callable[[SessionKeys], None], key_set_of: KeySetOf) -> None:
+        """Carry out a command on the keys, and have tokens see its effect."""
+        command(self.keys)
+        key_set = key_set_of(self.keys, self.key_set)
+        if self.keys.key_position <= self._base:
+            # The key is not the transaction's own, so its tokens are good without a commit:
+            # for them the session begins where the transaction did.
+            key_set = replace(key_set, position=self._base)
+        self.key_set = key_set
+
     def close(self) -> None:
         """Take no more; what was not committed is discarded."""
-        self._open = False
+        self._is_open = False
 
     def require_open(self, owner: object) -> None:
         """Raise unless it is open and of this manager."""
         if owner is not self._owner:
             raise TransactionClosedError("this transaction is of another manager: use its own")
-        if not self._open:
+        if not self._is_open:
             raise TransactionClosedError("this transaction is over: begin another one")
 
 
@@ -66,6 +75,9 @@ def transaction(manager: pykka.ActorRef[Any]) -> Iterator[Transaction]:
     """Open a transaction with a session manager, and commit it at the end of the block.
 
     An exception in the block discards it.
+
+    Args:
+        manager: the manager's actor.
 
     Raises:
         TransactionConflictError: the log moved meanwhile, and nothing was written.

@@ -6,12 +6,18 @@ messages below with `ask` (or `ask_async`).
 
 from typing import TYPE_CHECKING, Any
 
-from keyturn.actors.asking import ask, ask_async
+from keyturn.actors.activity import Metrics
+from keyturn.actors.asking import ActorStoppedError, AskTimeoutError, ask, ask_async
 from keyturn.actors.messages import (
+    Authenticate,
+    Authenticated,
+    AuthenticateTokens,
     ClearToken,
     CreateToken,
     CreateTokens,
     Destroy,
+    EndSession,
+    EndSessions,
     InspectToken,
     ManagerDestroyed,
     ManagerStarted,
@@ -32,7 +38,6 @@ from keyturn.actors.messages import (
     VerifyTokens,
     WriteToken,
 )
-from keyturn.actors.reply import AskTimeoutError
 from keyturn.actors.session import Session
 from keyturn.actors.session_manager import SessionManager
 from keyturn.actors.transaction import Transaction, transaction
@@ -46,6 +51,7 @@ from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.claims import Claims
 from keyturn.domain.errors import KeyturnError, Refusal, TokenRefusedError
 from keyturn.domain.key_ring import KeyRingLike
+from keyturn.domain.manager_state import ManagerState
 from keyturn.domain.node import decode_node_id, encode_node_id
 from keyturn.domain.session_keys import SessionKeys
 from keyturn.domain.tokens import SessionKey, SessionToken
@@ -59,14 +65,18 @@ from keyturn.token_file import ClientSession
 if TYPE_CHECKING:
     from keyturn.aio import AsyncService, open_async
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ANY_TOKEN",
+    "ActorStoppedError",
     "Anchor",
     "AskTimeoutError",
     "AsyncService",
     "AuditReport",
+    "Authenticate",
+    "AuthenticateTokens",
+    "Authenticated",
     "Checkpoint",
     "Claims",
     "ClearToken",
@@ -74,6 +84,8 @@ __all__ = [
     "CreateToken",
     "CreateTokens",
     "Destroy",
+    "EndSession",
+    "EndSessions",
     "EventLog",
     "Finding",
     "FindingKind",
@@ -85,8 +97,10 @@ __all__ = [
     "KeyturnError",
     "ManagerDestroyed",
     "ManagerStarted",
+    "ManagerState",
     "ManagerStopped",
     "Message",
+    "Metrics",
     "ReadHistory",
     "ReadToken",
     "RefreshToken",

@@ -6,234 +6,38 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import inspect
 import threading
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import pykka
 
 from keyturn import opening
 from keyturn.actors import messages
-from keyturn.actors.asking import ask_async
-from keyturn.actors.messages import Message, TokenReport
+from keyturn.actors.activity import Metrics
+from keyturn.actors.asking import ActorStoppedError, ask_async
+from keyturn.actors.messages import Authenticated, Message, Subscriber
 from keyturn.actors.session_manager import SessionManager
+from keyturn.actors.token_issuer import began_after
 from keyturn.actors.transaction import Transaction
-from keyturn.config.token_file import ANY_TOKEN, Unconditionally
 from keyturn.domain.batches import check_batch
-from keyturn.domain.checkpoint import Checkpoint
+from keyturn.domain.errors import SessionManagerNotRunningError, TokenRefusedError
 from keyturn.domain.tokens import SessionToken
-from keyturn.projections.findings import AuditReport
+from keyturn.operations import asking_time, awaited_operation
 from keyturn.projections.history import KeyChange
 from keyturn.service import Service
 from keyturn.token_file import ClientSession
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S")
 _PAGE = 500
 _THREADS = 4
-
-
-class AsyncService:
-    """A `Service` whose methods are awaited. Close it, or use it in an `async with` block.
-
-    Tokens are made and checked in the loop's thread if that needs no look at the log, and
-    otherwise in another one: the actor, which may wait for the log, is not asked.
-    """
-
-    def __init__(self, service: Service, threads: _Threads | None = None) -> None:
-        self._service = service
-        self._has_own_threads = threads is None
-        self._threads = threads or _Threads()
-
-    @property
-    def manager(self) -> pykka.ActorRef[SessionManager]:
-        """The manager's actor, for messages with `ask_async`."""
-        return self._service.manager
-
-    async def create_token(
-        self,
-        expiry: float | None = None,
-        subject: str | None = None,
-        claims: Mapping[str, Any] | None = None,
-        tran: Transaction | None = None,
-    ) -> SessionToken:
-        """See `Service.create_token`."""
-        if tran is not None:
-            return await self._ask(messages.CreateToken(expiry, subject, claims, tran))
-        tokens = self._service.tokens
-        if (keys := tokens.keys_at_hand) is not None:  # these: to ask again might be to wait
-            return tokens.create(expiry, subject, claims, keys)
-        return await self._in_thread(self._service.create_token, expiry, subject, claims)
-
-    async def verify_token(self, token: object, tran: Transaction | None = None) -> bool:
-        """See `Service.verify_token`."""
-        if tran is not None:
-            return await self._ask(messages.VerifyToken(token, tran))
-        tokens = self._service.tokens
-        if (keys := tokens.keys_at_hand) is not None:
-            return tokens.verify(token, keys)
-        return await self._in_thread(self._service.verify_token, token)
-
-    async def create_tokens(
-        self,
-        count: int,
-        expiry: float | None = None,
-        subject: str | None = None,
-        claims: Mapping[str, Any] | None = None,
-        tran: Transaction | None = None,
-    ) -> list[SessionToken]:
-        """See `Service.create_tokens`."""
-        if tran is not None:
-            return await self._ask(messages.CreateTokens(count, expiry, subject, claims, tran))
-        create = self._service.create_tokens
-        return await self._in_thread(create, count, expiry, subject, claims)
-
-    async def verify_tokens(
-        self, tokens: Iterable[object], tran: Transaction | None = None
-    ) -> list[bool]:
-        """See `Service.verify_tokens`."""
-        batch = check_batch(tokens)
-        if tran is not None:
-            return await self._ask(messages.VerifyTokens(batch, tran))
-        return await self._in_thread(self._service.verify_tokens, batch)
-
-    async def refresh_token(
-        self, token: object, expiry: float | None = None, tran: Transaction | None = None
-    ) -> SessionToken:
-        """See `Service.refresh_token`."""
-        if tran is not None:
-            return await self._ask(messages.RefreshToken(token, expiry, tran))
-        return await self._in_thread(self._service.refresh_token, token, expiry)
-
-    async def inspect_token(self, token: object, at: datetime | None = None) -> TokenReport:
-        """See `Service.inspect_token`."""
-        return await self._in_thread(self._service.inspect_token, token, at)
-
-    async def reset_key(
-        self,
-        reason: str | None = None,
-        initiator: str | None = None,
-        tran: Transaction | None = None,
-    ) -> None:
-        """See `Service.reset_key`."""
-        await self._ask(messages.ResetKey(reason, initiator, tran))
-
-    async def rotate_key(
-        self, overlap: int, reason: str | None = None, initiator: str | None = None
-    ) -> None:
-        """See `Service.rotate_key`."""
-        await self._ask(messages.RotateKey(overlap, reason, initiator))
-
-    @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
-        """See `Service.transaction`."""
-        tran = await self._ask(messages.BeginTransaction())
-        try:
-            yield tran
-            await self._ask(messages.CommitTransaction(tran))
-        finally:
-            tran.close()
-
-    async def history(
-        self,
-        *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        generation: int | None = None,
-        initiator: str | None = None,
-        kind: str | None = None,
-        newest_first: bool = False,
-        behind: int | None = None,
-        limit: int | None = None,
-        at: datetime | None = None,
-    ) -> AsyncIterator[KeyChange]:
-        """See `Service.history`."""
-        changes = self._service.history(
-            since=since,
-            until=until,
-            generation=generation,
-            initiator=initiator,
-            kind=kind,
-            newest_first=newest_first,
-            behind=behind,
-            limit=limit,
-            at=at,
-        )
-        while page := await self._in_thread(_next_page, changes):
-            for change in page:
-                yield change
-
-    async def key_at(self, moment: datetime) -> KeyChange | None:
-        """See `Service.key_at`."""
-        return await self._in_thread(self._service.key_at, moment)
-
-    async def audit(self, against: Checkpoint | str | None = None) -> AuditReport:
-        """See `Service.audit`."""
-        return await self._in_thread(self._service.audit, against)
-
-    async def checkpoint(self) -> Checkpoint:
-        """See `Service.checkpoint`."""
-        return await self._in_thread(self._service.checkpoint)
-
-    async def start(self, fresh: bool = False) -> None:
-        """See `Service.start`."""
-        await self._ask(messages.Start(fresh))
-
-    async def stop(self) -> None:
-        """See `Service.stop`."""
-        await self._ask(messages.Stop())
-
-    async def destroy(self, purge: bool = False) -> None:
-        """See `Service.destroy`."""
-        await self._ask(messages.Destroy(purge))
-
-    async def named(self, name: str) -> AsyncService:
-        """See `Service.named`."""
-        service = await self._in_thread(self._service.named, name)
-        return AsyncService(service, self._threads)
-
-    async def session(
-        self,
-        path: str | Path,
-        session_token: SessionToken | None = None,
-        fresh: bool = False,
-    ) -> AsyncClientSession:
-        """See `Service.session`."""
-        session = await self._in_thread(self._service.session, path, session_token, fresh)
-        return AsyncClientSession(session)
-
-    async def close(self) -> None:
-        """See `Service.close`."""
-        try:
-            await self._in_thread(self._service.close)
-        finally:
-            if self._has_own_threads:
-                self._threads.end()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    def __repr__(self) -> str:
-        return f"<keyturn.AsyncService of {self._service!r}>"
-
-    async def _in_thread(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        return await self._threads.run(functools.partial(call, *args, **kwargs))
-
-    async def _ask(self, message: Message[R]) -> R:
-        return await ask_async(self._service.manager, message)
 
 
 class _Threads:
@@ -259,39 +63,262 @@ class _Threads:
         return ThreadPoolExecutor(_THREADS, thread_name_prefix="keyturn-async")
 
 
-class AsyncClientSession:
+class _AwaitedHandle:
+    """What has a plain handle, and threads to call it in."""
+
+    def __init__(self, plain: Any, threads: _Threads) -> None:  # Any: each kind has its own
+        self.plain = plain
+        self._threads = threads
+
+    async def call(self, method: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function in a thread, and await what it returns."""
+        return await self._threads.run(functools.partial(method, *args, **kwargs))
+
+
+def _in_thread(
+    method: Callable[Concatenate[S, P], R],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """Return the awaited form of a method of the plain handle, which may wait."""
+
+    async def call(self: _AwaitedHandle, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await self.call(method, self.plain, *args, **kwargs)
+
+    functools.update_wrapper(call, method)
+    return call
+
+
+class AsyncService(_AwaitedHandle):
+    """A `Service` whose methods are awaited. Close it, or use it in an `async with` block.
+
+    Tokens are made and checked in the loop's thread if that needs no look at the log. What must
+    read the log runs in a thread of the service; what changes something is a message to the
+    actor. Cancelling an await does not cancel a change that was sent.
+    """
+
+    def __init__(self, service: Service, threads: _Threads | None = None) -> None:
+        super().__init__(service, threads or _Threads())
+        self._service = service
+        self._tokens = service.parts.tokens
+        self._has_own_threads = threads is None
+        self._functions: dict[object, Callable[[object], object]] = {}
+
+    @property
+    def manager(self) -> pykka.ActorRef[SessionManager]:
+        """The manager's actor, for messages with `ask_async`.
+
+        Raises:
+            ActorStoppedError: it has ended. `ask` starts it again, which may take its time.
+            SessionManagerNotRunningError: the service was closed.
+        """
+        manager = self._service.running_manager
+        if manager is None:
+            if self._service.is_closed:
+                raise SessionManagerNotRunningError("the service was closed: open it again")
+            raise ActorStoppedError("the manager's actor has ended: `ask` starts it again")
+        return manager
+
+    async def ask(self, message: Message[R], *, timeout: float | None = None) -> R:
+        """Send the manager a message and await its reply: see `Service.ask`."""
+        manager = self._service.running_manager
+        if manager is None:  # it died, and starting it again reads the log
+            manager = await self.call(lambda: self._service.manager)
+        time = asking_time(message, timeout, self._service.lock_timeout)
+        return await ask_async(manager, message, **time)
+
+    # --- tokens ---
+
+    async def create_token(
+        self,
+        expiry: float | None = None,
+        subject: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        tran: Transaction | None = None,
+    ) -> SessionToken:
+        """See `Service.create_token`."""
+        if tran is not None:
+            return await self.ask(messages.CreateToken(expiry, subject, claims, tran))
+        if (keys := self._tokens.current_keys) is not None:  # to ask again might be to wait
+            return self._tokens.create(expiry, subject, claims, keys)
+        return await self.call(self._service.create_token, expiry, subject, claims)
+
+    async def authenticate(
+        self, token: object, max_age: float | None = None, tran: Transaction | None = None
+    ) -> Authenticated:
+        """See `Service.authenticate`."""
+        if tran is not None:
+            return await self.ask(messages.Authenticate(token, max_age, tran))
+        if (keys := self._tokens.current_keys) is not None:
+            try:
+                return self._tokens.authenticate(token, max_age, keys)
+            except TokenRefusedError as error:
+                if not began_after(keys, token, error.reason):
+                    raise
+        return await self.call(self._service.authenticate, token, max_age)
+
+    async def verify_token(self, token: object, tran: Transaction | None = None) -> bool:
+        """See `Service.verify_token`."""
+        try:
+            await self.authenticate(token, tran=tran)
+        except TokenRefusedError:
+            return False
+        return True
+
+    async def create_tokens(
+        self,
+        count: int,
+        expiry: float | None = None,
+        subject: str | None = None,
+        claims: Mapping[str, Any] | None = None,
+        tran: Transaction | None = None,
+    ) -> list[SessionToken]:
+        """See `Service.create_tokens`."""
+        if tran is not None:
+            return await self.ask(messages.CreateTokens(count, expiry, subject, claims, tran))
+        return await self.call(self._service.create_tokens, count, expiry, subject, claims)
+
+    async def verify_tokens(
+        self, tokens: Iterable[object], tran: Transaction | None = None
+    ) -> list[bool]:
+        """See `Service.verify_tokens`."""
+        batch = check_batch(tokens)
+        if tran is not None:
+            return await self.ask(messages.VerifyTokens(batch, tran))
+        return await self.call(self._service.verify_tokens, batch)
+
+    async def authenticate_tokens(
+        self,
+        tokens: Iterable[object],
+        max_age: float | None = None,
+        tran: Transaction | None = None,
+    ) -> list[Authenticated | TokenRefusedError]:
+        """See `Service.authenticate_tokens`."""
+        batch = check_batch(tokens)
+        if tran is not None:
+            return await self.ask(messages.AuthenticateTokens(batch, max_age, tran))
+        return await self.call(self._service.authenticate_tokens, batch, max_age)
+
+    async def refresh_token(
+        self, token: object, expiry: float | None = None, tran: Transaction | None = None
+    ) -> SessionToken:
+        """See `Service.refresh_token`."""
+        if tran is not None:
+            return await self.ask(messages.RefreshToken(token, expiry, tran))
+        return await self.call(self._service.refresh_token, token, expiry)
+
+    inspect_token = _in_thread(Service.inspect_token)
+
+    # --- changes ---
+
+    reset_key = awaited_operation(messages.ResetKey)
+    rotate_key = awaited_operation(messages.RotateKey)
+    end_session = awaited_operation(messages.EndSession)
+    end_sessions = awaited_operation(messages.EndSessions)
+    stop = awaited_operation(messages.Stop)
+    destroy = awaited_operation(messages.Destroy)
+
+    async def start(self, fresh: bool = False) -> None:
+        """See `Service.start`."""
+        await self.ask(messages.Start(fresh))
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """See `Service.transaction`."""
+        tran = await self.ask(messages.BeginTransaction())
+        try:
+            yield tran
+            await self.ask(messages.CommitTransaction(tran))
+        finally:
+            tran.close()
+
+    async def subscribe(self, subscriber: Subscriber) -> None:
+        """See `Service.subscribe`. An async function is awaited in this event loop, in order."""
+        function = subscriber
+        if inspect.iscoroutinefunction(subscriber):
+            loop = asyncio.get_running_loop()
+
+            def function(event: object) -> None:
+                asyncio.run_coroutine_threadsafe(subscriber(event), loop).result()
+
+            self._functions[subscriber] = function
+        await self.ask(messages.Subscribe(function))
+
+    async def unsubscribe(self, subscriber: Subscriber) -> None:
+        """See `Service.unsubscribe`."""
+        function = self._functions.pop(subscriber, subscriber)
+        await self.ask(messages.Unsubscribe(function))
+
+    # --- the record ---
+
+    async def history(self, *args: Any, **kwargs: Any) -> AsyncIterator[KeyChange]:
+        """See `Service.history`, whose arguments it takes."""
+        changes = self._service.history(*args, **kwargs)
+        while page := await self.call(lambda: list(islice(changes, _PAGE))):
+            for change in page:
+                yield change
+
+    key_at = _in_thread(Service.key_at)
+    audit = _in_thread(Service.audit)
+    checkpoint = _in_thread(Service.checkpoint)
+
+    # --- other handles, and the end ---
+
+    managers = _in_thread(Service.managers)
+    check_password = _in_thread(Service.check_password)
+
+    def metrics(self) -> Metrics:
+        """See `Service.metrics`: it is not awaited, since it never waits."""
+        return self._service.metrics()
+
+    async def named(self, name: str, *, create: bool | None = None) -> AsyncService:
+        """See `Service.named`."""
+        plain = await self.call(self._service.named, name, create=create)
+        return AsyncService(plain, self._threads)
+
+    async def session(
+        self,
+        path: str | Path,
+        session_token: SessionToken | None = None,
+        fresh: bool = False,
+    ) -> AsyncClientSession:
+        """See `Service.session`."""
+        session = await self.call(self._service.session, path, session_token, fresh)
+        return AsyncClientSession(session, self._threads)
+
+    async def close(self) -> None:
+        """See `Service.close`."""
+        try:
+            await self.call(self._service.close)
+        finally:
+            if self._has_own_threads:
+                self._threads.end()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<keyturn.AsyncService of {self._service!r}>"
+
+
+class AsyncClientSession(_AwaitedHandle):
     """A `ClientSession` whose methods are awaited; it is closed with its service."""
 
-    def __init__(self, session: ClientSession) -> None:
-        self._session = session
+    def __init__(self, session: ClientSession, threads: _Threads) -> None:
+        super().__init__(session, threads)
 
-    async def read_token(self) -> SessionToken | None:
-        """See `ClientSession.read_token`."""
-        return await ask_async(self._session.ref, messages.ReadToken())
-
-    async def write_token(
-        self,
-        token: SessionToken,
-        replacing: SessionToken | None | Unconditionally = ANY_TOKEN,
-    ) -> bool:
-        """See `ClientSession.write_token`."""
-        return await ask_async(self._session.ref, messages.WriteToken(token, replacing))
-
-    async def clear_token(self) -> None:
-        """See `ClientSession.clear_token`."""
-        await ask_async(self._session.ref, messages.ClearToken())
-
-    async def start(self, session_token: SessionToken | None = None, fresh: bool = False) -> None:
-        """See `ClientSession.start`."""
-        await ask_async(self._session.ref, messages.Start(fresh, session_token))
-
-    async def stop(self) -> None:
-        """See `ClientSession.stop`."""
-        await ask_async(self._session.ref, messages.Stop())
-
-    async def destroy(self) -> None:
-        """See `ClientSession.destroy`."""
-        await ask_async(self._session.ref, messages.Destroy())
+    read_token = _in_thread(ClientSession.read_token)
+    write_token = _in_thread(ClientSession.write_token)
+    clear_token = _in_thread(ClientSession.clear_token)
+    start = _in_thread(ClientSession.start)
+    stop = _in_thread(ClientSession.stop)
+    destroy = _in_thread(ClientSession.destroy)
 
 
 class _Opening:
@@ -368,7 +395,3 @@ open_async = _awaited(opening.open)
 
 Await it, or use it in an `async with` block.
 """
-
-
-def _next_page(changes: Iterator[KeyChange]) -> list[KeyChange]:
-    return list(islice(changes, _PAGE))

@@ -1,22 +1,28 @@
 """The log to a file and back. No password: what is sealed stays sealed.
 
-Only the log is in an export. The key ring has its own backup, and the anchor stays where it
-is: see `docs/backup.md`.
+Only the log is in an export. The key ring has its own backup, and the anchor is none of it: see
+`docs/backup.md`.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from itertools import chain, islice
 from typing import BinaryIO
+from uuid import UUID
 
 from eventsourcing.domain import Aggregate
+from eventsourcing.persistence import StoredEvent
 
 from keyturn.config import key_ring_file
+from keyturn.config.anchor import Anchor
 from keyturn.config.settings import Settings
 from keyturn.config.store_url import shown
 from keyturn.config.stores import has_log, open_log
 from keyturn.domain.errors import LogUnavailableError
+from keyturn.domain.mark import Mark
+from keyturn.domain.stored_events import read_event
 from keyturn.projections.export import export_lines, lines_of, read_lines
 
 
@@ -62,12 +68,14 @@ def import_log(
 ) -> int:
     """Load an export into an empty log, all or nothing, and return the number of events.
 
-    The key ring's file must be there already. The anchor is left alone: the next open compares
-    the log with it, and refuses an export that is older.
+    The key ring's file must be there already. The anchor remembers the newest event of each
+    manager as imported, unless it has seen that event or a later one: so the next opening resets
+    the key, for nobody knows what was revoked after the export; it refuses an export that ends
+    before what this node has seen.
 
     Args:
-        settings: where the log and the key ring are.
-        file: the export.
+        settings: where the log, the key ring and the anchor are.
+        file: the export. It is read as it is written, and never held whole.
         aggregates: classes of the host's own aggregates that the log may hold already.
         host_topics: the topics of their events, for who does not have the classes.
 
@@ -76,9 +84,27 @@ def import_log(
         ExportError: it is not a whole and unaltered export of this node; `line` says where.
         LogNotEmptyError: the log holds key events already.
         LogError: the log cannot be opened or written.
+        AnchorError: the anchor is damaged, or cannot be written; then the events are in the log,
+            and the next opening must be told to trust it.
     """
     node_id = key_ring_file.read(settings.key_ring_path).node_id
-    events = list(read_lines(lines_of(file), node_id))  # before there is so much as a log
+    anchor = Anchor(settings.anchor_path, node_id)
+    seen = anchor.marks()
+    events = read_lines(lines_of(file), node_id)
+    begin = list(islice(events, 1))  # what is no export is refused before there is a log
+    newest: dict[UUID | str, StoredEvent] = {}
+
+    def noting_newest() -> Iterator[StoredEvent]:
+        for event in chain(begin, events):
+            newest[event.originator_id] = event
+            yield event
+
     log = open_log(settings, aggregates=aggregates, host_topics=host_topics)
     with contextlib.closing(log):
-        return log.restore(events)
+        count = log.restore(noting_newest())
+    for event in map(read_event, newest.values()):
+        known = seen.get(event.manager) or seen.get(event.originator_id.hex)
+        if known is None or known.position < event.originator_version:
+            mark = Mark(event.originator_version, event.digest, event.signature, imported=True)
+            anchor.replace(event.manager, mark)
+    return count

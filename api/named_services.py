@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
+from keyturn.config.threads import in_thread
 
-class Closable(Protocol):
-    """What a service is here."""
-
-    def close(self) -> None: ...
-
-
-S = TypeVar("S", bound=Closable)
+S = TypeVar("S")
 
 
 class NamedServices(Generic[S]):
@@ -24,21 +19,28 @@ class NamedServices(Generic[S]):
         self._opening = threading.Lock()
 
     def get(self, name: str, open_it: Callable[[str], S]) -> S:
-        """Return the service of this name; one at a time is opened if there is none."""
+        """Return the service of this name; one at a time is opened if there is none.
+
+        An opening that is interrupted by a signal goes on, and is there for the next call.
+        """
         service = self._services.get(name)
-        if service is None:
+        if service is not None:
+            return service
+
+        def get_or_open() -> S:
             with self._opening:
-                service = self._services.get(name) or open_it(name)
-                self._services[name] = service
-        return service
+                service = self._services.get(name)
+                if service is None:
+                    service = self._services[name] = open_it(name)
+                return service
+
+        return in_thread(get_or_open)
 
     def discard(self, name: str) -> None:
         """Forget the service of this name: it is closed."""
         self._services.pop(name, None)
 
-    def close(self) -> None:
-        """Close all; one that is being opened is waited for."""
+    def all(self) -> list[S]:
+        """Return all that are open; one that is being opened is waited for."""
         with self._opening:
-            services = list(self._services.values())
-        for service in services:
-            service.close()
+            return list(self._services.values())

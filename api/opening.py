@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
-import pykka
 from eventsourcing.domain import Aggregate
 from msgspec import UNSET, UnsetType
 
+from keyturn.actors.manager_parts import ManagerParts
 from keyturn.actors.session_manager import SessionManager
-from keyturn.actors.subscriptions import Subscribers
 from keyturn.config import files
 from keyturn.config.anchor import Anchor
 from keyturn.config.clock import Clock, steady_time
 from keyturn.config.event_log import EventLog
 from keyturn.config.local_key_ring import KeyRing
-from keyturn.config.logging import Logger, get_logger
+from keyturn.config.logging import HostLogger
 from keyturn.config.settings import Settings, find_password
 from keyturn.config.store_url import MEMORY, shown
 from keyturn.config.stores import has_log, open_log
+from keyturn.config.timed_key_ring import timed
 from keyturn.domain.errors import (
     KeyRingNotFoundError,
     KeyRingPermissionError,
+    LogNotFoundError,
     LogRolledBackError,
     PasswordRequiredError,
     SettingsError,
@@ -50,15 +52,19 @@ def open(  # noqa: A001 - as keyturn.open
     rotate_every: float | None | UnsetType = UNSET,
     overlap: int | None | UnsetType = UNSET,
     initiator: str | UnsetType = UNSET,
+    trust_log: bool | UnsetType = UNSET,
+    create: bool = True,
     fresh: bool = False,
     accept_rollback: bool = False,
     key_ring: KeyRingLike | None = None,
     aggregates: Collection[type[Aggregate]] = (),
     host_topics: Collection[str] = (),
     clock: Clock = steady_time,
-    logger: Logger | None = None,
+    logger: HostLogger | None = None,
 ) -> Service:
-    """Open a service: its key ring, its log and its session manager. Makes what is missing.
+    """Open a service: its key ring, its log and its session manager.
+
+    Makes what is missing, unless it is told not to.
 
     Args:
         settings: where everything is; None: from the environment and the file that
@@ -75,6 +81,10 @@ def open(  # noqa: A001 - as keyturn.open
         overlap: whole seconds that tokens under such a key stay good then; None: as long as a
             token lives.
         initiator: who is recorded for changes of keys.
+        trust_log: take a log that has a history, but that this node has never seen, as it is:
+            for a second machine, or one that keeps no anchor. It resets nothing.
+        create: whether to make what is missing: key ring, log and manager, of this name or of
+            those that `named` is asked for. False is what a server wants.
         fresh: reset the key: no earlier token is good.
         accept_rollback: take the log as it is, although this node has seen another, and reset
             the key.
@@ -88,6 +98,8 @@ def open(  # noqa: A001 - as keyturn.open
         SettingsError: a setting is unknown or bad.
         KeyRingError: the key ring cannot be opened; its subclasses say why.
         LogError: the log cannot be opened, or is not to be trusted; its subclasses say why.
+        ManagerNotFoundError: the log has no such manager, and none is to be made.
+        SessionManagerDestroyedError: it was destroyed, and is not to be made anew.
         AnchorError: the anchor is damaged or another node's.
     """
     explicit: dict[str, object] = {
@@ -100,61 +112,60 @@ def open(  # noqa: A001 - as keyturn.open
         "rotate_every": rotate_every,
         "overlap": overlap,
         "initiator": initiator,
+        "trust_log": trust_log,
     }
     if settings is not None and not isinstance(settings, Settings):
         message = f"settings are a keyturn.Settings; a folder is given as path={settings!r}"
         raise SettingsError(message, key="settings", source="the arguments")
     known = Settings.load(explicit) if settings is None else settings.replace(explicit)
+    if key_ring is not None:
+        key_ring = timed(key_ring, known.lock_timeout)
     is_first_start = key_ring is not None
     if key_ring is None and known.store_url == MEMORY and known.path is None:
         key_ring = KeyRing.ephemeral()
     elif key_ring is None:
-        key_ring, is_first_start = open_key_ring(known, find_password(known, password))
-    rollback_guard = (
+        found = find_password(known, password)
+        key_ring, is_first_start = open_key_ring(known, found, create=create)
+    if not create and not has_log(known.store_url):
+        raise no_log(known)
+    anchor_file = (
         None if known.store_url == MEMORY else Anchor(known.anchor_path, key_ring.node_id)
     )
 
     log = open_log(known, aggregates=aggregates, host_topics=host_topics)
     try:
-        if rollback_guard is not None and not rollback_guard.exists() and not is_first_start:
-            _check_log_without_anchor(log, known, accept_rollback, logger)
-
-        def start_manager(
-            name: str,
-            replacing: Subscribers | None = None,
-            *,
-            fresh: bool = False,
-            accept_rollback: bool = False,
-        ) -> pykka.ActorRef[SessionManager]:
-            return SessionManager.start(
-                log,
-                key_ring,
-                known.expiry,
-                name,
-                fresh,
-                logger,
-                anchor=rollback_guard,
-                accept_rollback=accept_rollback,
-                max_lifetime=known.max_lifetime,
-                rotate_every=known.rotate_every,
-                overlap=known.overlap,
-                initiator=known.initiator,
-                clock=clock,
-                subscribers=replacing,
-                is_first_start=replacing is None,
-            )
-
-        first = start_manager(known.name, fresh=fresh, accept_rollback=accept_rollback)
-        return Service(first, start_manager, log, known.name, rollback_guard, clock)
+        if anchor_file is not None and not is_first_start and not accept_rollback:
+            _refuse_emptied_log(log, anchor_file, known)
+        parts = ManagerParts.of(
+            log,
+            key_ring,
+            known.manager_options(),
+            anchor=anchor_file,
+            clock=clock,
+            logger=logger,
+        )
+        return Service(
+            parts,
+            log,
+            partial(SessionManager.start_on, trust_log=known.trust_log),
+            create=create,
+            fresh=fresh,
+            accept_rollback=accept_rollback,
+            lock_timeout=known.lock_timeout,
+        )
     except BaseException:
         log.close()
         raise
 
 
-def open_key_ring(settings: Settings, password: str | None | UnsetType) -> tuple[KeyRing, bool]:
+def open_key_ring(
+    settings: Settings, password: str | None | UnsetType, *, create: bool = True
+) -> tuple[KeyRing, bool]:
     """Return the key ring of the data folder, and whether it was made just now."""
     path = settings.key_ring_path
     known_password = None if password is UNSET else password
+    if not create:
+        return KeyRing.open(path, known_password), False
     with contextlib.suppress(KeyRingNotFoundError):
         return KeyRing.open(path, known_password), False
     if password is UNSET:  # so nothing is made, no lock either
@@ -168,6 +179,17 @@ def open_key_ring(settings: Settings, password: str | None | UnsetType) -> tuple
     except OSError as error:
         message = f"{path} cannot be made: {error.strerror}"
         raise KeyRingPermissionError(message, path=str(path)) from error
+
+
+def no_log(settings: Settings) -> LogNotFoundError:
+    """Return the error for a log that should be there and is not."""
+    place = shown(settings.store_url)
+    what = "make one with `keyturn init`"
+    if settings.store_url == MEMORY:
+        what = "one in memory is always new"
+    elif not Anchor.is_blank(settings.anchor_path):
+        what = f"the anchor {settings.anchor_path} has seen one: put it back"
+    return LogNotFoundError(f"there is no log at {place}: {what}", location=place)
 
 
 def _make_key_ring(settings: Settings, password: str | None | UnsetType) -> KeyRing:
@@ -196,18 +218,12 @@ def _make_key_ring(settings: Settings, password: str | None | UnsetType) -> KeyR
     return ring
 
 
-def _check_log_without_anchor(
-    log: EventLog, settings: Settings, accept_rollback: bool, logger: Logger | None
-) -> None:
+def _refuse_emptied_log(log: EventLog, anchor: Anchor, settings: Settings) -> None:
     """A key ring was used before: without an anchor an empty log is one that lost everything."""
-    if log.owner() is None and not accept_rollback:
+    if not anchor.exists() and log.owner() is None:
         raise LogRolledBackError(
             f"the log {log.location} is empty and the anchor {settings.anchor_path} is gone, but "
             f"the key ring {settings.key_ring_path} was in use: put the log back, or accept an "
             "empty one with accept_rollback=True (--accept-rollback)",
             location=log.location,
         )
-    (logger or get_logger()).warning(
-        "no anchor: a log that was rolled back would not be noticed this time",
-        anchor=str(settings.anchor_path),
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 
 from keyturn.config.anchor import Anchor
@@ -11,7 +11,7 @@ from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.errors import CheckpointError
 from keyturn.projections.audit import audit
 from keyturn.projections.findings import AuditReport
-from keyturn.projections.history import HistoryFilter, KeyChange, RotationHistory
+from keyturn.projections.history import EVERYTHING, HistoryFilter, KeyChange, RotationHistory
 
 
 class Record:
@@ -42,42 +42,31 @@ class Record:
 
     def history(
         self,
+        which: HistoryFilter = EVERYTHING,
         *,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        generation: int | None = None,
-        initiator: str | None = None,
-        kind: str | None = None,
         newest_first: bool = False,
-        behind: int | None = None,
+        after: int | None = None,
         limit: int | None = None,
         at: datetime | None = None,
     ) -> Iterator[KeyChange]:
-        """Yield the changes of keys, oldest first unless told otherwise.
+        """Yield the changes of keys and the ends of sessions, oldest first unless told otherwise.
 
         Args:
-            since: not before this moment (an aware datetime).
-            until: not behind this moment.
-            generation: only of this generation.
-            initiator: only by this initiator.
-            kind: only generated, reset, rotated or destroyed.
+            which: those to show.
             newest_first: the other way round.
-            behind: the position of the last row of the page before.
+            after: the position of the last row of the page before.
             limit: how many rows at the most.
-            at: only the change whose key was current at this moment; the rest does not count.
+            at: only the change whose key was current at this moment (an aware datetime); the
+                rest does not count.
 
         Raises:
-            FilterError: a moment without a time zone, an unknown kind, a negative limit.
+            FilterError: a moment without a time zone, a negative limit.
         """
         if at is not None:
             change = self.key_at(at)
             return iter(() if change is None else (change,))
-        which = HistoryFilter(
-            since=since, until=until, generation=generation, initiator=initiator, kind=kind
-        )
-        return RotationHistory(self.log, self._name).changes(
-            which, newest_first=newest_first, behind=behind, limit=limit
-        )
+        history = RotationHistory(self.log, self._name)
+        return history.changes(which, newest_first=newest_first, after=after, limit=limit)
 
     def key_at(self, moment: datetime) -> KeyChange | None:
         """Return the change whose key was current at a moment, None if none was."""
@@ -85,22 +74,30 @@ class Record:
 
     def audit(
         self,
-        against: Checkpoint | str | None = None,
+        against: Checkpoint | str | Collection[Checkpoint | str] = (),
         *,
+        quick: bool = False,
         progress: Callable[[int], None] = lambda events: None,
     ) -> AuditReport:
         """Look at every event of the log, and say whether the record can be trusted.
 
         Args:
-            against: a checkpoint, or its line, that the log must contain and extend.
+            against: checkpoints, or their lines, that the log must contain; or one of them.
+            quick: check the signatures of the newest events only; they vouch for the others.
             progress: called now and then with the number of events looked at.
+
+        Raises:
+            CheckpointError: a line is not a checkpoint.
+            LogError: the log cannot be read.
         """
+        points = [against] if isinstance(against, Checkpoint | str) else against
         return audit(
             self.log,
             node_id=self.node_id,
             anchor=self._anchor,
-            against=Checkpoint.parse(against) if isinstance(against, str) else against,
+            against=[p if isinstance(p, Checkpoint) else Checkpoint.parse(p) for p in points],
             host_topics=self.log.host_topics,
+            quick=quick,
             progress=progress,
         )
 

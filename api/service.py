@@ -1,7 +1,7 @@
 """The service handle: a session manager's messages as plain methods.
 
-Tokens and resets are made in the caller's own thread, by the parts that the manager's actor
-uses too; whatever else changes something is a message to the actor.
+What only reads runs in the caller's own thread, with the parts that the manager's actor uses
+too. Whatever changes something is a message to the actor.
 """
 
 from __future__ import annotations
@@ -9,50 +9,51 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import pykka
 
 from keyturn.actors import messages
-from keyturn.actors.asking import ask
-from keyturn.actors.key_writer import KeyWriter
+from keyturn.actors.activity import Metrics
+from keyturn.actors.asking import DEFAULT_TIMEOUT, ask
 from keyturn.actors.lifecycle import Status
-from keyturn.actors.messages import Message, TokenReport
+from keyturn.actors.manager_parts import ManagerParts
+from keyturn.actors.messages import Authenticated, Message, TokenReport
 from keyturn.actors.session_manager import SessionManager
-from keyturn.actors.subscriptions import Subscribers
-from keyturn.actors.token_inspector import TokenInspector
-from keyturn.actors.token_issuer import TokenIssuer
 from keyturn.actors.transaction import Transaction, transaction
-from keyturn.config.anchor import Anchor
-from keyturn.config.clock import Clock, steady_time
+from keyturn.config.clock import Clock
 from keyturn.config.event_log import EventLog
+from keyturn.config.local_key_ring import KeyRing
+from keyturn.config.threads import in_thread
 from keyturn.domain.batches import check_batch
 from keyturn.domain.errors import (
+    KeyRingDamagedError,
+    KeyRingNotFoundError,
     LogClosedError,
     SessionManagerNotRunningError,
+    TokenRefusedError,
+    WrongPasswordError,
 )
 from keyturn.domain.limits import check_name
+from keyturn.domain.manager_state import ManagerState
 from keyturn.domain.redaction import without_frames
 from keyturn.domain.tokens import SessionToken
 from keyturn.named_services import NamedServices
+from keyturn.operations import asking_time, operation
 from keyturn.record import Record
 from keyturn.token_file import ClientSession
 
 R = TypeVar("R")
-_CLOSED = "the service was closed: open it again"
 
-
-class StartManager(Protocol):
-    """Starts the manager of a name; `replacing` are the subscribers of one that died."""
-
-    def __call__(
-        self, name: str, replacing: Subscribers | None = None
-    ) -> pykka.ActorRef[SessionManager]: ...
+StartManager = Callable[..., "pykka.ActorRef[SessionManager]"]
+"""Starts the actor of a manager of these parts: see `SessionManager.start_on`."""
 
 
 class Service(Record):
@@ -63,39 +64,54 @@ class Service(Record):
 
     def __init__(
         self,
-        manager: pykka.ActorRef[SessionManager],
-        start_manager: StartManager,
+        parts: ManagerParts,
         log: EventLog,
-        name: str,
-        anchor: Anchor | None,
-        clock: Clock = steady_time,
+        start_manager: StartManager,
+        *,
         parent: Self | None = None,
+        create: bool = True,
+        fresh: bool = False,
+        accept_rollback: bool = False,
+        lock_timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
-        self._manager = manager
-        self._take_parts()
-        super().__init__(log, name, self._tokens.node_id, anchor)
+        super().__init__(log, parts.name, parts.key_ring.node_id, parts.anchor)
+        self._parts = parts
+        self._tokens = parts.tokens
         self._start_manager = start_manager
-        self._clock = clock
+        self._manager: pykka.ActorRef[SessionManager] = in_thread(
+            lambda: start_manager(
+                parts, may_generate=create, fresh=fresh, accept_rollback=accept_rollback
+            )
+        )
+        self._create = create
         self._parent = parent
         self._named: NamedServices[Self] = (
             NamedServices() if parent is None else parent._named  # noqa: SLF001 - of its kind
         )
+        self.lock_timeout = lock_timeout
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._closing = threading.RLock()
         self._closed = False
+        self._is_over = False
         self._sessions: list[ClientSession] = []
 
     @property
     def manager(self) -> pykka.ActorRef[SessionManager]:
         """The manager's actor, for messages. One that died is started again from the log."""
         self._require_own_process()
-        if self._manager.is_alive():
-            return self._manager
-        with self._lock:
-            self._require_open()
-            if not self._manager.is_alive():
-                self._restart()
-            return self._manager
+        return self._manager if self._manager.is_alive() else in_thread(self._start_again)
+
+    @property
+    def running_manager(self) -> pykka.ActorRef[SessionManager] | None:
+        """The manager's actor if it runs; None if `manager` would have to start it again."""
+        self._require_own_process()
+        return self._manager if self._manager.is_alive() else None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
 
     @property
     def log(self) -> EventLog:
@@ -109,16 +125,25 @@ class Service(Record):
         return self._log
 
     @property
-    def clock(self) -> Clock:
-        """The time that decides about expiry, as it was given to `open`."""
-        return self._clock
+    def parts(self) -> ManagerParts:
+        """What the manager is made of, for reading in the caller's thread."""
+        return self._parts
 
     @property
-    def tokens(self) -> TokenIssuer:
-        """The part that makes and checks tokens, in the caller's thread."""
-        return self._tokens
+    def clock(self) -> Clock:
+        """The time that decides about expiry, as it was given to `open`."""
+        return self._parts.clock
 
-    # --- tokens ---
+    def ask(self, message: Message[R], *, timeout: float | None = None) -> R:
+        """Send the manager a message and wait for its reply: see `keyturn.ask`.
+
+        Args:
+            message: the message.
+            timeout: seconds to wait; None: 30, but the actor must begin within `lock_timeout`.
+        """
+        return ask(self.manager, message, **asking_time(message, timeout, self.lock_timeout))
+
+    # --- tokens: in the caller's thread; in a transaction, in its actor's ---
 
     def create_token(
         self,
@@ -130,23 +155,28 @@ class Service(Record):
         """Return a new token, of a new session.
 
         Args:
-            expiry: seconds; None: the manager's default.
+            expiry: seconds; None: the manager's default. Tokens for ever take a manager whose
+                default is None (`open(expiry=None)`).
             subject: whose session it is; None: the node's.
             claims: the host's own claims.
             tran: an open transaction, whose key it is to see.
 
         Raises:
-            ExpiryError: the expiry is not a finite number ≥ 0.
+            ExpiryError: the expiry is not a finite number of seconds ≥ 0.
             ClaimError: a claim is reserved, or is no value of JSON.
             SessionManagerNotRunningError: the manager was stopped or destroyed.
             LogError: the log cannot be read, or is not to be trusted.
         """
         if tran is None:
             return self._tokens.create(expiry, subject, claims)
-        return self._ask(messages.CreateToken(expiry, subject, claims, tran))
+        return self.ask(messages.CreateToken(expiry, subject, claims, tran))
 
     def verify_token(self, token: object, tran: Transaction | None = None) -> bool:
         """Return whether `token` is a good token; False for everything else there is.
+
+        Args:
+            token: anything.
+            tran: an open transaction, whose key it is to see.
 
         Raises:
             SessionManagerNotRunningError: the manager was stopped or destroyed.
@@ -154,7 +184,28 @@ class Service(Record):
         """
         if tran is None:
             return self._tokens.verify(token)
-        return self._ask(messages.VerifyToken(token, tran))
+        return self.ask(messages.VerifyToken(token, tran))
+
+    @without_frames
+    def authenticate(
+        self, token: object, max_age: float | None = None, tran: Transaction | None = None
+    ) -> Authenticated:
+        """Return whose token it is, if it is a good one.
+
+        Args:
+            token: anything.
+            max_age: seconds since the session began, at most; None: however long ago that was.
+            tran: an open transaction, whose key and ended sessions it is to see.
+
+        Raises:
+            TokenRefusedError: the token is not good; `reason` says why.
+            DurationError: `max_age` is no number of seconds.
+            SessionManagerNotRunningError: the manager was stopped or destroyed.
+            LogError: the log cannot be read, or is not to be trusted.
+        """
+        if tran is None:
+            return self._tokens.authenticate(token, max_age)
+        return self.ask(messages.Authenticate(token, max_age, tran))
 
     def create_tokens(
         self,
@@ -178,15 +229,15 @@ class Service(Record):
         """
         if tran is None:
             return self._tokens.create_many(count, expiry, subject, claims)
-        return self._ask(messages.CreateTokens(count, expiry, subject, claims, tran))
+        return self.ask(messages.CreateTokens(count, expiry, subject, claims, tran))
 
     def verify_tokens(
         self, tokens: Iterable[object], tran: Transaction | None = None
     ) -> list[bool]:
         """Return for each of many whether it is a good token, in their order.
 
-        All are judged by the keys and the time of one moment: that of this call. So it is
-        quicker than to verify one after the other, and a reset meanwhile is for the next call.
+        All are judged by the keys of one moment: that of this call. So it is quicker than to
+        verify one after the other, and a reset meanwhile is for the next call.
 
         Args:
             tokens: at most 10,000; each may be anything.
@@ -197,7 +248,28 @@ class Service(Record):
         """
         if tran is None:
             return self._tokens.verify_many(tokens)
-        return self._ask(messages.VerifyTokens(check_batch(tokens), tran))
+        return self.ask(messages.VerifyTokens(check_batch(tokens), tran))
+
+    def authenticate_tokens(
+        self,
+        tokens: Iterable[object],
+        max_age: float | None = None,
+        tran: Transaction | None = None,
+    ) -> list[Authenticated | TokenRefusedError]:
+        """Return for each of many tokens whose it is, or the error that says why it is not good.
+
+        Args:
+            tokens: at most 10,000; each may be anything.
+            max_age: seconds since each session began, at most; None: however long ago that was.
+            tran: an open transaction, whose key and ended sessions it is to see.
+
+        Raises:
+            BatchError: these are too many, or it is a single token or no list at all.
+            DurationError: `max_age` is no number of seconds.
+        """
+        if tran is None:
+            return self._tokens.authenticate_many(tokens, max_age)
+        return self.ask(messages.AuthenticateTokens(check_batch(tokens), max_age, tran))
 
     @without_frames
     def refresh_token(
@@ -205,68 +277,53 @@ class Service(Record):
     ) -> SessionToken:
         """Return a new token of the same session.
 
+        Args:
+            token: a good token.
+            expiry: seconds from now; None: as long as the old token was to live.
+            tran: an open transaction, whose key it is to see.
+
         Raises:
             TokenRefusedError: the token is not good; `reason` says why.
-            ExpiryError: the expiry is not a finite number ≥ 0.
+            ExpiryError: the expiry is not a finite number of seconds ≥ 0.
         """
         if tran is None:
             return self._tokens.refresh(token, expiry)
-        return self._ask(messages.RefreshToken(token, expiry, tran))
+        return self.ask(messages.RefreshToken(token, expiry, tran))
 
     def inspect_token(self, token: object, at: datetime | None = None) -> TokenReport:
-        """Return all that is known of a token, good or not, now or as of a moment."""
-        return self._inspector.inspect(token, at)
-
-    # --- keys ---
-
-    def reset_key(
-        self,
-        reason: str | None = None,
-        initiator: str | None = None,
-        tran: Transaction | None = None,
-    ) -> None:
-        """Make a new key: every earlier token is refused at once, in every process.
+        """Return all that is known of a token, good or not.
 
         Args:
-            reason: why, for the record.
-            initiator: who, for the record; None: the default.
-            tran: an open transaction, with which it then takes effect.
+            token: anything.
+            at: judge it as of this moment (an aware datetime); None: now.
 
         Raises:
-            LogUnavailableError: it cannot be recorded now; `recorded` says what became of it.
-            LogConflictError: other writers were faster, many times in a row.
-            AuditTextError: reason or initiator cannot be recorded.
+            FilterError: the moment is in no time zone.
+            SessionManagerNotRunningError: the manager was stopped or destroyed.
+            LogError: the log cannot be read, or is not to be trusted.
         """
-        if tran is None:
-            self._require_own_process()
-            self._keys.reset(reason, initiator)
-        else:
-            self._ask(messages.ResetKey(reason, initiator, tran))
+        return self._parts.inspector.inspect(token, at)
 
-    def rotate_key(
-        self, overlap: int, reason: str | None = None, initiator: str | None = None
-    ) -> None:
-        """Make a new key: tokens under the one before stay good until the overlap ends.
+    # --- changes: messages to the actor ---
 
-        New tokens, refreshed ones too, are under the new key. A reset in between ends all
-        others at once.
+    reset_key = operation(messages.ResetKey)
+    rotate_key = operation(messages.RotateKey)
+    end_session = operation(messages.EndSession)
+    end_sessions = operation(messages.EndSessions)
+    destroy = operation(messages.Destroy)
+    stop = operation(messages.Stop)
+    subscribe = operation(messages.Subscribe)
+    unsubscribe = operation(messages.Unsubscribe)
 
-        Args:
-            overlap: whole seconds from now on.
-            reason: why, for the record.
-            initiator: who, for the record; None: the default.
-
-        Raises:
-            ExpiryError: the overlap is not a whole number of seconds from 0 to 100 years.
-            OverlapLimitError: too many keys would overlap; `until` says when the first ends.
-            LogUnavailableError, LogConflictError, AuditTextError: as for `reset_key`.
-        """
-        self._require_own_process()
-        self._keys.rotate(overlap, reason, initiator)
+    def start(self, fresh: bool = False) -> None:
+        """Start the manager again after `stop`; with `fresh` its key is reset."""
+        self.ask(messages.Start(fresh))
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Open a transaction, and commit it at the end of the block: see `Transaction`.
+        """Open a transaction, and commit it at the end of the block.
+
+        An exception in the block discards it.
 
         Raises:
             TransactionConflictError: the log moved meanwhile, and nothing was written.
@@ -274,31 +331,65 @@ class Service(Record):
         with transaction(self.manager) as tran:
             yield tran
 
-    # --- lifecycle ---
+    # --- what there is to know of it ---
 
-    def start(self, fresh: bool = False) -> None:
-        """Start the manager again after `stop`; with `fresh` its key is reset."""
-        self._ask(messages.Start(fresh))
+    def managers(self) -> list[ManagerState]:
+        """Return the managers of the log, by name: what the log says, no signature checked.
 
-    def stop(self) -> None:
-        """Stop the manager: no token is created or verified until `start`."""
-        self._ask(messages.Stop())
+        Raises:
+            LogError: the log cannot be read.
+        """
+        return self.log.managers()
 
-    def destroy(self, purge: bool = False) -> None:
-        """End the keys of a stopped manager for good; with `purge` remove their history too."""
-        self._ask(messages.Destroy(purge))
+    def metrics(self) -> Metrics:
+        """Return the figures of this manager in this process. Reads nothing, never waits."""
+        reader = self._parts.reader
+        heard = min(self._log.seconds_since_heard(), reader.seconds_since_read)
+        return self._parts.activity.metrics(reader.known, heard)
 
-    def named(self, name: str) -> Self:
+    @without_frames
+    def check_password(self, password: str | None) -> bool:
+        """Return whether this is the password of the key ring's file, as it is now.
+
+        It takes about a quarter of a second, as guessing should.
+
+        Args:
+            password: anything that was typed; None: whether it has none.
+
+        Raises:
+            KeyRingNotFoundError: the key ring is in no file, or that is gone.
+            KeyRingError: the file is not that key ring any more, or cannot be read.
+        """
+        key_ring = self._parts.key_ring
+        path = key_ring.path if isinstance(key_ring, KeyRing) else None
+        if path is None:
+            raise KeyRingNotFoundError("this key ring is in no file, and has no password")
+        try:
+            node_id = KeyRing.open(path, password).node_id
+        except WrongPasswordError:
+            return False
+        if node_id != key_ring.node_id:
+            message = f"another key ring lies at {path} now: put back the one of this log"
+            raise KeyRingDamagedError(message, path=str(path))
+        return True
+
+    # --- other services, and the end ---
+
+    def named(self, name: str, *, create: bool | None = None) -> Self:
         """Return the service of another manager of the same log, with the settings of this one.
 
         It has keys and a history of its own; log, key ring and anchor are shared. The same name
         gives the same service, until somebody closes it; all are closed with the one that was
-        opened. A new name makes a manager, and an event in the log: pass only names you know.
+        opened. A new name makes a manager, and an event in the log: pass only names you know, or
+        `create=False`.
 
         Args:
             name: which manager.
+            create: whether to make it if there is none; None: as `open` was told.
 
         Raises:
+            ManagerNotFoundError: there is none, and none may be made.
+            SessionManagerDestroyedError: it was destroyed, and may not be made anew.
             SessionManagerNotRunningError: this service was closed.
             AuditTextError: the name cannot be recorded.
             LogError: the log cannot be read or written, or is not to be trusted.
@@ -309,8 +400,9 @@ class Service(Record):
         if name == self._name:
             return self
         if self._parent is not None:
-            return self._parent.named(name)
-        return self._named.get(name, self._open_named)
+            return self._parent.named(name, create=self._create if create is None else create)
+        may_create = self._create if create is None else create
+        return self._named.get(name, lambda name: self._open_named(name, may_create))
 
     def session(
         self,
@@ -318,35 +410,65 @@ class Service(Record):
         session_token: SessionToken | None = None,
         fresh: bool = False,
     ) -> ClientSession:
-        """Return the session of a token file; it is closed with the service."""
+        """Return the handle of a token file; it is closed with the service.
+
+        Args:
+            path: the file.
+            session_token: a token to write at once.
+            fresh: remove the token that is there.
+
+        Raises:
+            TokenFileError: the file cannot be used.
+        """
         self._require_own_process()
-        with self._lock:
-            self._require_open()
-            session = ClientSession(path, session_token, fresh)
-            self._sessions = [s for s in self._sessions if s.ref.is_alive()] + [session]
-        return session
+
+        def open_session() -> ClientSession:
+            with self._lock:
+                self._require_open()
+                session = ClientSession(path, session_token, fresh)
+                self._sessions = [s for s in self._sessions if s.ref.is_alive()] + [session]
+            return session
+
+        return in_thread(open_session)
 
     def close(self) -> None:
-        """End the actors' threads and close the log. Calling it again does nothing."""
+        """End the actors' threads and close the log. Calling it again does nothing.
+
+        A change that is under way is waited for, but no longer than `lock_timeout`: then its
+        thread is left behind. A close that is interrupted by a signal goes on all the same.
+        """
         if os.getpid() != self._pid:  # after a fork nothing of it is ours, its locks neither
             self._closed = True
             return
+        in_thread(self._close_once)
+
+    def _close_once(self) -> None:
+        with self._closing:
+            if not self._is_over:
+                self._close()
+                self._is_over = True
+
+    def _close(self) -> None:
         with self._lock:
-            if self._closed:
-                return
-            if self._parent is not None:
-                self._named.discard(self._name)
             self._closed = True
+        services = [self]
         if self._parent is None:
-            self._named.close()
-        for session in self._sessions:
-            session.close()
-        with contextlib.suppress(pykka.ActorDeadError):
-            self._manager.stop()
-        with self._tokens.lifecycle.lock:  # a reset that is under way is let finish
-            self._tokens.lifecycle.status = Status.CLOSED
+            services += self._named.all()
+        refs: list[pykka.ActorRef[Any]] = []
+        for service in services:
+            service._closed = True  # noqa: SLF001 - of its kind
+            refs += [service._manager, *(session.ref for session in service._sessions)]  # noqa: SLF001
+        deadline = time.monotonic() + self.lock_timeout
+        for reply in [ref.stop(block=False) for ref in refs]:
+            with contextlib.suppress(pykka.Timeout):
+                reply.get(timeout=max(0.0, deadline - time.monotonic()))
+        for service in services:
+            service._parts.lifecycle.status = Status.CLOSED  # noqa: SLF001
+            service._parts.subscriptions.close()  # noqa: SLF001
         if self._parent is None:
             self._log.close()
+        else:
+            self._named.discard(self._name)
 
     def __enter__(self) -> Self:
         return self
@@ -373,29 +495,32 @@ class Service(Record):
     def __repr__(self) -> str:
         return f"<keyturn.Service {self._name!r} on {self._log.location}>"
 
-    def _ask(self, message: Message[R]) -> R:
-        return ask(self.manager, message)
-
-    def _open_named(self, name: str) -> Self:
+    def _open_named(self, name: str, create: bool) -> Self:
         self._require_open()
-        manager = self._start_manager(name)
-        return type(self)(
-            manager,
-            self._start_manager,
+        parts = ManagerParts.of(
             self._log,
-            name,
-            self._anchor,
-            self._clock,
+            self._parts.key_ring,
+            replace(self._parts.options, name=name),
+            anchor=self._anchor,
+            clock=self._parts.clock,
+            logger=self._parts.logger,
+        )
+        return type(self)(
+            parts,
+            self._log,
+            self._start_manager,
             parent=self,
+            create=create,
+            lock_timeout=self.lock_timeout,
         )
 
-    def _take_parts(self) -> None:
-        """Take the actor's parts that are safe to use from any thread."""
-        manager = self._manager.proxy()
-        self._tokens: TokenIssuer = manager.tokens.get()
-        self._inspector: TokenInspector = manager.inspector.get()
-        self._keys: KeyWriter = manager.keys.get()
-        self._subscribers: Subscribers = manager.subscribers.get()
+    def _start_again(self) -> pykka.ActorRef[SessionManager]:
+        with self._lock:
+            self._require_open()
+            if not self._manager.is_alive():
+                self._parts.lifecycle.require_not_destroyed()
+                self._manager = self._start_manager(self._parts, may_generate=False)
+            return self._manager
 
     def _require_open(self) -> None:
         if self._closed:
@@ -408,10 +533,5 @@ class Service(Record):
                 location=self._log.location,
             )
 
-    def _restart(self) -> None:
-        lifecycle = self._tokens.lifecycle
-        lifecycle.require_not_destroyed()
-        self._manager = self._start_manager(self._name, self._subscribers)
-        self._take_parts()
-        if not lifecycle.is_running:
-            ask(self._manager, messages.Stop())
+
+_CLOSED = "the service was closed: open it again"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _BAR_WIDTH = 12
 _WIDTH_FOR_BARS = 100
+_MAX_NAMES = 5
 _KIND_STYLES = {"generated": "green", "reset": "yellow", "rotated": "cyan", "destroyed": "red"}
 
 
@@ -81,14 +82,17 @@ def history_table(changes: Sequence[KeyChange], width: int) -> Table:
             f"{change.at:%Y-%m-%d %H:%M:%S}",
             Text(plain(change.initiator)),
             Text(plain(change.reason or "")),
-            lifetime_text(change.lifetime),
+            "" if change.is_of_sessions else lifetime_text(change.lifetime),
             *([Text(_bar(_seconds(change), longest))] if has_bars else []),
         )
     return table
 
 
 def change_text(change: KeyChange) -> str:
-    """Return the kind of a change, and of a rotation how long its overlap is."""
+    """Return the kind of a change, with an overlap, or whose sessions were ended."""
+    if change.is_of_sessions:
+        whose = change.sid if change.subject is None else change.subject
+        return f"{change.kind}: {plain(whose or '')}"
     return f"{change.kind} +{change.overlap} s" if change.overlap else change.kind
 
 
@@ -119,13 +123,43 @@ def audit_text(report: AuditReport) -> str:
     """Return the verdict of an audit, a line for it and one for each finding."""
     verdict = "The record holds" if report.holds else "The record does NOT hold"
     lines = [f"{verdict}: {report.events} events of node {report.node_id or '(none)'}"]
-    if not report.is_end_known:
-        lines.append("  no anchor and no checkpoint: nobody can tell whether its end was cut off")
+    lines.append(f"  held against {held_against_text(report)}")
+    lines += [f"  {plain(line)}" for line in caveats(report)]
     for finding in report.findings:
         where = "" if finding.position is None else f" at position {finding.position}"
         whose = "" if finding.manager is None else f" of {plain(finding.manager)}"
         lines.append(f"  {finding.kind.value}{where}{whose}: {plain(finding.message)}")
     return "\n".join(lines)
+
+
+def held_against_text(report: AuditReport) -> str:
+    """Return what the record was compared with."""
+    against = report.held_against
+    points = sum(map(len, against.checkpoints.values()))
+    parts = (
+        against.node_id and f"node {against.node_id}",
+        against.anchor and f"the anchor of {_counted(len(against.anchor), 'manager')}",
+        points and _counted(points, "checkpoint"),
+    )
+    return ", ".join(part for part in parts if part) or "nothing but itself"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def caveats(report: AuditReport) -> Iterator[str]:
+    """Yield what the verdict does not say, for want of something to compare the record with."""
+    if report.held_against.node_id is None and report.node_id is not None:
+        yield f"nobody said whose record it should be: it is that of node {report.node_id}"
+    if not report.is_end_known:
+        names = ", ".join(report.ends_unknown[:_MAX_NAMES])
+        more = len(report.ends_unknown) - _MAX_NAMES
+        whose = f" of {names}{f' and {more} more' if more > 0 else ''}" if names else ""
+        yield (
+            "no anchor and no checkpoint knows the end: nobody can tell whether the end "
+            f"of the history{whose} was cut off"
+        )
 
 
 def audit_facts(report: AuditReport) -> dict[str, object]:
@@ -136,6 +170,7 @@ def audit_facts(report: AuditReport) -> dict[str, object]:
         "events": report.events,
         "heads": report.heads,
         "held_against": report.held_against,
+        "ends_known": tuple(sorted(report.ends_known)),
         "findings": tuple(
             {
                 "kind": finding.kind,
@@ -183,8 +218,10 @@ def lifetime_text(lifetime: timedelta | None) -> str:
 
 
 def _seconds(change: KeyChange) -> float:
+    if change.kind == "destroyed" or change.is_of_sessions:
+        return 0.0
     lifetime = datetime.now(UTC) - change.at if change.lifetime is None else change.lifetime
-    return 0.0 if change.kind == "destroyed" else max(0.0, lifetime.total_seconds())
+    return max(0.0, lifetime.total_seconds())
 
 
 def _bar(seconds: float, longest: float) -> str:

@@ -13,6 +13,7 @@ from keyturn.actors import messages
 from keyturn.actors.asking import ask
 from keyturn.actors.messages import Message
 from keyturn.actors.session import Session
+from keyturn.config.threads import in_thread
 from keyturn.config.token_file import ANY_TOKEN, Unconditionally
 from keyturn.domain.errors import SessionNotRunningError
 from keyturn.domain.tokens import SessionToken
@@ -37,7 +38,9 @@ class ClientSession:
         session_token: SessionToken | None = None,
         fresh: bool = False,
     ) -> None:
-        self._ref: pykka.ActorRef[Any] = Session.start(path, session_token, fresh)
+        self._ref: pykka.ActorRef[Any] = in_thread(
+            lambda: Session.start(path, session_token, fresh)
+        )
 
     @property
     def ref(self) -> pykka.ActorRef[Any]:

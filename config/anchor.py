@@ -3,52 +3,75 @@
 A log that ends before its anchor, or differs at it, is an old copy: revoked tokens would come
 back to life in it. Each manager has an entry; it repeats the newest event's own signature, so
 an auditor can check it with the node id alone. An entry only ever moves forward, also when
-several processes share the folder, unless a roll-back is accepted.
+several processes share the folder, unless a rollback is accepted.
+
+The anchor `anchor.json` is the folder `anchor.json.d`, with a file for each manager, named by
+the hex of the manager's id. A file is 512 bytes: a line of JSON, filled up with spaces. That is
+one sector of a disk, so a change writes over it in place, unsynced, and no power cut can tear
+it. After a power cut the older entry is as good: it is only further behind.
+
+A file `anchor.json` is the whole anchor of version 1. It is read, never written: its entry
+counts for a manager that has no file of its own yet.
 """
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable
+import contextlib
+import os
+import re
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 
 from keyturn.config import files
-from keyturn.domain import provenance
+from keyturn.domain import chain
 from keyturn.domain.errors import AnchorError
+from keyturn.domain.mark import Mark
 from keyturn.domain.session_keys import manager_id
 
 FORMAT = "keyturn anchor"
-VERSION = 1
-_LIMIT = 16 * 1024 * 1024  # bytes: some 60,000 managers
-_LOCK_TIMEOUT = 5.0
+VERSION = 2
+SIZE = 512
+"""Bytes of an entry's file."""
+LOCK_TIMEOUT = 0.2
+"""Seconds that a change waits at most for another process."""
+_LIMIT_1 = 16 * 1024 * 1024  # bytes that an anchor of version 1 could have
+_ENTRY_NAME = re.compile(r"[0-9a-f]{32}\.json")
 
 
-class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The newest event of a manager: position (from 1), digest, and the event's signature.
+class _Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What the file of a manager holds.
 
-    `purged`: the whole history was removed behind that event, which was its last.
+    The manager's name is left out where it does not fit: about 160 bytes of UTF-8 do, a name
+    may have 400. Its id is the name of the file, and the mark's signature covers that.
     """
 
-    position: int
-    digest: str
-    signature: str
-    purged: bool = False
+    format: str
+    version: int
+    node_id: str
+    mark: Mark
+    manager: str | None = None
 
 
-class _File(msgspec.Struct, frozen=True):
+class _Version1(msgspec.Struct, frozen=True):
     format: str
     version: int
     node_id: str
     managers: dict[str, Mark]
 
 
+def folder_of(path: Path) -> Path:
+    """Return the folder in which the entries of the anchor `path` lie."""
+    return Path(f"{path}.d")
+
+
 class Anchor:
-    """The anchor of one node, in one file of mode 0600."""
+    """The anchor of one node. Safe to use from any thread and any number of processes."""
 
     def __init__(self, path: str | Path, node_id: str) -> None:
         self._path = Path(path)
+        self._folder = folder_of(self._path)
         self._node_id = node_id
 
     def __repr__(self) -> str:
@@ -60,10 +83,9 @@ class Anchor:
 
     @staticmethod
     def is_blank(path: Path) -> bool:
-        """Whether there is no anchor at `path`, or one that has seen nothing."""
+        """Whether there is no anchor at `path`, or one that has no entry for any manager."""
         try:
-            content = files.read_private(path, limit=_LIMIT)
-            return not msgspec.json.decode(content, type=_File).managers
+            return not _entries_in(folder_of(path)) and not _read_version_1(path).managers
         except FileNotFoundError:
             return True
         except (OSError, ValueError, RecursionError):
@@ -71,110 +93,218 @@ class Anchor:
 
     def exists(self) -> bool:
         """Whether this node has an anchor at all, for any manager."""
-        return self._path.exists()
+        return self._folder.exists() or self._path.exists()
 
     def create(self) -> None:
-        """Make an anchor that has seen nothing, unless there is one that has seen something."""
-        if self.is_blank(self._path):
-            self._update(lambda entries: True, discard_damaged=True)
+        """Make an anchor without entries, unless there is one.
+
+        Raises:
+            AnchorError: its folder cannot be made.
+        """
+        try:
+            files.make_private_folder(self._folder)
+        except OSError as error:
+            raise _unwritable(self._folder, error) from error
 
     def read(self, manager: str) -> Mark | None:
         """Return where the log of this manager was last seen to end.
 
         Raises:
-            AnchorError: the file is damaged, is another node's, or cannot be read.
+            AnchorError: the entry is damaged, is another node's, or cannot be read.
         """
-        mark = self._read().get(manager)
-        if mark is not None and not provenance.is_signed(
-            self._node_id, manager_id(manager), mark.position, mark.digest, mark.signature
-        ):
-            raise self._damaged(f"its entry for manager {manager!r} was altered")
+        with contextlib.suppress(FileNotFoundError):
+            return self._read_signed(self._place(manager)).mark
+        mark = self._version_1().get(manager)
+        if mark is not None:
+            self._check_signature(self._path, manager_id(manager), mark)
         return mark
 
-    def marks(self) -> dict[str, Mark]:
-        """Return where each history must reach: all that were seen and not purged.
+    def peek(self, manager: str) -> int:
+        """Return the position of the entry as it lies there; 0 if there is none, or no good one.
 
-        Raises: what `read` raises.
+        This is quick, and a hint: it checks no signature, and beside a write it may see half of
+        each. A reader that would refuse a log for it calls `read` first.
         """
-        marks = {manager: self.read(manager) for manager in self._read()}
-        return {
-            name: mark for name, mark in marks.items() if mark is not None and not mark.purged
-        }
+        with contextlib.suppress(AnchorError):
+            try:
+                return self._read_entry(self._place(manager)).mark.position
+            except FileNotFoundError:
+                mark = self._version_1().get(manager)
+                return 0 if mark is None else mark.position
+        return 0
+
+    def marks(self) -> dict[str, Mark]:
+        """Return all entries, by the manager's name, or by its id in hex where that was left out.
+
+        Raises:
+            AnchorError: one of them is damaged or another node's, or they cannot be read.
+        """
+        try:
+            entries = _entries_in(self._folder)
+        except OSError as error:
+            raise _unreadable(self._folder, error) from error
+        marks = {}
+        for place in entries:
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                entry = self._read_signed(place)
+                marks[entry.manager or place.stem] = entry.mark
+        for manager, mark in self._version_1().items():
+            id_ = manager_id(manager)
+            if manager not in marks and id_.hex not in marks:
+                self._check_signature(self._path, id_, mark)
+                marks[manager] = mark
+        return marks
 
     def advance(self, manager: str, mark: Mark) -> None:
         """Move forward to `mark`; a mark that is not ahead changes nothing.
 
         Raises:
-            AnchorError: the file cannot be written.
+            AnchorError: the entry is damaged, cannot be written, or was locked by another
+                process for 0.2 seconds.
         """
-
-        def forward(entries: dict[str, Mark]) -> bool:
-            old = entries.get(manager)
-            if old is not None and old.position >= mark.position:
-                return False
-            entries[manager] = mark
-            return True
-
-        self._update(forward)
+        self._move(manager, mark, anywhere=False)
 
     def replace(self, manager: str, mark: Mark) -> None:
-        """Move to `mark` wherever that is: a roll-back was accepted, or a history purged."""
+        """Move to `mark` wherever that is, over a damaged entry too: a rollback was accepted.
 
-        def anywhere(entries: dict[str, Mark]) -> bool:
-            entries[manager] = mark
-            return True
+        Raises:
+            AnchorError: the entry cannot be written, or was locked by another process for 0.2
+                seconds.
+        """
+        self._move(manager, mark, anywhere=True)
 
-        self._update(anywhere, discard_damaged=True)
+    # --- writing ---------------------------------------------------------------------------
 
-    def _update(
-        self, change: Callable[[dict[str, Mark]], bool], *, discard_damaged: bool = False
-    ) -> None:
+    def _move(self, manager: str, mark: Mark, *, anywhere: bool) -> None:
+        place = self._place(manager)
         try:
-            with files.locked(self._path, timeout=_LOCK_TIMEOUT):
-                try:
-                    entries = self._read()
-                except AnchorError:
-                    if not discard_damaged:
-                        raise
-                    entries = {}
-                if change(entries):
-                    file = _File(FORMAT, VERSION, self._node_id, entries)
-                    content = msgspec.json.format(msgspec.json.encode(file)) + b"\n"
-                    if len(content) > _LIMIT:  # it could never be read again
-                        raise OSError(errno.EFBIG, "it has no room for another manager")
-                    self._write(content)
+            try:
+                self._overwrite(place, manager, mark, anywhere=anywhere)
+            except FileNotFoundError:
+                old = None if anywhere else self._version_1().get(manager)
+                if old is not None and old.position > mark.position:
+                    return
+                self._make(place, manager, mark, anywhere=anywhere)
         except OSError as error:
-            message = f"the anchor {self._path} cannot be written: {error.strerror}"
-            raise AnchorError(message, path=str(self._path)) from error
+            raise _unwritable(place, error) from error
 
-    def _write(self, content: bytes) -> None:
-        # An anchor of before a power cut is as good: it is only further behind. So mostly it is
-        # written over, unsynced, which costs a reset next to nothing.
-        if not files.overwrite_private(self._path, content):
-            files.sweep_temp_files(self._path)
-            files.write_private(self._path, content, sync_folder=False)
-
-    def _read(self) -> dict[str, Mark]:
+    def _make(self, place: Path, manager: str, mark: Mark, *, anywhere: bool) -> None:
+        content = self._encode(manager, mark)
+        files.make_private_folder(self._folder)
         try:
-            content = files.read_private(self._path, limit=_LIMIT)
+            files.write_private(place, content, exclusive=True)
+        except FileExistsError:  # another process made it meanwhile
+            self._overwrite(place, manager, mark, anywhere=anywhere)
+
+    def _overwrite(self, place: Path, manager: str, mark: Mark, *, anywhere: bool) -> None:
+        content = self._encode(manager, mark)
+        with (
+            files.open_private(place, os.O_RDWR) as fd,
+            files.locked_fd(fd, place, timeout=LOCK_TIMEOUT),
+        ):
+            if not anywhere:
+                old = self._decode(place, os.pread(fd, SIZE + 1, 0)).mark
+                if old.position >= mark.position:
+                    return
+            os.pwrite(fd, content, 0)
+            if os.fstat(fd).st_size != SIZE:  # it was damaged
+                os.ftruncate(fd, SIZE)
+
+    def _encode(self, manager: str, mark: Mark) -> bytes:
+        entry = _Entry(FORMAT, VERSION, self._node_id, mark, manager)
+        line = msgspec.json.encode(entry)
+        if len(line) >= SIZE:
+            line = msgspec.json.encode(msgspec.structs.replace(entry, manager=None))
+        return line.ljust(SIZE - 1) + b"\n"
+
+    # --- reading ---------------------------------------------------------------------------
+
+    def _place(self, manager: str) -> Path:
+        return self._folder / f"{manager_id(manager).hex}.json"
+
+    def _read_signed(self, place: Path) -> _Entry:
+        try:
+            entry = self._read_entry(place)
+            self._check_signature(place, UUID(place.stem), entry.mark)
+        except AnchorError:
+            # A read beside a write may see half of each: once more, with writers locked out.
+            entry = self._read_entry(place, lock=True)
+            self._check_signature(place, UUID(place.stem), entry.mark)
+        return entry
+
+    def _read_entry(self, place: Path, *, lock: bool = False) -> _Entry:
+        """Read the file of one manager; `FileNotFoundError` if there is none."""
+        try:
+            with files.open_private(place, os.O_RDONLY) as fd:
+                locked = files.locked_fd(fd, place, timeout=LOCK_TIMEOUT)
+                with locked if lock else contextlib.nullcontext():
+                    content = os.read(fd, SIZE + 1)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _unreadable(place, error) from error
+        return self._decode(place, content)
+
+    def _decode(self, place: Path, content: bytes) -> _Entry:
+        if len(content) != SIZE:
+            raise _damaged(place, f"it is not of {SIZE} bytes")
+        try:
+            entry = msgspec.json.decode(content, type=_Entry)
+        except (ValueError, RecursionError) as error:
+            raise _damaged(place, "it is not whole") from error
+        self._check_origin(place, entry.format, entry.version, VERSION, entry.node_id)
+        if entry.manager is not None and manager_id(entry.manager).hex != place.stem:
+            raise _damaged(place, f"it is the entry of another manager, {entry.manager!r}")
+        return entry
+
+    def _version_1(self) -> dict[str, Mark]:
+        try:
+            file = _read_version_1(self._path)
         except FileNotFoundError:
             return {}
         except OSError as error:
-            message = f"the anchor {self._path} cannot be read: {error.strerror}"
-            raise AnchorError(message, path=str(self._path)) from error
-        try:
-            file = msgspec.json.decode(content, type=_File)
-        except (ValueError, RecursionError):
-            raise self._damaged("it is not whole") from None
-        if file.format != FORMAT or file.version != VERSION:
-            raise self._damaged("it is not an anchor that this Keyturn can read")
-        if file.node_id != self._node_id:
-            raise self._damaged("it is the anchor of another node")
+            raise _unreadable(self._path, error) from error
+        except (ValueError, RecursionError) as error:
+            raise _damaged(self._path, "it is not whole") from error
+        if file.managers:
+            self._check_origin(self._path, file.format, file.version, 1, file.node_id)
         return file.managers
 
-    def _damaged(self, what: str) -> AnchorError:
-        message = (
-            f"the anchor {self._path} is of no use: {what}; put back the right one, or accept "
-            "the log as it is with accept_rollback=True (--accept-rollback)"
-        )
-        return AnchorError(message, path=str(self._path))
+    def _check_origin(
+        self, path: Path, format_: str, version: int, expected: int, node_id: str
+    ) -> None:
+        if (format_, version) != (FORMAT, expected):
+            raise _damaged(path, "it is not an anchor that this Keyturn can read")
+        if node_id != self._node_id:
+            raise _damaged(path, "it is the anchor of another node")
+
+    def _check_signature(self, path: Path, id_: UUID, mark: Mark) -> None:
+        if not chain.is_signed(self._node_id, id_, mark.position, mark.digest, mark.signature):
+            raise _damaged(path, "an entry was altered")
+
+
+def _entries_in(folder: Path) -> list[Path]:
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(file for file in folder.iterdir() if _ENTRY_NAME.fullmatch(file.name))
+    return []
+
+
+def _read_version_1(path: Path) -> _Version1:
+    content = files.read_private(path, limit=_LIMIT_1, wider_mode=files.WiderMode.IGNORE)
+    return msgspec.json.decode(content, type=_Version1)
+
+
+def _unreadable(path: Path, error: OSError) -> AnchorError:
+    return AnchorError(f"the anchor {path} cannot be read: {error.strerror}", path=str(path))
+
+
+def _unwritable(path: Path, error: OSError) -> AnchorError:
+    return AnchorError(f"the anchor {path} cannot be written: {error.strerror}", path=str(path))
+
+
+def _damaged(path: Path, what: str) -> AnchorError:
+    message = (
+        f"the anchor {path} is of no use: {what}; put back the right one, or accept the log as "
+        "it is with accept_rollback=True (--accept-rollback)"
+    )
+    return AnchorError(message, path=str(path))

@@ -1,53 +1,129 @@
-"""Watches the log of a store that pushes nothing: a thread asks for changes now and then."""
+"""Who watches a log, and the thread that asks a store which pushes nothing for changes."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
+from uuid import UUID
+
+from eventsourcing.persistence import Notification
 
 from keyturn.config.logging import get_logger
-from keyturn.domain.errors import LogClosedError, LogError
+from keyturn.config.store import Store
+from keyturn.domain.errors import LogClosedError
 
 POLL_SECONDS = 0.02
+_MOST_ROWS = 100
+"""If more were written at once, everybody is called."""
+
+OnChange = Callable[[], None]
+_Name = UUID | str | None
 
 
-def call_all(watchers: Sequence[Callable[[], None]]) -> None:
-    """Call everybody who watches; one that fails keeps it from nobody else."""
-    for on_change in list(watchers):
+class Watchers:
+    """Functions that are called after commits. Safe to use from any thread.
+
+    Each watches one aggregate, or all of them, so that a change of one manager costs the others
+    nothing. Who checks tokens does not rely on it: it reads after any commit.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._watchers: list[tuple[_Name, OnChange]] = []
+        self._lock = threading.Lock()
+        self._newest: int | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._watchers)
+
+    def add(self, on_change: OnChange, name: _Name) -> Callable[[], None]:
+        """Call a function after commits to this aggregate; return what ends that."""
+        watcher = (name, on_change)
+        with self._lock:
+            self._watchers = [*self._watchers, watcher]
+
+        def stop() -> None:
+            with self._lock:
+                self._watchers = [other for other in self._watchers if other is not watcher]
+
+        return stop
+
+    def call(self) -> None:
+        """Call those whose aggregates were written to; one that fails stops no other."""
+        watchers = self._watchers
+        if not watchers:
+            self._newest = None
+            return
+        changed = self._changed()
+        for name, on_change in watchers:
+            if changed is None or name is None or name in changed:
+                try:
+                    on_change()
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is theirs
+                    say("a watcher of the log failed", error)
+
+    def _changed(self) -> set[UUID | str] | None:
+        """Return what was written to since the last call; None: nobody knows."""
+        newest, self._newest = self._newest, None
         try:
-            on_change()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is theirs
-            get_logger().error("a watcher of the log failed", error=type(error).__name__)
+            rows: Collection[Notification] = ()
+            if newest is not None:
+                rows = self._store.select_notifications(
+                    newest, _MOST_ROWS, inclusive_of_start=False
+                )
+            if 0 < len(rows) < _MOST_ROWS:
+                self._newest = max(row.id for row in rows)
+                return {row.originator_id for row in rows}
+            self._newest = self._store.max_notification_id()
+        except Exception:  # noqa: BLE001, S110 - who reads next gets it
+            pass
+        return None
 
 
 class ChangePoller:
     """One thread for all who watch a log, as long as there are any.
 
     Args:
-        changes: what `KeyLog.changes` is now.
+        changes: what `KeyLog.changes` is.
+        watchers: whom to call.
     """
 
-    def __init__(self, changes: Callable[[], object]) -> None:
+    def __init__(self, changes: Callable[[], object], watchers: Watchers) -> None:
         self._changes = changes
-        self._watchers: list[Callable[[], None]] = []
+        self._watchers = watchers
         self._lock = threading.Lock()
-        self._runs_in: int | None = None
+        self._thread: threading.Thread | None = None
+        self._process = os.getpid()
 
-    def watch(self, on_change: Callable[[], None]) -> Callable[[], None]:
+    def watch(self, on_change: OnChange, name: _Name = None) -> Callable[[], None]:
         """Call `on_change` after commits, whoever made them; return what ends that."""
-        with self._lock:
-            self._watchers.append(on_change)
-            if self._runs_in != os.getpid():  # nor does the thread of a parent run here
-                self._runs_in = os.getpid()
-                threading.Thread(target=self._run, name="keyturn-watcher", daemon=True).start()
-
-        def stop() -> None:
-            with self._lock, contextlib.suppress(ValueError):
-                self._watchers.remove(on_change)
-
+        stop = self._watchers.add(on_change, name)
+        self.make_sure_it_runs()
         return stop
+
+    def make_sure_it_runs(self) -> None:
+        """Start the thread if somebody watches and it does not run.
+
+        One that could not be started, because the system has no room for it, is started with
+        the next call; until then nobody is told.
+        """
+        if not self._watchers or self._runs():
+            return
+        with self._lock:
+            if not self._watchers or self._runs():
+                return
+                # Noted first: one whose start is interrupted ends by itself, or does not run.
+            thread = threading.Thread(target=self._run, name="keyturn-watcher", daemon=True)
+            self._thread, self._process = thread, os.getpid()
+            try:
+                thread.start()
+            except RuntimeError as error:
+                say("the thread that watches the log cannot be started", error)
+
+    def _runs(self) -> bool:
+        thread = self._thread
+        return thread is not None and thread.is_alive() and self._process == os.getpid()
 
     def _run(self) -> None:
         seen: object = None
@@ -57,15 +133,22 @@ class ChangePoller:
                 changes = self._changes()
             except LogClosedError:
                 return
-            except LogError:  # its file is gone, perhaps to come back
+            except Exception:  # noqa: BLE001 - its file is gone, perhaps to come back
                 changes = seen
             if changes != seen:
                 seen = changes
-                call_all(self._watchers)
+                self._watchers.call()
             pause.wait(POLL_SECONDS)
 
     def _goes_on(self) -> bool:
         with self._lock:
+            if self._thread is not threading.current_thread():
+                return False
             if not self._watchers:
-                self._runs_in = None
-            return bool(self._watchers)
+                self._thread = None
+            return self._thread is not None
+
+
+def say(what: str, error: Exception) -> None:
+    """Log what a thread in the background goes on after."""
+    get_logger().error(what, error=type(error).__name__)

@@ -1,17 +1,16 @@
 """The log of session keys: an eventsourcing application over one of the stores.
 
 What it adds to the library: topics are never resolved unless they are known, signatures are
-checked before anything is mapped, a commit whose fate is unknown is looked up, and every
+checked before anything is mapped, a commit whose outcome is unknown is looked up, and every
 failure of a store is a `LogError` that names it.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
-from copy import copy
-from typing import Any, Protocol, cast
+from typing import Any
 from uuid import UUID
 
 from eventsourcing.application import Application
@@ -25,38 +24,29 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import Environment, EnvType
 
-from keyturn.config.store_errors import came_to_no_commit, speaking_of
+from keyturn.config.store import Store, StoreFactory
+from keyturn.config.store_errors import is_not_committed, translated
+from keyturn.domain.chain import decode_state
 from keyturn.domain.errors import (
     ForeignLogError,
+    LogDamagedError,
     LogError,
     LogNotEmptyError,
     LogUnavailableError,
+    NotAKeyturnLogError,
 )
-from keyturn.domain.event_mapper import KeyEventMapper, read_event
+from keyturn.domain.key_events import KeyEvent, KeyGenerated, KeysDestroyed
 from keyturn.domain.key_log import Row
-from keyturn.domain.provenance import decode_state, digest
+from keyturn.domain.manager_state import ManagerState
 from keyturn.domain.session_keys import EVENT_CLASSES, SessionKeys, manager_id
+from keyturn.domain.stored_events import KeyEventMapper, read_event, unknown_topic
 
 _PAGE = 500
+_FIRST_TOPICS = (KeyGenerated.TOPIC, KeysDestroyed.TOPIC)
+"""Every stream has one of these: it begins with it."""
 
-
-class Store(Protocol):
-    """What differs between the places where a log can lie."""
-
-    changes: Callable[[], object]
-    is_server: bool
-
-    @property
-    def factory(self) -> InfrastructureFactory[Any]: ...
-    def recorder(self) -> ApplicationRecorder: ...
-    def watch(self, on_change: Callable[[], None]) -> Callable[[], None]: ...
-    def refuse_alien_topics(self, host_topics: Collection[str]) -> None: ...
-    def rows(self) -> Iterator[Row]: ...
-    def alone(self) -> AbstractContextManager[None]: ...
-    def purge(self, originator_id: UUID) -> None: ...
-    def reopen(self) -> bool: ...
-    def stop_soon(self) -> None: ...
-    def close(self) -> None: ...
+_Place = tuple[str, int, str]
+"""A manager, a position and the digest that should stand there."""
 
 
 class EventLog(Application[UUID]):
@@ -75,11 +65,8 @@ class EventLog(Application[UUID]):
         host_topics: frozenset[str] = frozenset(),
     ) -> None:
         self._location = location
-        # The newest event of each manager as it was read: one whose signature need not be
-        # checked again.
-        self._genuine: dict[str, tuple[StoredEvent, SessionKeys]] = {}
         self._host_topics = host_topics
-        with self._speaking_of_the_log():
+        with self._translating_errors():
             self._store = open_store()
             try:
                 super().__init__()
@@ -94,90 +81,58 @@ class EventLog(Application[UUID]):
         return Environment(name, {})
 
     def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:  # noqa: ARG002
-        return self._store.factory
+        return StoreFactory(self._store)
 
     def construct_mapper(self) -> Mapper[UUID]:
         return KeyEventMapper(self.construct_transcoder(), self._host_topics)
 
     def construct_recorder(self) -> ApplicationRecorder:
-        return self._store.recorder()
-
-    def count(self) -> int:
-        """Return about how many events there are, a host's included: for a progress bar."""
-        with self._speaking_of_the_log():
-            return self.recorder.max_notification_id() or 0
-
-    def refuse_alien_topics(self) -> None:
-        """Raise if the log holds a topic that is neither ours nor the host's."""
-        with self._speaking_of_the_log():
-            self._store.refuse_alien_topics(self._host_topics)
+        return self._store
 
     @property
     def location(self) -> str:
         return self._location
 
     @property
+    def is_read_only(self) -> bool:
+        """Whether the log can only be read here."""
+        return self._store.is_read_only
+
+    @property
     def host_topics(self) -> frozenset[str]:
         """The topics of the host's own aggregates."""
         return self._host_topics
 
+    # --- reading ---
+
     def changes(self) -> object:
         return self._store.changes()
 
-    def watch(self, on_change: Callable[[], None]) -> Callable[[], None]:
-        return self._store.watch(on_change)
+    def watch(
+        self, on_change: Callable[[], None], manager: str | None = None
+    ) -> Callable[[], None]:
+        return self._store.watch(on_change, None if manager is None else manager_id(manager))
 
-    def load(self, manager: str) -> SessionKeys | None:
-        with self._speaking_of_the_log():
-            newest = self.recorder.select_events(manager_id(manager), desc=True, limit=1)
-            if not newest:
-                return None
-            stored, keys = self._genuine.get(manager, (None, None))
-            if keys is None or stored != newest[0]:
-                event = self.mapper.to_domain_event(newest[0])
-                keys = SessionKeys.resume(cast(SessionKeys.Event, event))
-                self._genuine[manager] = newest[0], keys
-        return copy(keys)
+    def newest(self, manager: str) -> StoredEvent | None:
+        rows = self.stored(manager, newest_first=True, limit=1)
+        return rows[0] if rows else None
 
-    def digest_at(self, manager: str, position: int) -> str | None:
-        with self._speaking_of_the_log():
-            rows = self.recorder.select_events(
-                manager_id(manager), gt=position - 1, lte=position, limit=1
+    def stored(
+        self,
+        manager: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> list[StoredEvent]:
+        up_to = None if before is None else before - 1
+        with self._translating_errors():
+            return list(
+                self._store.select_events(
+                    manager_id(manager), gt=after, lte=up_to, desc=newest_first, limit=limit
+                )
             )
-            if not rows:
-                return None
-            row = rows[0]
-            fields = decode_state(row)
-            return digest(row.topic, manager_id(manager), row.originator_version, fields)
-
-    def append(self, *aggregates: Aggregate) -> bool:
-        ours = [
-            (keys.manager, keys.version, keys.digest)
-            for keys in aggregates
-            if isinstance(keys, SessionKeys) and keys.pending_events
-        ]
-        try:
-            with self._speaking_of_the_log():
-                self.save(*aggregates)
-        except LogUnavailableError as error:
-            self._find_out_what_became_of(ours, error)
-            if error.recorded and self._store.is_server:
-                return True
-            raise
-        except IntegrityError:
-            return bool(ours) and self._holds(ours)  # a lost reply makes our own commit one
-        return True
-
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        with contextlib.ExitStack() as stack:
-            try:
-                with self._speaking_of_the_log():
-                    stack.enter_context(self._store.alone())
-            except LogUnavailableError as error:
-                error.recorded = False
-                raise
-            yield
 
     def key_events(
         self,
@@ -187,67 +142,75 @@ class EventLog(Application[UUID]):
         before: int | None = None,
         newest_first: bool = False,
         page: int | None = None,
-    ) -> Iterator[SessionKeys.Event]:
-        id_, limit = manager_id(manager), min(page or _PAGE, _PAGE)
-        up_to = None if before is None else before - 1
+    ) -> Iterator[KeyEvent]:
+        limit = min(page or _PAGE, _PAGE)
         while True:
-            with self._speaking_of_the_log():
-                rows = self.recorder.select_events(
-                    id_, gt=after, lte=up_to, desc=newest_first, limit=limit
-                )
+            rows = self.stored(
+                manager, after=after, before=before, newest_first=newest_first, limit=limit
+            )
+            with self._translating_errors():
                 events = [read_event(row) for row in rows]
             yield from events
             if len(events) < limit:
                 return
             if newest_first:
-                up_to = events[-1].originator_version - 1
+                before = events[-1].originator_version
             else:
                 after = events[-1].originator_version
 
-    def rows(self) -> Iterator[Row]:
+    def managers(self) -> list[ManagerState]:
+        with self._translating_errors():
+            rows = self._store.newest_rows(_FIRST_TOPICS)
+        states = []
+        for row in rows:
+            with contextlib.suppress(LogDamagedError, NotAKeyturnLogError):
+                event = read_event(row)
+                states.append(ManagerState.after(event))
+        return sorted(states, key=lambda state: state.name)
+
+    def seconds_since_heard(self) -> float:
+        """Return how old what `changes` says may be: 0 where the store is asked each time."""
+        return self._store.seconds_since_heard()
+
+    def removal_of(self, manager: str, position: int) -> str:
+        return (
+            f"DELETE FROM {self._store.table} WHERE originator_id = '{manager_id(manager).hex}' "  # noqa: S608
+            f"AND originator_version = {position}"
+        )
+
+    def rows(self) -> Generator[Row, None, None]:
         rows = self._store.rows()
-        while True:
-            with self._speaking_of_the_log():
-                row = next(rows, None)
-            if row is None:
-                return
-            yield row
-
-    def restore(self, events: Iterable[StoredEvent]) -> int:
-        """Write the events of an export in one commit, and return how many there were.
-
-        All of them are read before any is written, so that an error in them leaves the log as
-        it is. They are written as they are: who reads them has checked them.
-
-        Raises:
-            LogNotEmptyError: the log holds key events already.
-            LogUnavailableError: it cannot be written now; nothing was, unless `recorded`.
-        """
-        everything = list(events)
-        heads = {event.originator_id: event for event in everything}
-        newest = [read_event(stored) for stored in heads.values()]
-        ours = [(event.manager, event.originator_version, event.digest) for event in newest]
         try:
-            with self._speaking_of_the_log():
-                if self.owner() is not None:
-                    raise self._not_empty()
-                self.recorder.insert_events(everything)
-        except LogUnavailableError as error:
-            self._find_out_what_became_of(ours, error)
-            raise
-        except IntegrityError as error:  # somebody wrote meanwhile
-            raise self._not_empty() from error
-        return len(everything)
+            while True:
+                with self._translating_errors():
+                    row = next(rows, None)
+                if row is None:
+                    return
+                yield row
+        finally:
+            rows.close()
 
-    def purge(self, manager: str) -> None:
-        with self._speaking_of_the_log():
-            self._store.purge(manager_id(manager))
+    def schema_problems(self) -> list[str]:
+        with self._translating_errors():
+            return self._store.schema_problems()
+
+    def count(self) -> int:
+        """Return about how many events there are, a host's included: for a progress bar."""
+        with self._translating_errors():
+            return self._store.max_notification_id() or 0
+
+    def refuse_unknown_topics(self) -> None:
+        """Raise `NotAKeyturnLogError` if there is a topic that is neither ours nor the host's."""
+        with self._translating_errors():
+            topic = self._store.unknown_topic({*EVENT_CLASSES, *self._host_topics})
+            if topic is not None:
+                raise unknown_topic(topic)
 
     def owner(self) -> str | None:
         """Return the node id of the first key event; None if there is no event of any manager."""
-        with self._speaking_of_the_log():
+        with self._translating_errors():
             first: list[StoredEvent] = list(
-                self.recorder.select_notifications(1, 1, topics=tuple(EVENT_CLASSES))
+                self._store.select_notifications(None, 1, topics=tuple(EVENT_CLASSES))
             )
             return str(decode_state(first[0]).get("node_id")) if first else None
 
@@ -259,6 +222,58 @@ class EventLog(Application[UUID]):
                 f"is of node {node_id}: open it with its own key ring, or choose another log"
             )
             raise ForeignLogError(message, location=self._location, expected=node_id, found=found)
+
+    # --- writing ---
+
+    def append(self, *aggregates: Aggregate) -> bool:
+        places = _places(*aggregates)
+        return self._commit(lambda: self.save(*aggregates), lambda: places)
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        return self._exclusive()
+
+    def purge(self, keys: Aggregate) -> bool:
+        places = _places(keys)
+        (last,) = (self.mapper.to_stored_event(event) for event in keys.collect_events())
+        return self._commit(lambda: self._store.purge(last), lambda: places)
+
+    def restore(self, events: Iterable[StoredEvent]) -> int:
+        """Write the events of an export in one commit, and return how many there were.
+
+        They are written as they are: who reads them has checked them. An error that reading
+        them raises leaves the log as it is.
+
+        Raises:
+            LogNotEmptyError: the log holds key events already.
+            LogUnavailableError: it cannot be written now; nothing was, unless `recorded`.
+        """
+        heads: dict[UUID | str, StoredEvent] = {}
+        count = 0
+
+        def counted() -> Iterator[StoredEvent]:
+            nonlocal count
+            for event in events:
+                heads[event.originator_id] = event
+                count += 1
+                yield event
+
+        def places() -> list[_Place]:
+            newest = [read_event(stored) for stored in heads.values()]
+            return [(event.manager, event.originator_version, event.digest) for event in newest]
+
+        with self._exclusive():
+            if self.owner() is not None:
+                raise self._not_empty()
+            if not self._commit(
+                lambda: self._store.insert_events(counted(), may_begin_anywhere=True), places
+            ):
+                raise self._not_empty()
+        return count
+
+    def remove(self, manager: str) -> None:
+        """Remove every event of a manager: for tests, whose histories begin anew."""
+        with self._translating_errors():
+            self._store.remove(manager_id(manager))
 
     def stop_soon(self) -> None:
         """Have its threads end in a moment. Waits for nothing: a finalizer may call it."""
@@ -273,6 +288,59 @@ class EventLog(Application[UUID]):
     def __del__(self) -> None:
         """Do nothing: a finalizer runs at any moment, maybe with the locks held that it needs."""
 
+    @contextlib.contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            try:
+                with self._translating_errors():
+                    stack.enter_context(self._store.exclusive())
+            except LogUnavailableError as error:
+                error.recorded = False
+                raise
+            yield
+
+    def _commit(self, write: Callable[[], object], places: Callable[[], list[_Place]]) -> bool:
+        """Write in one commit; return False if the places were taken by others."""
+        try:
+            with self._translating_errors():
+                write()
+        except LogUnavailableError as error:
+            self._find_out_what_became_of(places(), error)
+            if error.recorded and self._store.is_server:
+                return True
+            raise
+        except IntegrityError:
+            return self._holds(places())  # a lost reply makes our own commit one
+        return True
+
+    def _find_out_what_became_of(self, places: list[_Place], error: LogUnavailableError) -> None:
+        """A commit that failed may have been carried out: only new connections can tell."""
+        if is_not_committed(error):
+            error.recorded = False
+        if error.is_busy or (error.recorded is False and self._store.is_server):
+            return
+        with contextlib.suppress(LogError), self._translating_errors():
+            is_final = self._store.reopen()
+            if self._holds(places):
+                error.recorded = True
+            elif is_final:
+                error.recorded = False
+        if error.recorded:
+            error.add_note("The change is in force, but the disk did not confirm it.")
+        elif error.recorded is None and places:
+            error.add_note(
+                "Nobody knows whether the change was recorded: look at the history before you "
+                "make it again."
+            )
+
+    def _holds(self, places: list[_Place]) -> bool:
+        """Whether there are places, and each holds what it should."""
+        for manager, position, digest in places:
+            rows = self.stored(manager, after=position - 1, before=position + 1)
+            if not rows or read_event(rows[0]).digest != digest:
+                return False
+        return bool(places)
+
     def _not_empty(self) -> LogNotEmptyError:
         message = (
             f"the log {self._location} holds key events already: an export is loaded only into "
@@ -280,32 +348,13 @@ class EventLog(Application[UUID]):
         )
         return LogNotEmptyError(message, location=self._location)
 
-    def _find_out_what_became_of(
-        self, ours: list[tuple[str, int, str]], error: LogUnavailableError
-    ) -> None:
-        """A commit that failed may have been carried out: only new connections can tell."""
-        if came_to_no_commit(error):
-            error.recorded = False
-        if error.is_busy or (error.recorded is False and self._store.is_server):
-            return
-        with contextlib.suppress(LogError), self._speaking_of_the_log():
-            is_final = self._store.reopen()
-            if ours and self._holds(ours):
-                error.recorded = True
-            elif is_final:
-                error.recorded = False
-        if error.recorded:
-            error.add_note("The change is in force, but the disk did not confirm it.")
-        elif error.recorded is None and ours:
-            error.add_note(
-                "Nobody knows whether the change was recorded: look at the history before you "
-                "make it again."
-            )
+    def _translating_errors(self) -> AbstractContextManager[None]:
+        return translated(self._location)
 
-    def _holds(self, marks: list[tuple[str, int, str]]) -> bool:
-        return all(
-            self.digest_at(manager, position) == digest for manager, position, digest in marks
-        )
 
-    def _speaking_of_the_log(self) -> AbstractContextManager[None]:
-        return speaking_of(self._location)
+def _places(*aggregates: Aggregate) -> list[_Place]:
+    return [
+        (keys.manager, keys.version, keys.digest)
+        for keys in aggregates
+        if isinstance(keys, SessionKeys) and keys.pending_events
+    ]

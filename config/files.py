@@ -35,6 +35,7 @@ def make_private_folder(folder: Path) -> None:
     for path in reversed(missing):
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=0o700)
+            _sync_folder(path.parent)
     if not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
 
@@ -47,21 +48,43 @@ class WiderMode(enum.Enum):
     IGNORE = "read it all the same"
 
 
+@contextlib.contextmanager
+def open_private(path: Path, flags: int) -> Iterator[int]:
+    """Open a regular file that is there, and close it in the end; give its descriptor.
+
+    Symbolic links are not followed, a pipe or a device is not waited for. A file that is opened
+    for writing is made 0600.
+
+    Args:
+        path: the file.
+        flags: `os.O_RDONLY` or `os.O_RDWR`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it may not be opened, is a link, or is not a regular file.
+    """
+    fd = os.open(path, flags | _OPEN_FLAGS)
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
+        if flags != os.O_RDONLY and mode & 0o077:
+            os.fchmod(fd, MODE)
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def read_private(path: Path, *, limit: int, wider_mode: WiderMode = WiderMode.NARROW) -> bytes:
     """Return the content of a regular file of at most `limit` bytes.
-
-    Symbolic links are not followed, a pipe or a device is not waited for.
 
     Raises:
         FileNotFoundError: there is none.
         PermissionError: it may not be read, or others may read it and that is refused.
         OSError: it is a link, is not a regular file, or is too large.
     """
-    fd = os.open(path, os.O_RDONLY | _OPEN_FLAGS)
-    try:
+    with open_private(path, os.O_RDONLY) as fd:
         status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "is not a regular file", str(path))
         mode = stat.S_IMODE(status.st_mode)
         if mode & 0o077 and wider_mode is WiderMode.REFUSE:
             message = f"can be read by others (mode {mode:04o}): run chmod 600 on it"
@@ -71,16 +94,22 @@ def read_private(path: Path, *, limit: int, wider_mode: WiderMode = WiderMode.NA
         if status.st_size > limit:
             raise OSError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
         return os.read(fd, status.st_size)  # a regular file is read whole by one call
-    finally:
-        os.close(fd)
 
 
-def write_private(path: Path, content: bytes, *, sync_folder: bool = True) -> None:
+def write_private(path: Path, content: bytes, *, exclusive: bool = False) -> None:
     """Put `content` at `path` atomically, with mode 0600.
 
     A reader sees the old content or the new one, whole, whatever is killed when. Once this
-    returns the content survives a power cut; with `sync_folder=False` a power cut may bring
-    the old content back, but never a torn one. On failure the old content stands.
+    returns the content survives a power cut. On failure the old content stands.
+
+    Args:
+        path: the file.
+        content: all of it.
+        exclusive: only make a new file. Needs a file system with hard links.
+
+    Raises:
+        FileExistsError: there is one already, and `exclusive` was asked for.
+        OSError: it cannot be written.
     """
     temp = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMP_SUFFIX}")
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS, MODE)
@@ -89,34 +118,18 @@ def write_private(path: Path, content: bytes, *, sync_folder: bool = True) -> No
             file.write(content)
             file.flush()
             os.fsync(fd)
-        if path.is_dir():  # rename(2) says "is a directory" for some, "not empty" for others
+        if exclusive:
+            os.link(temp, path)
+            os.unlink(temp)
+        elif path.is_dir():  # rename(2) says "is a directory" for some, "not empty" for others
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        os.rename(temp, path)
+        else:
+            os.rename(temp, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temp)
         raise
-    if sync_folder:
-        _sync_folder(path.parent)
-
-
-def overwrite_private(path: Path, content: bytes) -> bool:
-    """Put `content` over that of a file of the same length; return False if there is none.
-
-    For content that may be lost in a power cut: it is not synced. Up to 512 bytes, a sector,
-    are never torn either.
-    """
-    try:
-        fd = os.open(path, os.O_WRONLY | _OPEN_FLAGS)
-    except FileNotFoundError:
-        return False
-    try:
-        if os.fstat(fd).st_size != len(content):
-            return False
-        os.pwrite(fd, content, 0)
-    finally:
-        os.close(fd)
-    return True
+    _sync_folder(path.parent)
 
 
 def remove_private(path: Path) -> bool:
@@ -163,19 +176,35 @@ def locked(path: Path, *, timeout: float) -> Iterator[None]:
         make_private_folder(path.parent)
         fd = os.open(lock_path, flags, MODE)
     try:
-        deadline = time.monotonic() + timeout
-        while not _try_lock(fd):
-            if time.monotonic() > deadline:
-                message = f"is locked by another process for more than {timeout:g} s"
-                raise LockTimeoutError(errno.EAGAIN, message, str(path))
-            time.sleep(0.002)
-        try:
+        with locked_fd(fd, path, timeout=timeout):
             yield
-        finally:
-            # Closing would not do: a child forked meanwhile has the same open file.
-            fcntl.flock(fd, fcntl.LOCK_UN)
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def locked_fd(fd: int, path: Path, *, timeout: float) -> Iterator[None]:
+    """Hold flock(2) on an open file.
+
+    Args:
+        fd: its descriptor.
+        path: what an error names.
+        timeout: seconds to wait for another holder.
+
+    Raises:
+        LockTimeoutError: another one held it all that time.
+    """
+    deadline = time.monotonic() + timeout
+    while not _try_lock(fd):
+        if time.monotonic() > deadline:
+            message = f"is locked by another process for more than {timeout:g} s"
+            raise LockTimeoutError(errno.EAGAIN, message, str(path))
+        time.sleep(0.002)
+    try:
+        yield
+    finally:
+        # Closing would not do: a child forked meanwhile has the same open file.
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def _try_lock(fd: int) -> bool:

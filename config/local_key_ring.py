@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyturn.config import key_ring_file
-from keyturn.domain.errors import KeyRingExistsError, SealError
+from keyturn.domain.errors import KeyRingExistsError, SealError, WrongPasswordError
 from keyturn.domain.node import encode_node_id
 from keyturn.domain.redaction import without_frames
 
@@ -25,9 +25,12 @@ class KeyRing:
     Get one from `create`, `open` or `ephemeral`. It cannot be pickled and shows no secret.
     """
 
-    __slots__ = ("_identity", "_node_id", "_plain", "_sealing")
+    __slots__ = ("_identity", "_node_id", "_path", "_plain", "_sealing")
 
-    def __init__(self, identity_seed: bytes, sealing_key: bytes) -> None:
+    def __init__(
+        self, identity_seed: bytes, sealing_key: bytes, path: Path | None = None
+    ) -> None:
+        self._path = path
         self._plain = identity_seed + sealing_key
         self._identity = Ed25519PrivateKey.from_private_bytes(identity_seed)
         self._sealing = AESGCM(sealing_key)
@@ -76,7 +79,7 @@ class KeyRing:
         """
         stored = key_ring_file.read(Path(path))
         plain = key_ring_file.unlock(stored, password)
-        ring = cls(plain[:_SECRET_BYTES], plain[_SECRET_BYTES:])
+        ring = cls(plain[:_SECRET_BYTES], plain[_SECRET_BYTES:], Path(path))
         if ring.node_id != stored.node_id:
             raise key_ring_file.damaged(stored.path, "its secrets are not those of its node id")
         return ring
@@ -90,6 +93,22 @@ class KeyRing:
                 message = f"{path} exists already: open it, or choose another path"
                 raise KeyRingExistsError(message, path=str(path))
             key_ring_file.write(path, self._node_id, self._plain, password)
+        self._path = path
+
+    @staticmethod
+    @without_frames
+    def check_password(path: str | Path, password: str | None) -> bool:
+        """Return whether this is the password of the key ring at `path`; None: that it has none.
+
+        It is derived as for opening (Argon2id), which takes about a quarter of a second.
+
+        Raises: what `open` raises, but for `WrongPasswordError`.
+        """
+        try:
+            KeyRing.open(path, password)
+        except WrongPasswordError:
+            return False
+        return True
 
     @staticmethod
     @without_frames
@@ -110,6 +129,11 @@ class KeyRing:
     def node_id(self) -> str:
         """The id of the node: its public key as text."""
         return self._node_id
+
+    @property
+    def path(self) -> Path | None:
+        """The file that it was opened from or saved to; None: it is in memory only."""
+        return self._path
 
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
         """Return nonce (12 bytes) and AES-256-GCM ciphertext, with `context` as its AAD."""

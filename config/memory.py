@@ -2,47 +2,135 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 from uuid import UUID
 
-from eventsourcing.persistence import ApplicationRecorder
-from eventsourcing.popo import POPOApplicationRecorder, POPOFactory
+from eventsourcing.persistence import IntegrityError, Notification, StoredEvent
 
-from keyturn.config.change_poller import ChangePoller
+from keyturn.config.change_poller import ChangePoller, Watchers
+from keyturn.config.store import Store
 from keyturn.domain.key_log import Row
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """One log of this process."""
 
     location = "memory:"
-    is_server = False
 
     def __init__(self) -> None:
-        self.factory = POPOFactory({})
-        self._recorder = _Recorder()
-        self.changes: Callable[[], object] = self._recorder.changes
-        self.watch = ChangePoller(self.changes).watch
+        self._lock = threading.RLock()
+        self._streams: defaultdict[UUID | str, dict[int, StoredEvent]] = defaultdict(dict)
+        self._written: dict[int, StoredEvent] = {}
+        self._newest = 0
+        self._version = 0
+        self._poller = ChangePoller(self.changes, Watchers(self))
 
-    def recorder(self) -> ApplicationRecorder:
-        return self._recorder
+    def insert_events(
+        self,
+        stored_events: Iterable[StoredEvent],
+        *,
+        may_begin_anywhere: bool = False,
+        **kwargs: Any,  # noqa: ARG002 - of eventsourcing
+    ) -> Sequence[int] | None:
+        events = list(stored_events)
+        with self._lock:
+            self._check_places(events, may_begin_anywhere)
+            return [self._write(event) for event in events]
 
-    def refuse_alien_topics(self, host_topics: Collection[str]) -> None:
-        """Nobody else can have written here."""
+    def select_events(
+        self,
+        originator_id: UUID | str,
+        *,
+        gt: int | None = None,
+        lte: int | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> Sequence[StoredEvent]:
+        self._poller.make_sure_it_runs()
+        with self._lock:
+            stream = self._streams.get(originator_id, {})
+            positions = sorted(
+                p for p in stream if (gt is None or p > gt) and (lte is None or p <= lte)
+            )
+            if desc:
+                positions.reverse()
+            return [stream[position] for position in positions[:limit]]
 
-    def alone(self) -> AbstractContextManager[None]:
-        """Nobody is kept out: who was too late tries again, which takes no time here."""
-        return nullcontext()
+    def select_notifications(
+        self,
+        start: int | None,
+        limit: int,
+        stop: int | None = None,
+        topics: Sequence[str] = (),
+        *,
+        inclusive_of_start: bool = True,
+    ) -> Sequence[Notification]:
+        first = 0 if start is None else start + (not inclusive_of_start)
+        with self._lock:
+            found = [
+                Notification(e.originator_id, e.originator_version, e.topic, e.state, number)
+                for number, e in self._written.items()
+                if number >= first
+                and (stop is None or number <= stop)
+                and (not topics or e.topic in topics)
+            ]
+        return found[:limit]
 
-    def purge(self, originator_id: UUID) -> None:
-        self._recorder.purge(originator_id)
+    def max_notification_id(self) -> int | None:
+        return max(self._written, default=None)
 
-    def rows(self) -> Iterator[Row]:
-        return self._recorder.rows()
+    def changes(self) -> object:
+        return self._version
+
+    def watch(
+        self, on_change: Callable[[], None], originator_id: UUID | str | None = None
+    ) -> Callable[[], None]:
+        return self._poller.watch(on_change, originator_id)
+
+    def rows(self) -> Generator[Row, None, None]:
+        with self._lock:
+            stored = list(self._written.values())
+        for event in stored:
+            id_ = event.originator_id
+            name = id_.hex if isinstance(id_, UUID) else id_
+            yield Row(name, event.originator_version, event.topic, event.state)
+
+    def newest_rows(self, topics: Collection[str]) -> list[StoredEvent]:
+        with self._lock:
+            return [
+                stream[max(stream)]
+                for stream in self._streams.values()
+                if any(event.topic in topics for event in stream.values())
+            ]
+
+    def unknown_topic(self, known: Collection[str]) -> str | None:  # noqa: ARG002
+        return None  # nobody else can have written here
+
+    def schema_problems(self) -> list[str]:
+        return []
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        return self._lock  # type: ignore[return-value]  # whose value nobody takes
+
+    def purge(self, last: StoredEvent) -> None:
+        with self._lock:
+            self._check_places([last], may_begin_anywhere=False)
+            self.remove(last.originator_id)
+            self._write(last)
+
+    def remove(self, originator_id: UUID | str) -> None:
+        with self._lock:
+            for number, event in list(self._written.items()):
+                if event.originator_id == originator_id:
+                    del self._written[number]
+            self._streams.pop(originator_id, None)
+            self._version += 1
 
     def reopen(self) -> bool:
-        """There is nothing to open."""
         return True
 
     def stop_soon(self) -> None:
@@ -51,27 +139,21 @@ class MemoryStore:
     def close(self) -> None:
         """There is nothing to close."""
 
+    def _check_places(self, events: Sequence[StoredEvent], may_begin_anywhere: bool) -> None:
+        coming: set[tuple[UUID | str, int]] = set()
+        for event in events:
+            id_, position = event.originator_id, event.originator_version
+            stream = self._streams.get(id_, {})
+            if position in stream or (id_, position) in coming:
+                raise IntegrityError(f"position {position} of {id_} is taken")
+            follows = position == 1 or position - 1 in stream or (id_, position - 1) in coming
+            if not follows and not may_begin_anywhere:
+                raise IntegrityError(f"position {position - 1} of {id_} is not there")
+            coming.add((id_, position))
 
-class _Recorder(POPOApplicationRecorder):
-    def __init__(self) -> None:
-        super().__init__()
-        self._purges = 0
-
-    def changes(self) -> object:
-        return self._purges, len(self._stored_events)
-
-    def rows(self) -> Iterator[Row]:
-        with self._database_lock:
-            stored = list(self._stored_events)
-        for event in stored:
-            id_ = event.originator_id
-            name = id_.hex if isinstance(id_, UUID) else id_
-            yield Row(name, event.originator_version, event.topic, event.state)
-
-    def purge(self, originator_id: UUID) -> None:
-        with self._database_lock:
-            kept = [e for e in self._stored_events if e.originator_id != originator_id]
-            self._stored_events.clear()
-            self._stored_events_index.clear()
-            self._update_table(kept)
-            self._purges += 1
+    def _write(self, event: StoredEvent) -> int:
+        self._newest += 1
+        self._streams[event.originator_id][event.originator_version] = event
+        self._written[self._newest] = event
+        self._version += 1
+        return self._newest

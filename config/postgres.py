@@ -1,187 +1,451 @@
-"""A log in a PostgreSQL database: eventsourcing's recorder, made durable and recoverable.
+"""A log in a table of a PostgreSQL database: see `Store` for what it promises.
 
-Its table is append-only for the role that runs a service: it needs SELECT and INSERT alone.
+The role of a service needs SELECT on the table, and INSERT on four of its columns. A write is
+one transaction that takes the writers' lock first, so each statement of it sees what the writers
+before it committed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager
-from typing import Any, NoReturn
+import contextlib
+import threading
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from itertools import islice
+from typing import Any
 from uuid import UUID
 
-from eventsourcing.persistence import (
-    ApplicationRecorder,
-    InfrastructureFactory,
+import psycopg
+from eventsourcing.persistence import IntegrityError, Notification, StoredEvent
+from psycopg import Cursor
+
+from keyturn.config.change_poller import Watchers
+from keyturn.config.listener import Listener
+from keyturn.config.postgres_connections import GRACE, Connection, Pool
+from keyturn.config.postgres_errors import explaining, unavailable
+from keyturn.config.postgres_schema import (
+    TABLE,
+    Rights,
+    lock_number,
+    look,
+    open_table,
+    problems,
+    sequence_problems,
 )
-from psycopg.sql import SQL, Identifier
-
-from keyturn.config import forks
-from keyturn.config.listener import REMOVAL, LogListener
-from keyturn.config.postgres_connections import Pool
-from keyturn.config.postgres_datastore import Datastore
-from keyturn.config.postgres_recorder import TABLE, Factory, lock_number, not_ours
-from keyturn.config.stored_rows import check_topics
-from keyturn.domain.errors import LogClosedError
+from keyturn.config.store import Store
+from keyturn.config.store_url import shown
+from keyturn.domain.errors import LogDamagedError, LogUnavailableError
 from keyturn.domain.key_log import Row
+from keyturn.domain.stored_events import validated
 
-_PAGE = 500
+_LOCK_HOLDERS = """
+SELECT DISTINCT pid, usename, application_name
+FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE granted AND pid <> pg_backend_pid()
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND ((locktype = 'advisory' AND objsubid = 1
+            AND (classid::bigint << 32 | objid::bigint) = %s::bigint)
+        OR (relation = %s AND mode <> 'AccessShareLock'))
+LIMIT 3
+"""
+
+_BATCH = 500
+"""How many rows are sent or fetched at once."""
+
+_HIGHEST = 2**63 - 1
+"""The highest position or number that PostgreSQL can keep."""
+
+_TO_SORT = 300.0
+"""Seconds that a server may take to put all rows in order."""
 
 
-class PostgresStore:
-    """One table of a PostgreSQL database. `changes` is `KeyLog.changes`.
+class PostgresStore(Store):
+    """One table of a PostgreSQL database.
 
     Args:
         url: of the database, as libpq has it.
-        patience: seconds to wait for a connection or a lock.
+        timeout: seconds to wait for a connection, and for a lock.
         max_staleness: seconds for which what was heard of the log counts; 0: not at all.
         pool_size: how many connections may be in use at once; one more listens.
+
+    Raises:
+        NotAKeyturnLogError: something else lies there, or something of another's is on the table.
+        LogVersionError: a newer Keyturn made it.
+        LogUnavailableError: it cannot be used now, or not by this role.
     """
 
     is_server = True
     """What it says of a commit is so, and what can be read was flushed before."""
 
-    def __init__(
-        self, url: str, *, patience: float, max_staleness: float, pool_size: int
-    ) -> None:
-        self._pool = Pool(url, pool_size, patience)
+    def __init__(self, url: str, *, timeout: float, max_staleness: float, pool_size: int) -> None:
+        self._pool = Pool(url, pool_size, timeout)
         self.location = self._pool.location
+        self._problem: str | None = None
+        self._writers: dict[int, Connection] = {}  # by thread
         try:
-            self._datastore = Datastore(self._pool)
+            self._pool.refuse_transaction_pooler()
+            with self._connection() as connection:
+                self._relation = open_table(connection, self.location)
         except BaseException:
             self._pool.close()
             raise
-        table = Identifier(self._datastore.schema, TABLE)
-        self._table = table
-        self._is_forked = False
-        self._declare_rows = SQL(
-            "DECLARE rows CURSOR FOR SELECT originator_id AS id, originator_version AS position,"
-            " topic, state FROM {} ORDER BY notification_id"
-        ).format(table)
-        self.listener = LogListener(
-            lambda limit: self._pool.connect(min(limit, self._pool.reply_limit)),
-            listen=SQL("LISTEN {}").format(Identifier(TABLE)),
-            head=SQL(
-                "SELECT notification_id, xmin::text FROM {} ORDER BY notification_id DESC LIMIT 1"
-            ).format(table),
-            max_staleness=max_staleness,
+        self.table = self._relation.name
+        self.is_read_only = not self._relation.rights.may_append
+        self._lock = lock_number(self._relation.schema)
+        self._listener = Listener(self._pool, self._look, max_staleness, Watchers(self))
+
+    # --- reading ---
+
+    def select_events(
+        self,
+        originator_id: UUID | str,
+        *,
+        gt: int | None = None,
+        lte: int | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> Sequence[StoredEvent]:
+        rows = self._fetch(
+            "SELECT originator_id, originator_version, topic, state FROM {table} WHERE"  # noqa: S608
+            " originator_id = %s AND originator_version > %s AND originator_version <= %s"
+            f" ORDER BY originator_version {'DESC' if desc else 'ASC'} LIMIT %s",
+            originator_id,
+            -1 if gt is None else gt,
+            _HIGHEST if lte is None else lte,
+            limit,
         )
-        self.changes: Callable[[], object] = self.listener.changes
-        self.watch: Callable[[Callable[[], None]], Callable[[], None]] = self.listener.watch
-        self.factory: InfrastructureFactory[Any] = Factory(self._datastore, self.listener)
-        forks.guard(self)
+        return [validated(StoredEvent(*row)) for row in rows]
 
-    def recorder(self) -> ApplicationRecorder:
-        """Return the recorder, its table made if need be."""
-        return self.factory.application_recorder()
+    def select_notifications(
+        self,
+        start: int | None,
+        limit: int,
+        stop: int | None = None,
+        topics: Sequence[str] = (),
+        *,
+        inclusive_of_start: bool = True,
+    ) -> Sequence[Notification]:
+        rows = self._fetch(
+            "SELECT originator_id, originator_version, topic, state, notification_id FROM {table}"
+            " WHERE notification_id BETWEEN %s AND %s AND (%s OR topic = ANY (%s))"
+            " ORDER BY notification_id LIMIT %s",
+            0 if start is None else start + (not inclusive_of_start),
+            _HIGHEST if stop is None else stop,
+            not topics,
+            list(topics),
+            limit,
+        )
+        return [validated(Notification(*row)) for row in rows]
 
-    def refuse_alien_topics(self, host_topics: Collection[str]) -> None:
-        """Raise `NotAKeyturnLogError` if there is a topic that is neither ours nor the host's."""
-        select = SQL("SELECT topic FROM {} WHERE {}").format(self._table, not_ours())
-        next_one = SQL(" ORDER BY topic LIMIT 1")
-        with self._datastore.get_connection() as connection:
+    def max_notification_id(self) -> int | None:
+        [(number,)] = self._fetch("SELECT max(notification_id) FROM {table}")
+        return None if number is None else int(number)
 
-            def first_behind(topic: str | None) -> str | None:
-                behind = SQL("") if topic is None else SQL(" AND topic > %s")
-                values = None if topic is None else (topic,)
-                row = connection.execute(select + behind + next_one, values).fetchone()
-                return None if row is None else str(row["topic"])
-
-            check_topics(first_behind, host_topics)
-
-    def rows(self) -> Iterator[Row]:
-        """Yield every row, in one read transaction of a connection of its own."""
-        connection = self._datastore.new_connection()
-        try:
-            with self._datastore.explaining():
-                # Who reads may pause for as long as it likes: nobody waits for that.
-                connection.execute("SET idle_in_transaction_session_timeout = 0")
-                connection.execute("BEGIN READ ONLY")
-                connection.execute(self._declare_rows)
-            while True:
-                if self._is_forked:
-                    self._forked()
-                with self._datastore.explaining():
-                    page = connection.execute(f"FETCH {_PAGE} FROM rows").fetchall()
-                for row in page:
-                    yield Row(row["id"].hex, row["position"], row["topic"], row["state"])
-                if len(page) < _PAGE:
-                    return
-        finally:
-            if not self._is_forked:
-                connection.close()
-
-    def alone(self) -> AbstractContextManager[None]:
-        """Keep other writers out for the length of the block."""
-        return self._datastore.holding(lock_number(self._datastore.schema))
-
-    def purge(self, originator_id: UUID) -> None:
-        """Delete the rows of one aggregate; VACUUM overwrites them in its time."""
-        with self._datastore.transaction(commit=True) as cursor:
-            cursor.execute(
-                SQL("DELETE FROM {} WHERE originator_id = %s").format(self._table),
-                (originator_id,),
+    def rows(self) -> Generator[Row, None, None]:
+        self._refuse_problem()
+        self._pool.check_open()
+        connection = self._pool.connect(self._pool.timeout)
+        with explaining(self.location), contextlib.closing(connection):
+            # By the table itself and no index: an index may lack what the table has. Code that
+            # reads may pause for as long as it likes: nobody waits for that.
+            connection.execute(
+                "SET idle_in_transaction_session_timeout = 0; SET enable_indexscan = off;"  # noqa: S608
+                "SET enable_indexonlyscan = off; SET enable_bitmapscan = off;"
+                "BEGIN READ ONLY; DECLARE rows NO SCROLL CURSOR FOR"
+                " SELECT originator_id, originator_version, topic, state"
+                f" FROM {self.table} ORDER BY notification_id"
             )
-            cursor.execute("SELECT pg_notify(%s, %s)", (TABLE, REMOVAL))
-        self.listener.announce()
+            while True:
+                self._pool.check_open()
+                connection.within(_TO_SORT)
+                page = connection.execute(f"FETCH {_BATCH} FROM rows").fetchall()
+                for id_, *values in page:
+                    yield Row(id_.hex, *values)
+                if len(page) < _BATCH:
+                    return
+
+    def newest_rows(self, topics: Collection[str]) -> list[StoredEvent]:
+        rows = self._fetch(
+            "SELECT id, originator_version, topic, state FROM"
+            " (SELECT DISTINCT originator_id AS id FROM {table} WHERE topic = ANY (%s)) AS ids"
+            " JOIN {table} ON originator_id = id AND originator_version ="
+            " (SELECT max(originator_version) FROM {table} WHERE originator_id = id)",
+            list(topics),
+        )
+        events = []
+        for row in rows:
+            with contextlib.suppress(LogDamagedError):
+                events.append(validated(StoredEvent(*row)))
+        return events
+
+    def unknown_topic(self, known: Collection[str]) -> str | None:
+        rows = self._fetch(
+            "WITH RECURSIVE topics (topic) AS ("
+            " (SELECT topic FROM {table} ORDER BY topic LIMIT 1) UNION ALL SELECT"
+            " (SELECT topic FROM {table} WHERE topic > topics.topic ORDER BY topic LIMIT 1)"
+            " FROM topics WHERE topics.topic IS NOT NULL)"
+            " SELECT topic FROM topics WHERE topic <> ALL (%s) LIMIT 1",
+            list(known),
+        )
+        return str(rows[0][0]) if rows else None
+
+    def schema_problems(self) -> list[str]:
+        with self._connection() as connection:
+            wrong = self._look_at_schema(connection)
+            return wrong or sequence_problems(connection, self._relation)
+
+    # --- writing ---
+
+    def insert_events(
+        self,
+        stored_events: Iterable[StoredEvent],
+        *,
+        may_begin_anywhere: bool = False,
+        **kwargs: Any,  # noqa: ARG002 - eventsourcing's
+    ) -> Sequence[int] | None:
+        events = iter(stored_events)
+        numbers: list[int] = []
+        batch = list(islice(events, _BATCH))
+        if not batch:  # nothing is written, and nobody told
+            return numbers
+        with self._writing() as connection:
+            while batch:
+                numbers += self._insert(connection, batch, may_begin_anywhere)
+                batch = list(islice(events, _BATCH))
+        return numbers
+
+    def purge(self, last: StoredEvent) -> None:
+        with self._writing() as connection:
+            self._insert(connection, [last], may_begin_anywhere=False)
+            # VACUUM overwrites what was deleted in its time.
+            statement = "DELETE FROM {table} WHERE originator_id = %s AND originator_version < %s"
+            self._execute(connection, statement, last.originator_id, last.originator_version)
+
+    def remove(self, originator_id: UUID | str) -> None:
+        with self._writing() as connection:
+            self._execute(
+                connection, "DELETE FROM {table} WHERE originator_id = %s", originator_id
+            )
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        thread = threading.get_ident()
+        if thread in self._writers:
+            yield
+            return
+        self._refuse_problem()
+        with self._pool.connection() as connection:
+            milliseconds = max(1, round(connection.time_left * 1000))
+            with self._explaining(connection):
+                connection.execute(
+                    f"BEGIN; SET LOCAL lock_timeout = {milliseconds};"
+                    f"SELECT pg_advisory_xact_lock({self._lock})"
+                )
+            try:
+                self._writers[thread] = connection
+                yield
+            finally:
+                if self._writers.get(thread) is connection:
+                    del self._writers[thread]
+
+    def _insert(
+        self, connection: Connection, events: Sequence[StoredEvent], may_begin_anywhere: bool
+    ) -> list[int]:
+        """Write events, each of which follows one that is there or that comes with it."""
+        connection.within(self._pool.timeout + GRACE)
+        cursor = self._execute(
+            connection,
+            "WITH event AS (SELECT * FROM"
+            " unnest(%s::uuid[], %s::bigint[], %s::text[], %s::bytea[]) WITH ORDINALITY"
+            " AS event (id, position, topic, state, number)),"
+            " missing AS (SELECT FROM event WHERE NOT %s AND position <> 1"
+            " AND (id, position - 1) NOT IN (SELECT id, position FROM event)"
+            " AND NOT EXISTS (SELECT FROM {table} WHERE originator_id = id"
+            " AND originator_version = position - 1))"
+            " INSERT INTO {table} (originator_id, originator_version, topic, state)"
+            " SELECT id, position, topic, state FROM event"
+            " WHERE NOT EXISTS (SELECT FROM missing)"
+            " ORDER BY number RETURNING notification_id",
+            [event.originator_id for event in events],
+            [event.originator_version for event in events],
+            [event.topic for event in events],
+            [event.state for event in events],
+            may_begin_anywhere,
+        )
+        numbers = [number for (number,) in cursor]
+        if not numbers:
+            raise IntegrityError("the position before is not there")
+        return numbers
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """Write in the block, and commit at its end."""
+        with self.exclusive():
+            connection = self._writers[threading.get_ident()]
+            is_committing = False
+            try:
+                if not connection.is_in_transaction:
+                    why = "the server ended the turn of this process, which paused; try again"
+                    raise unavailable(self.location, why, is_busy=True)
+                with self._explaining(connection):
+                    yield connection
+                    is_committing = True
+                    connection.execute(f"NOTIFY {TABLE}; COMMIT")
+            except LogUnavailableError as error:
+                if not is_committing:
+                    error.recorded = False
+                raise
+            finally:
+                connection.abandon_transaction()
+        self._listener.announce()  # so that it counts here before the server tells us
+
+    @contextlib.contextmanager
+    def _explaining(self, connection: Connection) -> Iterator[None]:
+        """Say who holds a lock that was not to be had in time, or which right is missing."""
+        with explaining(self.location):
+            try:
+                yield
+            except psycopg.errors.LockNotAvailable as error:
+                connection.abandon_transaction()
+                raise self._locked(connection) from error
+            except psycopg.errors.InsufficientPrivilege as error:
+                grants = self._relation.grants
+                delete = f"GRANT DELETE ON {self.table} TO {self._relation.rights.role}"
+                why = f"this role may not do that: {grants} and, to purge, {delete}"
+                raise unavailable(self.location, why) from error
+
+    def _locked(self, connection: Connection) -> LogUnavailableError:
+        """Return the error for a lock that was not to be had in time."""
+        by = ""
+        with contextlib.suppress(psycopg.Error):
+            holders = connection.execute(_LOCK_HOLDERS, (self._lock, self._relation.oid))
+            names = [f"process {pid} of role {role} ({name})" for pid, role, name in holders]
+            by = f", by {'; '.join(names)}" if names else ""
+        why = f"another process has kept it locked for too long{by}; try again"
+        return unavailable(self.location, why, is_busy=True)
+
+    # --- changes ---
+
+    def changes(self) -> object:
+        return self._listener.changes()
+
+    def watch(
+        self, on_change: Callable[[], None], originator_id: UUID | str | None = None
+    ) -> Callable[[], None]:
+        return self._listener.watch(on_change, originator_id)
+
+    def seconds_since_heard(self) -> float:
+        return self._listener.seconds_since_heard()
+
+    def _look(self, connection: Connection) -> object | None:
+        """Look at the head of the log and at the table, in the listener's thread."""
+        head = connection.execute(self._relation.head_statement).fetchall()
+        self._problem = "; ".join(self._look_at_schema(connection)) or None
+        return None if self._problem else head
+
+    def _look_at_schema(self, connection: Connection) -> list[str]:
+        return problems(look(connection), self._relation.oid)
+
+    def _refuse_problem(self) -> None:
+        if self._problem is not None:
+            raise unavailable(self.location, self._problem)
+
+    # --- connections ---
 
     def reopen(self) -> bool:
-        """Give up the connections that nobody uses: after an error nothing else is sure.
+        """Give up the connections that nobody uses.
 
         Returns:
             False: a server that hangs may yet carry out what it was sent.
         """
         self._pool.retire()
-        self.listener.announce()
+        self._listener.announce()
         return False
 
     def stop_soon(self) -> None:
-        """Have the listener end in a moment."""
-        self.listener.stop_soon()
+        self._listener.stop_soon()
 
     def close(self) -> None:
-        """Close all connections. What is asked of the log later raises `LogClosedError`."""
-        forks.no_longer_guard(self)
-        if self._is_forked:
-            return  # the connections are the parent's
-        self.changes = self.watch = self._closed
-        self.listener.close()
+        self._listener.stop_soon()
         self._pool.close()
 
-    def before_fork(self) -> None:
-        """Nothing of it harms a child that leaves it alone."""
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        """Lend a connection: in an exclusive block the one that writes, while it lasts."""
+        self._pool.check_open()
+        writer = self._writers.get(threading.get_ident())
+        with explaining(self.location):
+            if writer is not None and not writer.closed:
+                writer.within(self._pool.timeout + GRACE)
+                yield writer
+                return
+            with self._pool.connection() as connection:
+                yield connection
 
-    def go_on_after_fork(self) -> None:
-        """It never stopped."""
+    def _fetch(self, statement: str, *values: object) -> list[Any]:
+        self._refuse_problem()
+        with self._connection() as connection:
+            return self._execute(connection, statement, *values).fetchall()
 
-    def abandon_after_fork(self) -> None:
-        """Leave the parent's connections alone: what is sent through them here is not ours."""
-        forks.keep_for_ever(self._pool, self.listener)
-        self._is_forked = True
-        self.changes = self._forked
-        self.watch = self._forked
-        self._datastore.abandon(self._forked)
-
-    def _closed(self, *_: object) -> NoReturn:
-        message = f"{self.location} was closed: open it again"
-        raise LogClosedError(message, location=self.location)
-
-    def _forked(self, *_: object) -> NoReturn:
-        forks.refuse_after_fork(self.location)
+    def _execute(self, connection: Connection, statement: str, *values: object) -> Cursor[Any]:
+        # psycopg takes a % for a placeholder where values are bound.
+        return connection.execute(statement.format(table=self.table.replace("%", "%%")), values)
 
 
-def has_rows(url: str, *, patience: float = 5.0) -> bool:
+@dataclass(frozen=True)
+class ServerFacts:
+    """What `keyturn doctor` asks a server about itself, the connection, the role and the table.
+
+    Attributes:
+        version: of the server.
+        encryption: the protocol of the connection, None if it is not encrypted.
+        is_local: whether the server is on this machine.
+        schema_version: of the table; None if there is no log yet.
+        rights: what this role may do with the table; None if there is no log yet.
+        problems: what is wrong with the table and the sequence of its numbers.
+    """
+
+    version: str
+    encryption: str | None
+    is_local: bool
+    schema_version: int | None
+    rights: Rights | None
+    problems: list[str]
+
+
+def server_facts(url: str, *, timeout: float) -> ServerFacts:
+    """Ask the server, without opening the log. Makes nothing.
+
+    Raises:
+        LogUnavailableError: it cannot be asked now.
+    """
+    with _asking(url, timeout) as connection:
+        [(version, encryption)] = connection.execute(
+            "SELECT current_setting('server_version'),"
+            " (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid())"
+        )
+        address = connection.info.hostaddr  # a socket in a folder has none
+        is_local = not address or ip_address(address.partition("%")[0]).is_loopback
+        found = look(connection)
+        if not found:
+            return ServerFacts(version, encryption, is_local, None, None, [])
+        table, wrong = found[0], problems(found)
+        if not wrong and table.rights.may_read:
+            wrong = sequence_problems(connection, table)
+        return ServerFacts(version, encryption, is_local, table.version, table.rights, wrong)
+
+
+def has_rows(url: str, *, timeout: float = 5.0) -> bool:
     """Return whether a database holds a log with events in it. Makes nothing."""
-    pool = Pool(url, 1, patience)
-    try:
-        datastore = Datastore(pool)
-        with datastore.get_connection() as connection:
-            table = Identifier(datastore.schema, TABLE)
-            name = table.as_string(connection)
-            if connection.execute("SELECT to_regclass(%s) AS it", (name,)).fetchone() == {
-                "it": None
-            }:
-                return False
-            return connection.execute(SQL("SELECT FROM {} LIMIT 1").format(table)).rowcount > 0
-    finally:
-        pool.close()
+    with _asking(url, timeout) as connection:
+        found = look(connection)
+        statement = "SELECT FROM {} LIMIT 1"
+        return bool(found) and connection.execute(statement.format(found[0].name)).rowcount > 0
+
+
+@contextlib.contextmanager
+def _asking(url: str, timeout: float) -> Iterator[Connection]:
+    connection = Pool(url, 1, timeout).connect(timeout)
+    with explaining(shown(url)), contextlib.closing(connection):
+        yield connection

@@ -1,14 +1,18 @@
 """Connections to the PostgreSQL database of a log: durable, and never waited for without end.
 
-The pool is ours and small. psycopg's own opens connections in threads of its own: whoever needs
-one learns only that there was none in time, not why, and its next try may come seconds after the
-server is back. This one connects in the thread that needs a connection.
+A thread that needs a connection takes an idle one or opens one itself, so it learns why there is
+none. An exception may be thrown into any thread at any moment (Ctrl-C, a time limit): so nothing
+here depends on a lock or a permit that could be lost on the way, and a connection is used again
+only if all went well.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import os
+import queue
+import re
 import select
 import threading
 import time
@@ -16,29 +20,67 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 import psycopg
+from eventsourcing.persistence import IntegrityError
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import TupleRow
 
-from keyturn.config.postgres_errors import READ_ONLY, unreachable
+from keyturn.config.postgres_errors import explaining, unavailable, unreachable
 from keyturn.config.store_url import is_divisible, shown
-from keyturn.domain.errors import LogClosedError, LogUnavailableError, SettingsError
+from keyturn.domain.errors import LogClosedError, LogError, LogUnavailableError, SettingsError
 
 OLDEST_SERVER = 14
 """The major version of PostgreSQL that is needed."""
 
+GRACE = 1.0
+"""Seconds: the server, which ends its waits before, says why."""
+
 _LONGEST_PAUSE = 5000
 """Milliseconds: a writer that was stopped half-way does not lock out the rest for longer."""
 
+# A role, a database or the URL may set these otherwise, and change what a statement means.
+_SETTINGS = """
+SET standard_conforming_strings = on;
+SET client_encoding = 'UTF8';
+SET search_path = pg_catalog;
+SET TimeZone = 'UTC';
+SET bytea_output = hex;
+SET row_security = off;
+SET default_transaction_isolation = 'read committed';
+SET lock_timeout = {lock_timeout};
+SET idle_in_transaction_session_timeout = {longest_pause};
+SELECT set_config('synchronous_commit', 'on', false)
+    WHERE current_setting('synchronous_commit') = 'off'
+"""
 
-class Connection(psycopg.Connection[DictRow]):
-    """A connection that waits for a reply no longer than `reply_limit` seconds.
+
+class Connection(psycopg.Connection[TupleRow]):
+    """A connection that waits for replies until `reply_by`, by `time.monotonic`.
 
     A server that was stopped in its tracks, or a network that swallows everything, would
     otherwise be waited for without end.
+
+    Attributes:
+        search_path: the schemas that the URL, the role or the database name, in order.
+        schema: the first of them that is there.
     """
 
-    reply_limit = math.inf
+    reply_by = math.inf
+    search_path: list[str]
+    schema: str
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._process = os.getpid()
+
+    def close(self) -> None:
+        """Close it, unless it is that of the process from which this one was forked."""
+        if self._process == os.getpid():
+            super().close()
+
+    def within(self, seconds: float) -> None:
+        """Wait for what comes next no longer than so many seconds."""
+        self.reply_by = time.monotonic() + seconds
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
         try:
@@ -48,23 +90,28 @@ class Connection(psycopg.Connection[DictRow]):
             raise
 
     def _limited(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        deadline = time.monotonic() + self.reply_limit
         try:
             wanted = next(gen)
             while True:
                 ready = yield wanted
-                if not ready and time.monotonic() > deadline:
-                    raise _NoReplyError(f"no reply within {self.reply_limit:g} s")
+                if not ready and time.monotonic() > self.reply_by:
+                    raise _NoReplyError("the server does not reply")
                 wanted = gen.send(ready)
         except StopIteration as stop:
             return stop.value
 
-    def end_if_idle(self, *, wanted: bool) -> None:
-        """Have the server end it, or not, when nothing is asked for a while."""
-        self.execute(f"SET idle_session_timeout = {_LONGEST_PAUSE if wanted else 0}")
-
     def __del__(self, *_: object) -> None:
         """Say nothing: the service that was never closed has warned of it."""
+
+    @property
+    def time_left(self) -> float:
+        """Seconds that the server may take to say why something cannot be done."""
+        return self.reply_by - GRACE - time.monotonic()
+
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether a transaction was begun that did not fail."""
+        return self.info.transaction_status is TransactionStatus.INTRANS
 
     @property
     def is_usable(self) -> bool:
@@ -76,64 +123,86 @@ class Connection(psycopg.Connection[DictRow]):
         poll.register(self.fileno(), select.POLLIN)
         return not poll.poll(0)
 
+    def abandon_transaction(self) -> None:
+        """Roll back what was begun; close the connection if that is not possible."""
+        if self.closed or self.info.transaction_status is TransactionStatus.IDLE:
+            return
+        try:
+            self.within(GRACE)
+            self.execute("ROLLBACK")
+        except psycopg.Error:
+            self.close()
+
 
 class _NoReplyError(psycopg.OperationalError):
     pass
 
 
 class Pool:
-    """At most `size` connections of this process, opened when they are needed.
+    """The connections of this process, used by at most `size` threads at once.
 
     Args:
         url: of the database, as libpq has it.
-        size: how many may be in use at once.
-        patience: seconds to wait for a connection, for a lock, and beyond that for a reply.
+        size: how many threads may use a connection at once.
+        timeout: seconds to wait for a connection, for a lock and (a second more) for a reply.
     """
 
-    def __init__(self, url: str, size: int, patience: float) -> None:
+    def __init__(self, url: str, size: int, timeout: float) -> None:
         self.location = shown(url)
-        self._parameters = _parameters(url, patience)
+        self.timeout = timeout
+        self._parameters = _parameters(url)
         self._size = size
-        self._patience = patience
-        self.reply_limit = patience + 1  # the server, which ends its waits before, says why
-        self._free = threading.Semaphore(size)
+        self._process = os.getpid()
+        self._turns: dict[int, object] = {}  # by thread
+        self._lock = threading.Lock()
+        self._freed: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._idle: list[Connection] = []
         self._closed = False
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[Connection]:
-        """Lend a connection; one that is not in order afterwards is closed."""
-        if self._closed:
-            message = f"{self.location} was closed: open it again"
-            raise LogClosedError(message, location=self.location)
-        if not self._free.acquire(timeout=self._patience):
-            raise LogUnavailableError(
-                f"the log {self.location} is not available: all {self._size} connections of this "
-                "process are in use; try again, or set a larger pool_size",
-                location=self.location,
-                recorded=False,
-                is_busy=True,
-            )
-        try:
-            connection = self._take() or self.connect(self.reply_limit)
-            try:
-                yield connection
-            finally:
-                self._give_back(connection)
-        finally:
-            self._free.release()
+        """Lend a connection for the length of the block.
 
-    def connect(self, reply_limit: float) -> Connection:
-        """Return a connection that is not of the pool.
+        Raises:
+            LogUnavailableError: there is none in time.
+        """
+        self.check_open()
+        deadline = time.monotonic() + self.timeout
+        thread, turn, connection = threading.get_ident(), object(), None
+        try:
+            self._wait_for_turn(thread, turn, deadline)
+            connection = self._take() or self.connect(deadline - time.monotonic())
+            connection.reply_by = deadline + GRACE
+            yield connection
+        except BaseException as error:
+            is_known = isinstance(error, psycopg.Error | LogError | IntegrityError)
+            if connection is not None and not is_known:
+                connection.close()  # nobody knows how far it got
+            raise
+        finally:
+            try:
+                self._give_back(connection)
+            finally:
+                if self._turns.get(thread) is turn:
+                    del self._turns[thread]
+                if self._freed.empty():
+                    self._freed.put(None)
+
+    def connect(self, timeout: float) -> Connection:
+        """Return a new connection that is not of the pool.
+
+        Args:
+            timeout: seconds; libpq waits for no less than two.
 
         Raises:
             LogUnavailableError: there is none to be had; it says why.
         """
         problem: LogUnavailableError
+        limit = {"connect_timeout": max(2, math.ceil(timeout))}
         try:
-            connection = Connection.connect(**self._parameters)
-            connection.reply_limit = reply_limit
+            connection = Connection.connect(**(limit | self._parameters))
             try:
+                connection.within(timeout + GRACE)
                 self._set_up(connection)
             except BaseException:
                 connection.close()
@@ -154,6 +223,56 @@ class Pool:
         self._closed = True
         self.retire()
 
+    def check_open(self) -> None:
+        """Raise `LogClosedError` if it was closed, or belongs to the process that forked us."""
+        is_of_parent = self._process != os.getpid()
+        if self._closed or is_of_parent:
+            why = "opened before a fork" if is_of_parent else "closed"
+            message = f"{self.location} was {why}: open it again"
+            raise LogClosedError(message, location=self.location)
+
+    def refuse_transaction_pooler(self) -> None:
+        """Raise `LogUnavailableError` if a pooler lends connections for a transaction each.
+
+        It loses pushes and settings. pgbouncer names a process of its own to clients, and lends
+        the same connection of the server to two clients that are idle.
+        """
+        ask = "SELECT pg_catalog.pg_backend_pid()"
+        with explaining(self.location), self.connection() as first:
+            pid = first.execute(ask).fetchone()
+            if pid == (first.info.backend_pid,):
+                return
+            with contextlib.closing(self.connect(self.timeout)) as second:
+                second.execute("BEGIN")
+                lent = second.execute(ask).fetchone()
+                if lent != pid and first.execute(ask).fetchone() == pid:
+                    return
+        raise unavailable(
+            self.location,
+            "a pooler in transaction mode stands before the server, which loses pushes: set "
+            "pool_mode = session for this database in pgbouncer, or name the server itself",
+        )
+
+    def _wait_for_turn(self, thread: int, turn: object, deadline: float) -> None:
+        while True:
+            with self._lock:
+                if thread in self._turns:
+                    return  # within a block of its own
+                if len(self._turns) < self._size:
+                    self._turns[thread] = turn
+                    return
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise unavailable(
+                    self.location,
+                    f"all {self._size} connections of this process are in use; try again, or set "
+                    "a larger pool_size",
+                    is_busy=True,
+                )
+            with contextlib.suppress(queue.Empty):
+                # A hint that some other thread took is not waited for.
+                self._freed.get(timeout=min(left, 0.05))
+
     def _take(self) -> Connection | None:
         """Return a connection that is open and that nobody uses, if there is one."""
         while True:
@@ -165,42 +284,49 @@ class Pool:
                 return connection
             connection.close()
 
-    def _give_back(self, connection: Connection) -> None:
-        if not connection.is_usable:
+    def _give_back(self, connection: Connection | None) -> None:
+        if connection is None:
+            return
+        connection.abandon_transaction()
+        if connection.is_usable:
+            self._idle.append(connection)
+        else:
             connection.close()
             self.retire()  # what broke this one has broken the others, too
-            return
-        connection.reply_limit = self.reply_limit
-        self._idle.append(connection)
         if self._closed:
             self.retire()
 
     def _set_up(self, connection: Connection) -> None:
         version = connection.info.server_version // 10000
         if version < OLDEST_SERVER:
-            raise LogUnavailableError(
-                f"the log {self.location} is not available: its server is PostgreSQL {version}, "
-                f"and Keyturn needs {OLDEST_SERVER} or newer",
-                location=self.location,
-                recorded=False,
+            raise unavailable(
+                self.location,
+                f"its server is PostgreSQL {version}, and Keyturn needs {OLDEST_SERVER} or newer",
             )
-        if connection.info.parameter_status("in_hot_standby") == "on":
-            raise LogUnavailableError(
-                f"the log {self.location} is not available: {READ_ONLY}",
-                location=self.location,
-                recorded=False,
-            )
+        ask = "SELECT pg_catalog.current_setting('search_path'), current_user, current_schema"
+        [(path, user, schema)] = connection.execute(ask)
+        if schema is None:
+            why = "no schema of its search_path is there for this role; create it, or grant USAGE"
+            raise unavailable(self.location, why)
+        connection.schema = schema
+        connection.search_path = _schemas(path, user)
+        lock_timeout = max(1, round(self.timeout * 1000))
         connection.execute(
-            f"SET lock_timeout = {max(1, round(self._patience * 1000))};"
-            f"SET idle_in_transaction_session_timeout = {_LONGEST_PAUSE};"
-            # A server may be set to acknowledge what is not on its disk yet.
-            "SELECT set_config('synchronous_commit', 'on', false)"
-            " WHERE current_setting('synchronous_commit') = 'off'"
+            _SETTINGS.format(lock_timeout=lock_timeout, longest_pause=_LONGEST_PAUSE)
         )
 
 
-def _parameters(url: str, patience: float) -> dict[str, Any]:
-    """Return the parameters of a connection: those of the URL over ours."""
+def _schemas(search_path: str, user: str) -> list[str]:
+    """Return the schemas that a name without one is looked for in, whether or not they exist."""
+    names = []
+    for quoted, plain in re.findall(r'"((?:[^"]|"")*)"|([^\s,"]+)', search_path):
+        name = quoted.replace('""', '"') or plain.lower()
+        names.append(user if name == "$user" else name)
+    return list(dict.fromkeys(names))
+
+
+def _parameters(url: str) -> dict[str, Any]:
+    """Return the parameters of a connection: those of the URL, and ours."""
     given = None
     if is_divisible(url):  # else libpq would take a part of the password for a host, and show it
         with contextlib.suppress(psycopg.Error):  # whose text shows the URL, password included
@@ -214,10 +340,13 @@ def _parameters(url: str, patience: float) -> dict[str, Any]:
             source="the arguments",
         )
     defaults = {
-        "connect_timeout": max(2, math.ceil(patience)),  # seconds; libpq knows no less
         "fallback_application_name": "keyturn",
-        "target_session_attrs": "primary",  # a standby may not know yet of a reset
         "keepalives_idle": 30,  # seconds, after which a network that is gone is noticed
         "keepalives_interval": 10,
     }
-    return {**defaults, **given, "autocommit": True, "row_factory": dict_row}
+    ours = {
+        "target_session_attrs": "primary",  # a standby may not know yet of a reset
+        "client_encoding": "UTF8",
+        "autocommit": True,
+    }
+    return defaults | given | ours

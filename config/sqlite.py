@@ -1,341 +1,240 @@
-"""A log in a SQLite file: eventsourcing's recorder, made private, durable and recoverable."""
+"""A log in a SQLite file: the statements of the store, and what its rows look like.
+
+Which connection they use is for `sqlite_access`.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-import threading
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Any, NoReturn
+from array import array
+from collections.abc import Collection, Generator, Iterable, Sequence
+from typing import Any
 from uuid import UUID
 
-from eventsourcing.persistence import (
-    ApplicationRecorder,
-    InfrastructureFactory,
-    Notification,
-    StoredEvent,
-)
-from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteCursor, SQLiteFactory
+from eventsourcing.persistence import IntegrityError, Notification, StoredEvent
 
-from keyturn.config import forks
-from keyturn.config.change_poller import ChangePoller
-from keyturn.config.forks import using_sqlite
-from keyturn.config.sqlite_connections import (
-    APPLICATION_ID,
-    Datastore,
-    ForkedPool,
-    make_file,
-    refuse_another_application,
-)
-from keyturn.config.stored_rows import check_topics, sound
-from keyturn.config.wal_index import change_counter, forget_removed_files
-from keyturn.domain.errors import (
-    LogClosedError,
-    LogDamagedError,
-    LogError,
-    LogUnavailableError,
-    LogVersionError,
-)
+from keyturn.config import sqlite_schema
+from keyturn.config.sqlite_access import SQLiteAccess
+from keyturn.config.sqlite_database import Connection, drop
+from keyturn.domain.errors import LogDamagedError, LogError
 from keyturn.domain.key_log import Row
-from keyturn.domain.session_keys import EVENT_CLASSES
+from keyturn.domain.stored_events import validated
 
-SCHEMA_VERSION = 1
-_LOOK_AT_PLACE_EVERY = 0.1  # seconds: a look costs ten times as much as counting changes
+# Its rows are (0, position, topic, state); and one (1, position, id, whether the index leads to
+# it) for the row that was written last, whoever's it is. That one is found without the index,
+# so that an index which hides the newest row of an aggregate is seen to lie.
+_EVENTS = """
+SELECT * FROM (
+    SELECT 0, originator_version, topic, state FROM stored_events
+    WHERE originator_id = ?{bounds} ORDER BY originator_version {order} LIMIT ?
+) UNION ALL SELECT * FROM (
+    SELECT 1, originator_version, originator_id, EXISTS (
+        SELECT 1 FROM stored_events AS found
+        WHERE found.originator_id IS written.originator_id
+        AND found.originator_version IS written.originator_version
+    ) FROM stored_events AS written NOT INDEXED ORDER BY rowid DESC LIMIT 1
+)"""
 _ALL_ROWS = (
     "SELECT originator_id, originator_version, topic, state FROM stored_events ORDER BY rowid"
 )
-_NOT_OURS = f"topic NOT IN ({', '.join(repr(topic) for topic in EVENT_CLASSES)})"
-_ALIEN_INDEX = (
-    f"CREATE INDEX IF NOT EXISTS alien_topics ON stored_events(topic) WHERE {_NOT_OURS}"
+_NEWEST_ROWS = """
+SELECT id, originator_version, topic, state FROM
+(SELECT DISTINCT originator_id AS id FROM stored_events WHERE topic IN ({topics}))
+JOIN stored_events ON originator_id = id AND originator_version =
+(SELECT max(originator_version) FROM stored_events WHERE originator_id = id)"""
+_HAS_POSITION = "SELECT 1 FROM stored_events WHERE originator_id = ? AND originator_version = ?"
+_INSERT = "INSERT INTO stored_events VALUES (?, ?, ?, ?)"
+_DELETE = "DELETE FROM stored_events WHERE originator_id = ?"
+_WHAT_LIES = "its index disagrees with its table"
+_LYING_INDEX = (
+    f"the log was altered: {_WHAT_LIES}, as PRAGMA integrity_check shows; put back an "
+    "unaltered copy"
 )
 
 
-class SQLiteStore:
-    """One SQLite file with the table `stored_events`. `changes` is `KeyLog.changes`."""
+class SQLiteStore(SQLiteAccess):
+    """One SQLite file with the table `stored_events`, made if there is none.
 
-    is_server = False
-    """A commit whose flush failed can be read here, and be gone after a power cut."""
+    Args:
+        path: where it lies.
+        lock_timeout: seconds to wait for other writers, threads and processes together.
 
-    def __init__(self, path: Path, *, lock_timeout: float = 5.0) -> None:
-        self._path = path.absolute()
-        self._lock = threading.Lock()
-        self._probe_lock = threading.Lock()
-        self._readers: set[sqlite3.Connection] = set()
-        self._is_forked = False
-        self._has_connections = True
-        self.location = str(path)
-        self.changes: Callable[[], object] = self._not_open
-        self.watch = ChangePoller(self._changes_now).watch
-        with using_sqlite():
-            make_file(self._path)
-            self._datastore = Datastore(self._path, lock_timeout)
-            self._probe, count = self._open_probe()
-            self._look_at(count)
-            forks.guard(self)
-        self.factory: InfrastructureFactory[Any] = _Factory(self._datastore)
-
-    def recorder(self) -> ApplicationRecorder:
-        """Return the recorder, its table made if need be."""
-        return self.factory.application_recorder()
-
-    def refuse_alien_topics(self, host_topics: Collection[str]) -> None:
-        """Raise `NotAKeyturnLogError` if there is a topic that is neither ours nor the host's."""
-        select = f"SELECT topic FROM stored_events WHERE {_NOT_OURS}"  # noqa: S608
-        with self._datastore.transaction(commit=False) as cursor:
-
-            def first_behind(topic: str | None) -> str | None:
-                behind = "" if topic is None else " AND topic > ?"
-                values = () if topic is None else (topic,)
-                cursor.execute(f"{select}{behind} ORDER BY topic LIMIT 1", values)
-                row = cursor.fetchone()
-                return None if row is None else row[0]
-
-            check_topics(first_behind, host_topics)
-
-    def rows(self) -> Iterator[Row]:
-        """Yield every row, in one read transaction of a connection of its own."""
-        with using_sqlite():
-            connection = self._datastore.pool.new_connection()
-            self._readers.add(connection)
-        try:
-            with using_sqlite():
-                connection.row_factory = None
-                connection.text_factory = _text_or_bytes
-                selected = connection.execute(_ALL_ROWS)
-            while True:
-                with using_sqlite():
-                    values = self._forked() if self._is_forked else next(selected, None)
-                if values is None:
-                    return
-                yield Row(*values)
-        finally:
-            if not self._is_forked:
-                with using_sqlite():
-                    connection.close()
-                    self._readers.discard(connection)
-
-    def alone(self) -> AbstractContextManager[None]:
-        """Keep other writers out for the length of the block."""
-        return self._datastore.alone()
-
-    def purge(self, originator_id: UUID) -> None:
-        """Delete the rows of one aggregate; the pages that held them are overwritten."""
-        with self._datastore.transaction(commit=True) as cursor:
-            cursor.execute(
-                "DELETE FROM stored_events WHERE originator_id = ?", (originator_id.hex,)
-            )
-        with (
-            using_sqlite(),
-            self._lock,
-            self._probe_lock,
-            contextlib.suppress(sqlite3.Error),
-        ):
-            self._probe.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def reopen(self) -> bool:
-        """Give up all connections and open new ones: after an error nothing else is sure.
-
-        Returns:
-            Whether what the log holds now is final. A commit that failed may lie in the WAL
-            unseen, and come back in a recovery: emptying the WAL sees to it that it does not.
-        """
-        with using_sqlite(), self._lock:
-            if self.changes in (self._closed, self._forked):
-                return False
-            self._let_go()
-            self._watch_again()
-            with self._probe_lock:
-                is_busy, *_ = self._probe.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            return not is_busy
-
-    def stop_soon(self) -> None:
-        """There is no thread that nobody else ends."""
-
-    def close(self) -> None:
-        """Close all connections. What is asked of the log later raises `LogClosedError`."""
-        if self._is_forked:
-            return  # the connections are the parent's
-        with using_sqlite(), self._lock:
-            self.changes = self._closed
-            with contextlib.suppress(sqlite3.Error):
-                self._datastore.close()
-            with self._probe_lock, contextlib.suppress(sqlite3.Error):
-                self._probe.close()
-            forget_removed_files()
-
-    def before_fork(self) -> None:
-        """Close all connections but those in use."""
-        with self._lock:
-            if self.changes != self._closed:
-                self._let_go()
-            forget_removed_files()
-        self._has_connections = bool(self._readers or self._datastore.pool.num_in_use)
-
-    def go_on_after_fork(self) -> None:
-        """Open connections again when they are needed."""
-        self._has_connections = True
-
-    def abandon_after_fork(self) -> None:
-        """Leave the parent's connections alone: to use or to close them here loses its rows."""
-        if self._has_connections:
-            self._datastore.carry_over_fork()
-        forks.keep_for_ever(self._datastore.pool, self._probe, self._readers)
-        # Other threads of the parent may hold the old ones.
-        self._lock, self._probe_lock = threading.Lock(), threading.Lock()
-        self._is_forked = True
-        if self.changes != self._closed:
-            self.changes = self._forked
-        self._datastore.pool = ForkedPool(self._forked)  # type: ignore[assignment]
-
-    def _let_go(self) -> None:
-        self.changes = self._changes_without_probe
-        self._datastore.pool.retire()
-        with self._probe_lock, contextlib.suppress(sqlite3.Error):
-            self._probe.close()
-
-    def _open_probe(self) -> tuple[sqlite3.Connection, Callable[[], object]]:
-        probe = self._datastore.pool.new_connection()
-        self._datastore.note_place()
-        return probe, change_counter(self._path, probe, self._probe_lock)
-
-    def _watch_again(self) -> None:
-        self._probe, count = self._open_probe()
-        # Nobody counted meanwhile, so what the counter says now must be unlike all it said.
-        era = object()
-        self._look_at(lambda: (era, count()))
-
-    def _look_at(self, count: Callable[[], object]) -> None:
-        """Make `count` what `changes` says, as long as the file stays where it is.
-
-        A file that is put in its place is another log, which our connections do not see.
-        """
-        is_in_place, monotonic, due = self._datastore.is_in_place, time.monotonic, 0.0
-
-        def changes() -> object:
-            nonlocal due
-            now = monotonic()
-            if now > due:
-                due = now + _LOOK_AT_PLACE_EVERY
-                if not is_in_place():
-                    due = now  # until it is back
-                    raise displaced(self.location)
-            return count()
-
-        self.changes = changes
-
-    def _changes_without_probe(self) -> object:
-        """Stand for `changes` until the file can be opened again: whoever asks has to read."""
-        suppressed = contextlib.suppress(sqlite3.Error, OSError, LogError)
-        with using_sqlite(), self._lock, suppressed:
-            if self.changes == self._changes_without_probe:
-                self._watch_again()
-        return object()
-
-    def _changes_now(self) -> object:
-        return self.changes()
-
-    def _not_open(self) -> NoReturn:
-        raise LogClosedError(f"{self.location} is not open", location=self.location)
-
-    def _closed(self) -> NoReturn:
-        message = f"{self.location} was closed: open it again"
-        raise LogClosedError(message, location=self.location)
-
-    def _forked(self) -> NoReturn:
-        forks.refuse_after_fork(self.location)
-
-
-class _Recorder(SQLiteApplicationRecorder):
-    """eventsourcing's recorder, which makes its table in no database but ours.
-
-    SQLite stores values of any type in any column, so it looks at the types of what it reads.
+    Raises:
+        LogError: something else lies there, or it cannot be opened.
+        sqlite3.Error: SQLite says so.
     """
 
-    datastore: Datastore
+    # --- reading ---
 
-    def select_events(self, *args: Any, **kwargs: Any) -> list[StoredEvent]:
-        return [sound(row) for row in super().select_events(*args, **kwargs)]
+    def select_events(
+        self,
+        originator_id: UUID | str,
+        *,
+        gt: int | None = None,
+        lte: int | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> Sequence[StoredEvent]:
+        name, bounds, values = _stored_name(originator_id), "", []
+        for operator, bound in ((">", gt), ("<=", lte)):
+            if bound is not None:
+                bounds += f" AND originator_version {operator} ?"
+                values.append(bound)
+        sql = _EVENTS.format(bounds=bounds, order="DESC" if desc else "ASC")
+        found = self._fetch(sql, (name, *values, -1 if limit is None else limit))
+        rows = [validated(StoredEvent(originator_id, *row[1:])) for row in found if row[0] == 0]
+        is_to_the_end = lte is None and (limit is None or len(rows) < limit or (desc and rows))
+        newest = rows[0 if desc else -1].originator_version if rows else gt or 0
+        for _, position, written_name, is_indexed in found[len(rows) :]:
+            if written_name == name:
+                validated(StoredEvent(originator_id, position, "", b""))
+            if not is_indexed or (is_to_the_end and written_name == name and position > newest):
+                raise LogDamagedError(_LYING_INDEX, what=_WHAT_LIES)
+        return rows
 
-    def select_notifications(self, *args: Any, **kwargs: Any) -> Sequence[Notification]:
-        try:
-            return [sound(row) for row in super().select_notifications(*args, **kwargs)]
-        except (ValueError, TypeError, AttributeError) as error:  # from UUID()
-            raise LogDamagedError("the log has a row of no aggregate: it was altered") from error
-
-    def _insert_events(
-        self, c: SQLiteCursor, stored_events: Sequence[StoredEvent], **kwargs: Any
-    ) -> Sequence[int] | None:
-        if not self.datastore.is_in_place():
-            raise displaced(self.datastore.location)
-        return super()._insert_events(c, stored_events, **kwargs)
-
-    def create_table(self) -> None:
-        with self.datastore.transaction(commit=False) as cursor:
-            if self._is_ours(cursor):
-                return
-        with self.datastore.get_connection(commit=True) as connection:
-            cursor = connection.cursor()
-            cursor.execute("BEGIN IMMEDIATE")  # of several first openers one makes the table
-            try:
-                refuse_another_application(cursor.sqlite_cursor)
-                if not self._is_ours(cursor):
-                    self._create_table(cursor)
-                connection.commit()
-            except BaseException:
-                connection.rollback()
-                raise
-
-    def _create_table(self, c: SQLiteCursor) -> None:
-        super()._create_table(c)
-        c.execute(_ALIEN_INDEX)
-        c.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        c.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-    def _is_ours(self, cursor: SQLiteCursor) -> bool:
-        if _pragma(cursor, "application_id") != APPLICATION_ID:
-            return False
-        if _pragma(cursor, "user_version") > SCHEMA_VERSION:
-            raise LogVersionError("the log was made by a newer Keyturn: install that version")
-        return True
-
-
-class _Factory(SQLiteFactory):
-    application_recorder_class = _Recorder
-
-    def __init__(self, datastore: Datastore) -> None:
-        InfrastructureFactory.__init__(self, {})
-        self.datastore = datastore
-
-
-def displaced(location: str) -> LogUnavailableError:
-    """Return the error for a log whose file is not there any more, or is another one."""
-    message = (
-        f"the log {location} was removed or replaced while it was open: put the file back, or "
-        "open the log again"
-    )
-    try:
-        os.stat(location)
-    except PermissionError as error:
-        message = (
-            f"the log {location} is open, but this user may not look at it any more "
-            f"({error.strerror}): give the permission back"
+    def select_notifications(
+        self,
+        start: int | None,
+        limit: int,
+        stop: int | None = None,
+        topics: Sequence[str] = (),
+        *,
+        inclusive_of_start: bool = True,
+    ) -> Sequence[Notification]:
+        conditions, values = ["1"], list[Any]()
+        if start is not None:
+            conditions.append("rowid >= ?" if inclusive_of_start else "rowid > ?")
+            values.append(start)
+        if stop is not None:
+            conditions.append("rowid <= ?")
+            values.append(stop)
+        if topics:
+            conditions.append(f"+topic IN ({', '.join('?' * len(topics))})")
+            values.extend(topics)
+        rows = self._fetch(
+            "SELECT rowid, originator_id, originator_version, topic, state FROM stored_events "  # noqa: S608
+            f"WHERE {' AND '.join(conditions)} ORDER BY rowid LIMIT ?",
+            (*values, limit),
         )
-    except OSError:
-        pass  # it was removed
-    return LogUnavailableError(message, location=location, recorded=False)
+        return [
+            validated(Notification(_uuid_of(id_), position, topic, state, number))
+            for number, id_, position, topic, state in rows
+        ]
+
+    def max_notification_id(self) -> int | None:
+        [(number,)] = self._fetch("SELECT max(rowid) FROM stored_events")
+        return None if number is None else int(number)
+
+    def rows(self) -> Generator[Row, None, None]:
+        mine: list[Connection] = []
+        try:
+            connection = self._take(mine, self._deadline())
+            connection.database.check_schema(connection)
+            connection.text_factory = _text_or_bytes
+            for values in connection.execute(_ALL_ROWS):
+                self._refuse_if_unusable(connection.database)
+                yield Row(*values)
+                self._refuse_if_unusable(connection.database)
+            drop(mine)
+        finally:
+            drop(mine)  # if something was raised before, even by a signal handler
+
+    def newest_rows(self, topics: Collection[str]) -> list[StoredEvent]:
+        sql = _NEWEST_ROWS.format(topics=", ".join("?" * len(topics)))
+        events = []
+        for id_, *values in self._fetch(sql, topics):
+            with contextlib.suppress(LogDamagedError):
+                events.append(validated(StoredEvent(_uuid_of(id_), *values)))
+        return events
+
+    def unknown_topic(self, known: Collection[str]) -> str | None:
+        select = "SELECT topic FROM stored_events WHERE topic {} ORDER BY topic LIMIT 1"
+        found = self._fetch(select.format("IS NOT NULL"))
+        while found:
+            [(topic,)] = found
+            if topic not in known:
+                return str(topic)
+            found = self._fetch(select.format("> ?"), (topic,))
+        return None
+
+    def schema_problems(self) -> list[str]:
+        mine: list[Connection] = []
+        try:
+            connection = self._take(mine, self._deadline())
+            try:
+                lines = [str(problem) for problem in sqlite_schema.problems(connection)]
+                lines += [line for (line,) in connection.execute("PRAGMA integrity_check")]
+            except sqlite3.DatabaseError as error:
+                lines = [f"integrity_check failed: {error}"]
+            drop(mine)
+        finally:
+            drop(mine)
+        return [line for line in lines if line != "ok"]
+
+    # --- writing ---
+
+    def insert_events(
+        self,
+        stored_events: Iterable[StoredEvent],
+        *,
+        may_begin_anywhere: bool = False,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> Sequence[int] | None:
+        with self._transaction() as connection:
+            # Of an import there may be millions.
+            return array("q", (_insert(connection, e, may_begin_anywhere) for e in stored_events))
+
+    def purge(self, last: StoredEvent) -> None:
+        with self._transaction() as connection:
+            _insert(connection, last)
+            connection.execute(
+                f"{_DELETE} AND originator_version IS NOT ?",
+                (_stored_name(last.originator_id), last.originator_version),
+            )
+        with contextlib.suppress(sqlite3.Error, LogError):
+            self._empty_wal()
+
+    def remove(self, originator_id: UUID | str) -> None:
+        with self._transaction() as connection:
+            connection.execute(_DELETE, (_stored_name(originator_id),))
+
+
+def _insert(
+    connection: sqlite3.Connection, event: StoredEvent, may_begin_anywhere: bool = False
+) -> int:
+    """Write a row in the open transaction, and return its number.
+
+    Raises:
+        IntegrityError: its position is taken, or the one before it is not there.
+    """
+    name, position = _stored_name(event.originator_id), event.originator_version
+    begins = position == 1 or may_begin_anywhere
+    if not begins and not connection.execute(_HAS_POSITION, (name, position - 1)).fetchone():
+        raise IntegrityError(f"position {position - 1} of {name} is not there")
+    try:
+        written = connection.execute(_INSERT, (name, position, event.topic, event.state))
+    except sqlite3.IntegrityError as error:
+        raise IntegrityError(f"position {position} of {name} is taken") from error
+    return written.lastrowid or 0
+
+
+def _stored_name(originator_id: UUID | str) -> str:
+    """Return the id of an aggregate as it is stored."""
+    return originator_id.hex if isinstance(originator_id, UUID) else originator_id
+
+
+def _uuid_of(stored: object) -> UUID:
+    """Return the id of an aggregate that was stored; `LogDamagedError` if it is none."""
+    try:
+        return UUID(stored)  # type: ignore[arg-type]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise LogDamagedError("the log has a row of no aggregate: it was altered") from error
 
 
 def _text_or_bytes(value: bytes) -> str | bytes:
+    """Return a text, or the bytes of what is stored as a text and is none."""
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return value
-
-
-def _pragma(cursor: SQLiteCursor, name: str) -> int:
-    cursor.execute(f"PRAGMA {name}")
-    return int(cursor.fetchone()[0])

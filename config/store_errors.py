@@ -1,4 +1,7 @@
-"""What a store's errors mean: each becomes a `LogError` that names the log and what to do."""
+"""What SQLite's errors mean: each becomes a `LogError` that names the log and what to do.
+
+PostgreSQL's have a module of their own.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +20,24 @@ from keyturn.domain.errors import (
     NotAKeyturnLogError,
 )
 
-_FULL = "the disk is full; make room and try again"
-_BUSY = ("locked", "Timed out")
+BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+"""The primary codes that mean that somebody else has it locked."""
+
+_NOT_COMMITTED = (*BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY)
 _MEANINGS = {
-    "locked": "another process has kept it locked for too long; try again",
-    "Timed out": "other threads have kept it busy for too long; try again",
-    "disk is full": _FULL,
-    "readonly": "it is read-only here; let this user write to it",
-    "disk I/O error": "the disk reported an error; check the disk and try again",
-    "unable to open": "its file cannot be opened; check that its folder is there and writable",
-    "malformed": "its file is damaged; put back a copy of it",
+    **dict.fromkeys(BUSY, "another process has kept it locked for too long; try again"),
+    sqlite3.SQLITE_FULL: "the disk is full; make room and try again",
+    sqlite3.SQLITE_READONLY: "it is read-only here; let this user write to it",
+    sqlite3.SQLITE_IOERR: "the disk reported an error; check the disk and try again",
+    sqlite3.SQLITE_CANTOPEN: (
+        "its file cannot be opened; check that its folder is there and writable"
+    ),
+    sqlite3.SQLITE_CORRUPT: "its file is damaged; put back a copy of it",
 }
 
 
 @contextlib.contextmanager
-def speaking_of(location: str) -> Iterator[None]:
+def translated(location: str) -> Iterator[None]:
     """Turn what stores raise in the block into our errors about the log at `location`.
 
     An `IntegrityError`, which is a conflict and no fault, passes.
@@ -47,28 +53,29 @@ def speaking_of(location: str) -> Iterator[None]:
         raise _explained(error, location) from error
 
 
-def came_to_no_commit(error: LogUnavailableError) -> bool:
+def primary_code(error: BaseException | None) -> int:
+    """Return SQLite's primary code; 0 if it was raised by Python."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def is_not_committed(error: LogUnavailableError) -> bool:
     """Whether an error while writing means, for certain, that nothing was written."""
-    return error.is_busy or _FULL in str(error)
+    code = primary_code(error.__cause__)
+    return error.is_busy or error.recorded is False or code in _NOT_COMMITTED
 
 
 def _explained(error: Exception, location: str) -> LogError:
-    text = str(error)
-    if "not a database" in text:
+    code = primary_code(error)
+    if code == sqlite3.SQLITE_NOTADB:
         message = f"{location} is not a database: choose another path"
         return NotAKeyturnLogError(message, location=location)
-    if "no such table" in text or "no such column" in text:
-        message = (
-            f"the table of events in {location} is missing, or is another application's: choose "
-            "another path, or put back a copy of the log"
-        )
-        return NotAKeyturnLogError(message, location=location)
-    if type(error).__name__ in ("ConnectionPoolClosedError", "ProgrammingError"):
+    if isinstance(error, sqlite3.ProgrammingError):
         return LogClosedError(f"{location} was closed: open it again", location=location)
-    if isinstance(error, UnicodeDecodeError) or "Could not decode" in text:
+    # An operational error without a code is Python's own: it cannot decode what it read.
+    if isinstance(error, UnicodeDecodeError) or (
+        isinstance(error, sqlite3.OperationalError) and not code
+    ):
         message = f"the log {location} holds text that is none: put back a copy of it"
         return LogDamagedError(message, location=location)
-    is_busy = any(sign in text for sign in _BUSY)
-    meaning = next((_MEANINGS[sign] for sign in _MEANINGS if sign in text), text)
-    message = f"the log {location} is not available: {meaning}"
-    return LogUnavailableError(message, location=location, is_busy=is_busy)
+    message = f"the log {location} is not available: {_MEANINGS.get(code) or error}"
+    return LogUnavailableError(message, location=location, is_busy=code in BUSY)

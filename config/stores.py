@@ -23,9 +23,10 @@ from keyturn.config.store_url import (
 )
 from keyturn.domain.errors import SettingsError
 from keyturn.domain.redaction import without_frames
+from keyturn.domain.stored_events import check_host_topics
 
 if TYPE_CHECKING:
-    from keyturn.config.postgres_facts import ServerFacts
+    from keyturn.config.postgres import ServerFacts
 
 
 @without_frames
@@ -53,11 +54,11 @@ def open_event_log(
         for_audit: open it even if it holds topics that are not ours: an audit finds them.
 
     Raises:
-        SettingsError: the URL names no store that we know.
+        SettingsError: the URL names no store that we know, or a host topic is Keyturn's own.
         NotAKeyturnLogError: something else lies there, or there is a topic that is not ours.
         LogUnavailableError: it cannot be opened now.
     """
-    topics = frozenset((*_topics(aggregates), *host_topics))
+    topics = check_host_topics((*_topics(aggregates), *host_topics))
     url = StoreURL(url)
     path = sqlite_path(url)
     if url == MEMORY:
@@ -67,7 +68,7 @@ def open_event_log(
     elif is_postgres(url):
         log = EventLog(
             lambda: _postgres().PostgresStore(
-                url, patience=lock_timeout, max_staleness=max_staleness, pool_size=pool_size
+                url, timeout=lock_timeout, max_staleness=max_staleness, pool_size=pool_size
             ),
             shown(url),
             topics,
@@ -76,7 +77,7 @@ def open_event_log(
         raise SettingsError(f"a store is {WHAT_THERE_IS}", key="store", source="the argument")
     try:
         if not for_audit:
-            log.refuse_alien_topics()
+            log.refuse_unknown_topics()
     except BaseException:
         log.close()
         raise
@@ -112,12 +113,10 @@ def has_log(url: str) -> bool:
     return bool(_postgres().has_rows(url))
 
 
-def server_facts(url: str, *, patience: float) -> ServerFacts:
-    """Ask the PostgreSQL server of a log about itself: see `postgres_facts`."""
-    _postgres()
-    from keyturn.config import postgres_facts
-
-    return postgres_facts.server_facts(url, patience=patience)
+def server_facts(url: str, *, timeout: float) -> ServerFacts:
+    """Ask the PostgreSQL server of a log about itself: see `postgres.server_facts`."""
+    facts: ServerFacts = _postgres().server_facts(url, timeout=timeout)
+    return facts
 
 
 def _postgres() -> ModuleType:

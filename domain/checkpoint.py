@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
-from keyturn.domain import provenance
+from keyturn.domain import chain
 from keyturn.domain.errors import CheckpointError
-from keyturn.domain.session_keys import SessionKeys, manager_id
+from keyturn.domain.key_events import KeyEvent
+from keyturn.domain.session_keys import manager_id
 
 _TAG = "keyturn-checkpoint-v1"
 
@@ -44,7 +45,7 @@ class Checkpoint:
     signature: str
 
     @classmethod
-    def of(cls, event: SessionKeys.Event) -> Checkpoint:
+    def of(cls, event: KeyEvent) -> Checkpoint:
         """Return the checkpoint of a history that ends with this event."""
         return cls(
             event.node_id,
@@ -74,7 +75,7 @@ class Checkpoint:
             raise CheckpointError("the checkpoint has a bad name, position or time") from None
         if spelled != line.strip():
             raise CheckpointError("the checkpoint is not spelled as Keyturn spells it")
-        if not provenance.is_signed(
+        if not chain.is_signed(
             node_id, manager_id(checkpoint.manager), checkpoint.position, digest, signature
         ):
             raise CheckpointError("the checkpoint was not signed by the node that it names")

@@ -10,15 +10,21 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any, Final
 
-from keyturn.domain.errors import ClaimError, ExpiryError
+from keyturn.domain.errors import ClaimError, DurationError, ExpiryError
+from keyturn.domain.limits import check_seconds
 
 MAX_OVERLAP = 100 * 366 * 24 * 60 * 60
 """Seconds: 100 years."""
 
+MAX_SUBJECT = 6000
+"""Characters: no token has room for more."""
+
 Claims = dict[str, Any]
 """The claims of a token: names, and values of JSON (a host's claims have any)."""
 
-RESERVED_CLAIMS: Final = frozenset({"iss", "sub", "iat", "exp", "nbf", "jti", "sid", "auth_time"})
+RESERVED_CLAIMS: Final = frozenset(
+    {"iss", "sub", "iat", "exp", "nbf", "jti", "sid", "auth_time", "keyturn_pos"}
+)
 """The claims that Keyturn writes itself (`nbf`: that it never writes)."""
 
 
@@ -30,22 +36,18 @@ def check_expiry(expiry: object) -> float | None:
     """
     if expiry is None:
         return None
-    if isinstance(expiry, bool) or not isinstance(expiry, int | float):
-        kind = type(expiry).__name__
-        raise ExpiryError(f"an expiry is a number of seconds or None, not a {kind}")
     try:
-        seconds = float(expiry)
-    except OverflowError:
-        seconds = float("inf")
-    if not isfinite(seconds) or seconds < 0:
-        raise ExpiryError("an expiry is finite and not negative: None means never")
-    return seconds
+        return check_seconds(expiry, "an expiry")
+    except DurationError as error:
+        raise ExpiryError(str(error)) from error
 
 
 def check_subject(subject: object) -> str:
     """Return a subject if it can stand in a token."""
     if not isinstance(subject, str) or not subject:
         raise ClaimError("a subject is text and not empty", claim="sub")
+    if len(subject) > MAX_SUBJECT:
+        raise ClaimError(f"a subject has at most {MAX_SUBJECT} characters", claim="sub")
     _check_value(subject, "sub")
     return subject
 

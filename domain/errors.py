@@ -61,6 +61,10 @@ class SealError(KeyRingError):
     """A sealed key cannot be opened here: wrong key ring, wrong place in the log, or altered."""
 
 
+class KeyRingTimeoutError(KeyRingError, TimeoutError):
+    """A host's key ring did not answer in time. Nothing was changed."""
+
+
 # --- the log -----------------------------------------------------------------------------------
 
 
@@ -104,6 +108,10 @@ class LogClosedError(LogError):
     """The log (or the service that owns it) was closed, or was opened before a fork."""
 
 
+class LogNotFoundError(LogError):
+    """There is no log at this place, and none was to be made."""
+
+
 class LogConflictError(LogError):
     """Other writers were faster, more often than we were willing to try again."""
 
@@ -128,13 +136,22 @@ class ForeignLogError(LogError):
 
 
 class LogDamagedError(LogError):
-    """An event was altered: its encoding, signature or place is wrong. `position` says where."""
+    """An event was altered: its encoding, signature or place is wrong.
+
+    `position` says where, `what` in what, without the rest of the message.
+    """
 
     def __init__(
-        self, message: str, *, location: str | None = None, position: int | None = None
+        self,
+        message: str,
+        *,
+        location: str | None = None,
+        position: int | None = None,
+        what: str = "",
     ) -> None:
         super().__init__(message, location=location)
         self.position = position
+        self.what = what
 
 
 class LogVersionError(LogDamagedError):
@@ -158,6 +175,25 @@ class LogRolledBackError(LogError):
         super().__init__(message, location=location)
         self.expected_position = expected_position
         self.found_position = found_position
+
+
+class LogNotTrustedError(LogError):
+    """The log has events, and this node has never seen it: it may be an old copy.
+
+    It is taken as it is once with `trust_log=True` (`--trust-log`, `KEYTURN_TRUST_LOG`).
+    """
+
+
+class ManagerNotFoundError(KeyturnError):
+    """The log has no manager of this name, and none was to be made.
+
+    `name` is the one that was asked for, `managers` are those that there are.
+    """
+
+    def __init__(self, message: str, *, name: str = "", managers: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.name = name
+        self.managers = managers
 
 
 class AnchorError(KeyturnError):
@@ -184,6 +220,10 @@ class ExportError(KeyturnError, ValueError):
         self.line = line
 
 
+class NodeIdRequiredError(KeyturnError, ValueError):
+    """An audit was not told whose record it should be: a node id, or explicitly any node's."""
+
+
 class TransactionConflictError(LogError):
     """The log moved while a transaction was open; nothing of it was written."""
 
@@ -205,6 +245,8 @@ class Refusal(enum.Enum):
     REVOKED = "revoked"
     LIFETIME_EXCEEDED = "session too old"
     NOT_ISSUED_YET = "not issued yet"
+    SESSION_ENDED = "session ended"
+    TOO_LONG_AGO = "authenticated too long ago"
 
 
 class TokenRefusedError(KeyturnError):
@@ -233,8 +275,16 @@ class ClaimError(KeyturnError, ValueError):
         self.claim = claim
 
 
-class ExpiryError(KeyturnError, ValueError):
+class DurationError(KeyturnError, ValueError):
+    """What should be a finite number of seconds, and not a negative one, is something else."""
+
+
+class ExpiryError(DurationError):
     """An expiry that is not a finite number of seconds ≥ 0, nor None; or no whole overlap."""
+
+
+class SessionArgumentError(KeyturnError, ValueError):
+    """What to end, or to keep, was not said in a way that can be carried out."""
 
 
 class OverlapLimitError(KeyturnError):

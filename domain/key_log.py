@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from eventsourcing.domain import Aggregate
+from eventsourcing.persistence import StoredEvent
 
-from keyturn.domain.session_keys import SessionKeys
+from keyturn.domain.key_events import KeyEvent
+from keyturn.domain.manager_state import ManagerState
 
 
 class Row(NamedTuple):
-    """A row of the table `stored_events` as it lies there, of whatever types its values are."""
+    """A row of the table of events as it lies there, of whatever types its values are."""
 
     originator_id: object
     originator_version: object
@@ -34,23 +36,79 @@ class KeyLog(Protocol):
         never waits. Where it cannot tell it returns a value like no other: then the log is read.
         """
 
-    def watch(self, on_change: Callable[[], None]) -> Callable[[], None]:
+    def watch(
+        self, on_change: Callable[[], None], manager: str | None = None
+    ) -> Callable[[], None]:
         """Call `on_change`, in a thread of the log's own, after commits, whoever made them.
+
+        Args:
+            on_change: what to call.
+            manager: whose events matter; None: all.
 
         Returns:
             What ends that.
         """
 
-    def load(self, manager: str) -> SessionKeys | None:
-        """Return the keys as the newest event leaves them; None if there is no event.
+    def newest(self, manager: str) -> StoredEvent | None:
+        """Return the row at the highest position of a manager's stream, unchecked, if any.
 
         Raises:
-            LogDamagedError: that event is not genuine.
+            LogDamagedError: its values are not those of an event.
             LogUnavailableError: the store cannot be read now.
         """
 
-    def digest_at(self, manager: str, position: int) -> str | None:
-        """Return the digest of the event at this position, None if there is none."""
+    def stored(
+        self,
+        manager: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> list[StoredEvent]:
+        """Return rows of a manager's stream in the order of their positions, unchecked.
+
+        Args:
+            manager: whose.
+            after: only those at later positions.
+            before: only those at earlier positions; None: up to the end.
+            newest_first: instead of oldest first.
+            limit: at most so many.
+        """
+
+    def key_events(
+        self,
+        manager: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        newest_first: bool = False,
+        page: int | None = None,
+    ) -> Iterator[KeyEvent]:
+        """Yield events, signatures unchecked: see `stored`.
+
+        Args:
+            manager: whose.
+            after: only those at later positions.
+            before: only those at earlier positions; None: up to the end.
+            newest_first: instead of oldest first.
+            page: how many to read at a time.
+        """
+
+    def managers(self) -> list[ManagerState]:
+        """Return the managers of the log, by name, signatures unchecked.
+
+        What cannot be read is left out: an audit finds it.
+        """
+
+    def removal_of(self, manager: str, position: int) -> str:
+        """Return the SQL statement that removes a row which does not belong in the log."""
+
+    def rows(self) -> Generator[Row, None, None]:
+        """Yield every row of the log in the order of writing, unchecked: for an audit."""
+
+    def schema_problems(self) -> list[str]:
+        """Return what is wrong with the store itself, besides its rows: for an audit."""
 
     def append(self, *aggregates: Aggregate) -> bool:
         """Write the pending events of all of them in one commit, durably.
@@ -63,39 +121,20 @@ class KeyLog(Protocol):
             LogUnavailableError: the store cannot be written now.
         """
 
-    def alone(self) -> AbstractContextManager[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Keep other writers out for the length of the block, if the store can.
 
-        What is loaded in it is still the newest when it is followed by one `append`.
+        What is read in it is still the newest when it is followed by one `append`.
 
         Raises:
             LogUnavailableError: they could not be kept out in time; nothing was written.
         """
 
-    def key_events(
-        self,
-        manager: str,
-        *,
-        after: int = 0,
-        before: int | None = None,
-        newest_first: bool = False,
-        page: int | None = None,
-    ) -> Iterator[SessionKeys.Event]:
-        """Yield events, signatures unchecked.
+    def purge(self, keys: Aggregate) -> bool:
+        """Write the pending events of an aggregate, and remove all that came before the last.
 
-        Args:
-            manager: whose.
-            after: only those at later positions.
-            before: only those at earlier positions; None: up to the end.
-            newest_first: instead of oldest first.
-            page: how many to read at a time.
+        One transaction: both happen, or neither. Returns what `append` returns.
         """
-
-    def rows(self) -> Iterator[Row]:
-        """Yield every row of the log in the order of writing, unchecked: for an audit."""
-
-    def purge(self, manager: str) -> None:
-        """Remove every row of this manager, for good."""
 
     def check_owner(self, node_id: str) -> None:
         """Raise `ForeignLogError` if the log holds key events of another node."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from keyturn.domain.errors import SealError
+from keyturn.domain.errors import NodeIdError, SealError
 from keyturn.domain.node import decode_node_id
 
 KEY_BYTES = 32
@@ -47,12 +48,19 @@ def is_signed_by(node_id: str, signature: bytes, message: bytes) -> bool:
     Raises:
         NodeIdError: `node_id` is not a node id.
     """
-    public_key = decode_node_id(node_id)
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+        _public_key(node_id).verify(signature, message)
+    except NodeIdError:
+        raise
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+@lru_cache(maxsize=16)
+def _public_key(node_id: str) -> Ed25519PublicKey:
+    """Return the public key of a node id: an audit asks for the same one again and again."""
+    return Ed25519PublicKey.from_public_bytes(decode_node_id(node_id))
 
 
 def key_id_of(secret: bytes) -> str:

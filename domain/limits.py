@@ -1,8 +1,10 @@
-"""Texts for the record: what can be recorded whole, for ever."""
+"""What a text for the record and a number of seconds may be."""
 
 from __future__ import annotations
 
-from keyturn.domain.errors import AuditTextError
+from math import inf, isfinite
+
+from keyturn.domain.errors import AuditTextError, DurationError
 
 MAX_NAME = 100
 MAX_INITIATOR = 255
@@ -28,3 +30,25 @@ def check_text(text: object, field: str, limit: int) -> str:
     except UnicodeEncodeError:
         raise AuditTextError(f"{field} is not valid Unicode text", field=field) from None
     return text
+
+
+def check_seconds(value: object, what: str, *, least: float = 0.0) -> float:
+    """Return a number of seconds, if it is one.
+
+    Args:
+        value: what was given.
+        what: what to call it in the error.
+        least: the smallest number of seconds that it may be.
+
+    Raises:
+        DurationError: it is not a number, not finite, or less than `least`.
+    """
+    seconds = inf
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            seconds = float(value)
+        except OverflowError:  # a whole number beyond what a float can be
+            seconds = inf
+    if not isfinite(seconds) or seconds < least:
+        raise DurationError(f"{what} is a number of seconds ≥ {least:.15g}, and finite")
+    return seconds

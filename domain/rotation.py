@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from math import ceil, inf, isfinite
+from math import ceil, inf
 from typing import Self
 
 from keyturn.domain.claims import check_overlap
-from keyturn.domain.errors import ExpiryError, SettingsError
+from keyturn.domain.errors import DurationError, ExpiryError, SettingsError
+from keyturn.domain.limits import check_seconds
 from keyturn.domain.session_keys import MAX_RETIRING, SessionKeys
 
 INITIATOR = "rotation policy"
@@ -93,8 +94,8 @@ class KeyAge:
 
     def see(self, keys: SessionKeys) -> None:
         """Note which key is the current one."""
-        if self._seen is None or self._seen[0] != keys.digest:
-            self._seen = (keys.digest, keys.modified_on, self._lasting())
+        if self._seen is None or self._seen[0] != keys.key_id:
+            self._seen = (keys.key_id, keys.key_made_at or keys.modified_on, self._lasting())
 
     def seconds(self) -> float:
         """Return the age of the key seen last; as long as none was, it is infinite."""
@@ -105,15 +106,11 @@ class KeyAge:
 
 
 def _check_every(rotate_every: object, source: str) -> float:
-    if isinstance(rotate_every, int | float) and not isinstance(rotate_every, bool):
-        try:
-            every = float(rotate_every)
-        except OverflowError:
-            every = inf
-        if isfinite(every) and every >= MIN_SECONDS:
-            return every
-    message = f"rotate_every is a number of seconds ≥ {_plain(MIN_SECONDS)}, or never (None)"
-    raise SettingsError(message, key="rotate_every", source=source)
+    try:
+        return check_seconds(rotate_every, "rotate_every", least=MIN_SECONDS)
+    except DurationError as error:
+        message = f"{error} (None: never)"
+        raise SettingsError(message, key="rotate_every", source=source) from error
 
 
 def _overlap_of(expiry: float | None, source: str) -> int:

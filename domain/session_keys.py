@@ -1,146 +1,77 @@
-"""The aggregate: the session keys of one manager, one after the other, and their events.
+"""The aggregate: the session keys of one manager, one after the other.
 
-Commands check and then trigger; appliers only assign, for they run again on every replay.
-Each event says all that holds after it, and is signed: the newest event alone is enough to go
-on from (`SessionKeys.resume`), so start-up does not grow with the log and needs no snapshots
-that nobody signed.
+A command checks and then triggers an event. The state is the fold of the events from `since`
+of the newest one on, by the events' own appliers: `SessionKeys.before` and `KeyEvent.mutate`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Self
 from uuid import UUID, uuid5
 
-import msgspec
-from eventsourcing.domain import Aggregate, TAggregate
+from eventsourcing.domain import Aggregate
 
-from keyturn.domain import provenance
+from keyturn.domain import chain, key_events
 from keyturn.domain.claims import check_overlap
-from keyturn.domain.errors import (
-    OverlapLimitError,
-    SessionManagerDestroyedError,
-)
+from keyturn.domain.ended_sessions import EndedSessions
+from keyturn.domain.errors import OverlapLimitError, SessionManagerDestroyedError
+from keyturn.domain.key_events import Abandoned, KeyEvent, RetiringKey
 from keyturn.domain.key_ring import KeyRingLike, key_id_of, seal_key, unseal_key
 from keyturn.domain.limits import MAX_INITIATOR, MAX_REASON, check_name, check_text
 
-"""Seconds: a hundred years."""
 MAX_RETIRING = 32
-"""How many keys may be in their overlap at once: each event holds them all."""
+"""How many keys may be in their overlap at once: each event of a rotation holds them all."""
 
 _MANAGERS = UUID("6b1f8f3e-5d0c-5b0a-9f6e-4b65797475aa")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Who makes a change, why, and when (an aware datetime)."""
+    """Who makes a change, why, and when (an aware datetime).
+
+    `recorded_by` is the operating system's user@host; None: not known.
+
+    Raises:
+        AuditTextError: initiator or reason cannot be recorded.
+    """
 
     initiator: str
     reason: str | None
     at: datetime
+    recorded_by: str | None = None
+
+    def __post_init__(self) -> None:
+        check_text(self.initiator, "initiator", MAX_INITIATOR)
+        if self.reason is not None:
+            check_text(self.reason, "reason", MAX_REASON)
 
     @classmethod
     def now(cls, initiator: str, reason: str | None = None) -> Self:
         return cls(initiator, reason, datetime.now(UTC))
 
 
-class RetiringKey(msgspec.Struct, frozen=True):
-    """A key that was rotated out, and is still good until its overlap ends."""
-
-    generation: int
-    key_id: str
-    sealed_key: str
-    good_until: datetime
-
-
 class SessionKeys(Aggregate):
     """The session keys of one manager.
 
-    `generation` and `key_id` are those of the newest key; `is_destroyed` says that it was the
-    last one. `digest` and `signature` are those of the newest event.
+    `generation` and `key_id` are those of the newest key; without a `sealed_key` it was the
+    last one. `retiring` are the keys in overlap, `ended` the sessions that were ended.
+    `digest` and `signature` are those of the newest event.
     """
 
     TOPIC = "keyturn.SessionKeys"
 
-    class Event(Aggregate.Event):
-        """What every change records."""
-
-        manager: str
-        node_id: str
-        previous_digest: str
-        generation: int
-        key_id: str
-        initiator: str
-        reason: str | None
-        signature: str
-
-        @property
-        def kind(self) -> str:
-            return KINDS[type(self).__name__]
-
-        @property
-        def digest(self) -> str:
-            """The SHA-256 of the event, in hex."""
-            return provenance.digest(
-                topic_of(self), self.originator_id, self.originator_version, fields_of(self)
-            )
-
-        @property
-        def is_genuine(self) -> bool:
-            """Whether the node that it names signed these facts."""
-            return provenance.is_signed(
-                self.node_id,
-                self.originator_id,
-                self.originator_version,
-                self.digest,
-                self.signature,
-            )
-
-        def apply(self, aggregate: SessionKeys) -> None:
-            aggregate.manager = self.manager
-            aggregate.node_id = self.node_id
-            aggregate.generation = self.generation
-            aggregate.key_id = self.key_id
-            aggregate.sealed_key = getattr(self, "sealed_key", None)
-            aggregate.retiring = getattr(self, "retiring", ())
-            aggregate.digest = self.digest
-            aggregate.signature = self.signature
-
-    class KeyGenerated(Event, Aggregate.Created):
-        """The first key of this manager, or the first after a destroy."""
-
-        TOPIC = "keyturn.KeyGenerated"
-        sealed_key: str
-
-        def mutate(self, aggregate: TAggregate | None) -> TAggregate | None:
-            if aggregate is None:
-                return SessionKeys.resume(self)  # type: ignore[return-value]
-            return Aggregate.Event.mutate(self, aggregate)
-
-    Created = KeyGenerated
-
-    class KeyReset(Event):
-        """A new key; every earlier token is refused at once."""
-
-        TOPIC = "keyturn.KeyReset"
-        sealed_key: str
-
-    class KeyRotated(Event):
-        """A new key; tokens under `retiring` keys stay good until their overlap ends.
-
-        `overlap` is in whole seconds, and starts with this event.
-        """
-
-        TOPIC = "keyturn.KeyRotated"
-        sealed_key: str
-        overlap: int
-        retiring: tuple[RetiringKey, ...]
-
-    class KeysDestroyed(Event):
-        """The end: nothing verifies any more."""
-
-        TOPIC = "keyturn.KeysDestroyed"
+    Event = KeyEvent
+    KeyGenerated = key_events.KeyGenerated
+    Created = key_events.KeyGenerated
+    KeyReset = key_events.KeyReset
+    KeyRotated = key_events.KeyRotated
+    KeysDestroyed = key_events.KeysDestroyed
+    SessionEnded = key_events.SessionEnded
+    SubjectSessionsEnded = key_events.SubjectSessionsEnded
 
     def __init__(self) -> None:
         self.manager = ""
@@ -149,33 +80,48 @@ class SessionKeys(Aggregate):
         self.key_id = ""
         self.sealed_key: str | None = None
         self.retiring: tuple[RetiringKey, ...] = ()
-        self.digest = provenance.NO_DIGEST
+        self.ended = EndedSessions()
+        self.key_position = 0
+        self.key_made_at: datetime | None = None
+        self.is_purged = False
+        self.digest = chain.NO_DIGEST
         self.signature = ""
+
+    # --- where the fold begins ---
 
     @classmethod
     def blank(cls, manager: str) -> Self:
         """Return the keys of a manager that has no event yet."""
         manager = check_name(manager)
-        keys = cls.__new__(cls)
-        keys.__base_init__(manager_id(manager), cls.INITIAL_VERSION - 1, datetime.now(UTC))
-        keys.__init__()  # type: ignore[misc]
+        keys = cls._new(manager_id(manager), cls.INITIAL_VERSION - 1, datetime.now(UTC))
         keys.manager = manager
         return keys
 
     @classmethod
-    def generate(cls, manager: str, secret: bytes, key_ring: KeyRingLike, by: Origin) -> Self:
-        """Return the keys of a new manager, with their first key."""
-        keys = cls.blank(manager)
-        keys.regenerate(secret, key_ring, by)
+    def before(cls, event: KeyEvent) -> Self:
+        """Return what is known before the first event of a fold, to apply it to."""
+        keys = cls._new(event.originator_id, event.originator_version, event.timestamp)
+        keys.digest = event.previous_digest
         return keys
 
     @classmethod
-    def resume(cls, event: SessionKeys.Event) -> Self:
-        """Return the keys as they are after this event, which must be genuine."""
+    def fold(cls, events: Iterable[KeyEvent], keys: Self | None = None) -> Self:
+        """Return the state after these events, which follow each other and `keys`."""
+        for event in events:
+            if keys is None:
+                keys = cls.before(event)
+                event.apply(keys)
+            else:
+                event.mutate(keys)
+        if keys is None:
+            raise ValueError("a fold needs an event, or keys to go on from")
+        return keys
+
+    @classmethod
+    def _new(cls, id_: UUID, version: int, at: datetime) -> Self:
         keys = cls.__new__(cls)
-        keys.__base_init__(event.originator_id, event.originator_version, event.timestamp)
+        keys.__base_init__(id_, version, at)
         keys.__init__()  # type: ignore[misc]
-        event.apply(keys)
         return keys
 
     def __copy__(self) -> Self:
@@ -184,21 +130,71 @@ class SessionKeys(Aggregate):
         keys.__dict__.update(self.__dict__, _pending_events=[])
         return keys
 
+    def draft(self) -> Self:
+        """Return a copy for commands, whose ended sessions are its own."""
+        keys = self.__copy__()
+        keys.ended = self.ended.draft()
+        return keys
+
+    @property
+    def link(self) -> chain.Link:
+        """What the next event must follow."""
+        return chain.Link(self.version, self.digest, self.generation)
+
     @property
     def is_destroyed(self) -> bool:
         """Whether there is no current key."""
         return self.sealed_key is None
 
-    def regenerate(self, secret: bytes, key_ring: KeyRingLike, by: Origin) -> None:
+    @property
+    def since(self) -> int:
+        """The position from which the log must be read for this state.
+
+        That of the newest key, or of the oldest end of a session which still matters.
+        """
+        oldest = self.ended.oldest
+        return self.key_position if oldest is None else min(oldest, self.key_position)
+
+    # --- commands ---
+
+    def regenerate(
+        self,
+        secret: bytes,
+        key_ring: KeyRingLike,
+        by: Origin,
+        *,
+        abandoned: Abandoned | None = None,
+    ) -> None:
         """Give a manager that has no current key a new one."""
         if not self.is_destroyed:
             raise ValueError("there is a current key: reset it instead")
-        self._new_key(self.KeyGenerated, secret, key_ring, by, originator_topic=self.TOPIC)
+        self._new_key(
+            self.KeyGenerated,
+            secret,
+            key_ring,
+            by,
+            abandoned=abandoned,
+            originator_topic=self.TOPIC,
+        )
 
-    def reset(self, secret: bytes, key_ring: KeyRingLike, by: Origin) -> None:
-        """Make `secret` the current key, and end every other one."""
+    def reset(
+        self,
+        secret: bytes,
+        key_ring: KeyRingLike,
+        by: Origin,
+        *,
+        abandoned: Abandoned | None = None,
+    ) -> None:
+        """Make `secret` the current key, and end every other one.
+
+        Args:
+            secret: the new key.
+            key_ring: seals and signs.
+            by: who, why and when.
+            abandoned: what was seen before, when a rollback is accepted.
+        """
         self._require_current()
-        self._new_key(self.KeyReset, secret, key_ring, by)
+        self._new_key(self.KeyReset, secret, key_ring, by, abandoned=abandoned)
 
     def rotate(self, secret: bytes, key_ring: KeyRingLike, by: Origin, *, overlap: int) -> None:
         """Make `secret` the current key; the one before stays good for `overlap` whole seconds.
@@ -221,13 +217,46 @@ class SessionKeys(Aggregate):
                 limit=MAX_RETIRING,
                 until=until,
             )
-        self._new_key(self.KeyRotated, secret, key_ring, by, overlap=overlap, retiring=retiring)
+        oldest = min((key.generation for key in retiring), default=self.generation + 1)
+        self._new_key(
+            self.KeyRotated,
+            secret,
+            key_ring,
+            by,
+            since=self.ended.remembering(oldest).oldest,
+            overlap=overlap,
+            retiring=retiring,
+        )
 
-    def destroy(self, key_ring: KeyRingLike, by: Origin) -> None:
-        """End all keys."""
+    def destroy(self, key_ring: KeyRingLike, by: Origin, *, purge: bool = False) -> None:
+        """End all keys. With `purge` the events before this one are to be removed.
+
+        Raises:
+            SessionManagerDestroyedError: they were ended before, and nothing is to be removed.
+        """
+        if not purge:
+            self._require_current()
+        self._trigger(self.KeysDestroyed, key_ring, by, purged=purge)
+
+    def end_session(
+        self, sid: str, key_ring: KeyRingLike, by: Origin, *, subject: str | None = None
+    ) -> None:
+        """End one session. Whether there is anything to end is for the caller to say."""
+        self._require_current()
+        self._trigger(self.SessionEnded, key_ring, by, since=self.since, sid=sid, subject=subject)
+
+    def end_sessions(
+        self, subject: str, key_ring: KeyRingLike, by: Origin, *, keep: str | None = None
+    ) -> None:
+        """End all sessions of a subject that have begun, but for the one of the sid `keep`."""
         self._require_current()
         self._trigger(
-            self.KeysDestroyed, key_ring, by, generation=self.generation, key_id=self.key_id
+            self.SubjectSessionsEnded,
+            key_ring,
+            by,
+            since=self.since,
+            subject=subject,
+            keep=keep,
         )
 
     def unseal(self, key_ring: KeyRingLike) -> bytes:
@@ -239,16 +268,17 @@ class SessionKeys(Aggregate):
     def _require_current(self) -> None:
         if self.is_destroyed:
             raise SessionManagerDestroyedError(
-                f"the keys of manager {self.manager!r} were destroyed: open it again for new ones"
+                f"the keys of manager {self.manager!r} were destroyed: open it again for new "
+                "ones, with create=True or with `keyturn init`"
             )
 
     def _new_key(
         self,
-        event_class: type[SessionKeys.Event],
+        event_class: type[KeyEvent],
         secret: bytes,
         key_ring: KeyRingLike,
         by: Origin,
-        **fields: object,
+        **fields: Any,  # the fields of the event: each event class has its own
     ) -> None:
         generation, key_id = self.generation + 1, key_id_of(secret)
         sealed_key = seal_key(key_ring, secret, self.manager, generation, key_id)
@@ -264,61 +294,51 @@ class SessionKeys(Aggregate):
 
     def _trigger(
         self,
-        event_class: type[SessionKeys.Event],
+        event_class: type[KeyEvent],
         key_ring: KeyRingLike,
         by: Origin,
-        **fields: Any,  # the fields of the event: each event class has its own
+        *,
+        since: int | None = None,
+        **own: Any,
     ) -> None:
-        fields |= {
+        position = self.version + 1
+        fields = {
+            "generation": self.generation,
+            "key_id": self.key_id,
+            **own,
             "manager": self.manager,
             "node_id": key_ring.node_id,
             "previous_digest": self.digest,
-            "initiator": check_text(by.initiator, "initiator", MAX_INITIATOR),
-            "reason": None if by.reason is None else check_text(by.reason, "reason", MAX_REASON),
+            "since": position if since is None else since,
+            "initiator": by.initiator,
+            "recorded_by": by.recorded_by,
+            "reason": by.reason,
             "timestamp": by.at.astimezone(UTC),
         }
-        topic, position = TOPICS_BY_CLASS[event_class], self.version + 1
-        digest = provenance.digest(topic, self.id, position, fields)
-        signature = provenance.sign(key_ring, self.id, position, digest)
+        state = {**fields, "class_version": key_events.CLASS_VERSION}
+        digest = chain.digest(event_class.TOPIC, self.id, position, state)
+        signature = chain.sign(key_ring, self.id, position, digest)
         self.trigger_event(event_class, signature=signature, **fields)
 
 
-EVENT_CLASSES: dict[str, type[SessionKeys.Event]] = {
+EVENT_CLASSES: dict[str, type[KeyEvent]] = {
     event_class.TOPIC: event_class
     for event_class in (
         SessionKeys.KeyGenerated,
         SessionKeys.KeyReset,
         SessionKeys.KeyRotated,
         SessionKeys.KeysDestroyed,
+        SessionKeys.SessionEnded,
+        SessionKeys.SubjectSessionsEnded,
     )
 }
 """Our events by topic. No other topic is ever resolved."""
 
-TOPICS_BY_CLASS = {event_class: topic for topic, event_class in EVENT_CLASSES.items()}
-
-KINDS = {
-    "KeyGenerated": "generated",
-    "KeyReset": "reset",
-    "KeyRotated": "rotated",
-    "KeysDestroyed": "destroyed",
-}
+KINDS = tuple(event_class.kind for event_class in EVENT_CLASSES.values())
+"""The names of the kinds of change, for people."""
 
 
-def topic_of(event: SessionKeys.Event) -> str:
-    """Return the topic under which an event is stored."""
-    return TOPICS_BY_CLASS[type(event)]
-
-
-def fields_of(event: SessionKeys.Event) -> dict[str, object]:
-    """Return the fields of an event, as its state at rest has them."""
-    fields = dict(vars(event))
-    del fields["originator_id"], fields["originator_version"]
-    class_version = getattr(type(event), "class_version", 1)
-    if class_version > 1:
-        fields["class_version"] = class_version
-    return fields
-
-
+@lru_cache(maxsize=1024)  # who reads a long log asks for the same few again and again
 def manager_id(name: str) -> UUID:
     """Return the aggregate id of the manager of this name."""
     return uuid5(_MANAGERS, name)

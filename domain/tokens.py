@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
 from keyturn.domain.claims import RESERVED_CLAIMS, Claims
+from keyturn.domain.ended_sessions import EndedSessions
 from keyturn.domain.errors import ClaimError, Refusal, TokenRefusedError
 from keyturn.domain.random_ids import next_pair
 
@@ -87,20 +88,35 @@ class KeySet:
         signing: the current key; None when there is none.
         accepted: the current key and the keys in overlap, by the header of their tokens;
             each with the end of its overlap (seconds since the epoch), or None.
+        ended: the sessions that were ended.
+        position: the point of the log: where sessions that begin now begin.
     """
 
     signing: SigningKey | None
     accepted: Mapping[str, tuple[SigningKey, float | None]]
+    ended: EndedSessions
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What stays the same through every refresh of a session's token."""
+    """What stays the same through every refresh of a session's token.
+
+    Attributes:
+        sid: its id.
+        auth_time: when it began, in seconds since the epoch.
+        began: the position of the head when it began.
+        subject: whose it is.
+        claims: the host's own.
+        expiry: seconds that its token was to live; None: for ever.
+    """
 
     sid: str
     auth_time: int
+    began: int
     subject: str
     claims: Claims
+    expiry: float | None
 
 
 class _OwnClaims(msgspec.Struct, omit_defaults=True, gc=False):
@@ -112,6 +128,7 @@ class _OwnClaims(msgspec.Struct, omit_defaults=True, gc=False):
     jti: str
     sid: str
     auth_time: int
+    keyturn_pos: int
     exp: int | None = None
 
 
@@ -119,6 +136,7 @@ def mint(
     key: SigningKey,
     issuer: str,
     subject: str,
+    began: int,
     now: float,
     expiry: float | None,
     max_lifetime: float | None = None,
@@ -131,6 +149,7 @@ def mint(
         key: the current key.
         issuer: the node id.
         subject: whose session it is.
+        began: the position of the head, where a new session begins.
         now: seconds since the epoch.
         expiry: seconds from now; None for a token that does not expire.
         max_lifetime: seconds that the session may last from `auth_time` on; None for ever.
@@ -143,12 +162,12 @@ def mint(
     auth_time = second = int(now)
     jti, sid = next_pair()
     if session is not None:
-        sid, auth_time = session.sid, session.auth_time
+        sid, auth_time, began = session.sid, session.auth_time, session.began
     if max_lifetime is not None:
         left = auth_time + max_lifetime - now
         expiry = left if expiry is None else min(expiry, left)
     exp = None if expiry is None else int(now + expiry)
-    payload = _encode_json(_OwnClaims(issuer, subject, second, jti, sid, auth_time, exp))
+    payload = _encode_json(_OwnClaims(issuer, subject, second, jti, sid, auth_time, began, exp))
     if claims:
         payload = payload[:-1] + b"," + _encode_json(claims)[1:]  # one object of both
     encoded = _base64url(payload)
@@ -173,6 +192,23 @@ def verify(token: object, keys: KeySet, now: float, max_lifetime: float | None =
     Raises:
         TokenRefusedError: it is not a good token; `reason` says why.
     """
+    claims = open_genuine(token, keys, now)
+    refusal = refusal_by_age(claims, now, max_lifetime)
+    if refusal is None and keys.ended.oldest is not None:
+        began = began_at(claims, keys)
+        if keys.ended.covers(claims["sid"], claims["sub"], began):
+            refusal = Refusal.SESSION_ENDED
+    if refusal is not None:
+        raise _refused(refusal, read_key_id(token))
+    return claims
+
+
+def open_genuine(token: object, keys: KeySet, now: float) -> Claims:
+    """Return the claims of a token that a good key has signed, whether it has expired or not.
+
+    Raises:
+        TokenRefusedError: none has, or the token is not one that `mint` writes.
+    """
     if type(token) is not str or len(token) > MAX_TOKEN_LENGTH or not token.isascii():
         raise _refused(Refusal.MALFORMED)
     header, _, rest = token.partition(".")
@@ -183,11 +219,16 @@ def verify(token: object, keys: KeySet, now: float, max_lifetime: float | None =
     key, good_until = accepted
     if good_until is not None and now >= good_until:
         raise _refused(Refusal.REVOKED, key.key_id)
-    claims = open_with(key, rest)
-    refusal = refusal_by_age(claims, now, max_lifetime)
-    if refusal is not None:
-        raise _refused(refusal, key.key_id)
-    return claims
+    return open_with(key, rest)
+
+
+def began_at(claims: Claims, keys: KeySet) -> int:
+    """Return the position at which the session of a token began; 0: before all others.
+
+    A host's own claim of this name, in a token of version 0.1, is no position.
+    """
+    position = claims.get("keyturn_pos")
+    return position if type(position) is int and 0 <= position <= keys.position else 0
 
 
 def refusal_by_age(claims: Claims, now: float, max_lifetime: float | None) -> Refusal | None:
@@ -246,10 +287,32 @@ def read_key_id(token: object) -> str | None:
     return key_id if isinstance(key_id, str) and _encode_json(ours) == decoded[0] else None
 
 
+def read_number(token: object, claim: str) -> float:
+    """Return the number that a token claims under this name; 0: none. Proves nothing."""
+    try:
+        claims = _decode_json(_from_base64url(str(token).split(".")[1].encode("ascii")))
+    except (ValueError, IndexError, RecursionError):
+        return 0
+    value = claims.get(claim)
+    return value if type(value) is int or type(value) is float else 0
+
+
 def session_of(claims: Claims) -> Session:
     """Return what a refreshed token keeps of the claims of a good one."""
-    own = {name: value for name, value in claims.items() if name not in RESERVED_CLAIMS}
-    return Session(claims["sid"], claims["auth_time"], claims["sub"], own)
+    position = claims.get("keyturn_pos")
+    return Session(
+        sid=claims["sid"],
+        auth_time=claims["auth_time"],
+        began=position if type(position) is int and 0 <= position < 2**63 else 0,
+        subject=claims["sub"],
+        claims=host_claims(claims),
+        expiry=claims["exp"] - claims["iat"] if "exp" in claims else None,
+    )
+
+
+def host_claims(claims: Claims) -> Claims:
+    """Return the claims that are the host's own."""
+    return {name: value for name, value in claims.items() if name not in RESERVED_CLAIMS}
 
 
 def _are_well_typed(claims: Claims) -> bool:

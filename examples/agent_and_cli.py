@@ -1,18 +1,19 @@
 """An agent that issues sessions, and a CLI that keeps one in a token file.
 
-    python examples/agent_and_cli.py agent FOLDER      # in one terminal; Ctrl-C ends it
-    python examples/agent_and_cli.py login FOLDER      # in another one
-    python examples/agent_and_cli.py greet FOLDER      # from many at once, if you like
-    python examples/agent_and_cli.py reset FOLDER      # all log in again
+    export KEYTURN_PASSWORD=…                           # or the CLI asks for it
+    python examples/agent_and_cli.py FOLDER agent       # in one terminal; Ctrl-C ends it
+    python examples/agent_and_cli.py FOLDER unlock      # in another one
+    python examples/agent_and_cli.py FOLDER greet       # from many at once, if you like
+    python examples/agent_and_cli.py FOLDER lock        # this client
+    python examples/agent_and_cli.py FOLDER lock all    # every client, at once
 
-Each call refreshes the token and writes the new one only in place of the one that it read. Of
-two calls at once the second to write leaves the first one's token there, and both have their
-answer; a logout is not undone by a call that was under way.
+A call refreshes the token, and writes the new one only in place of the one that it read.
 """
 
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import socket
@@ -21,8 +22,6 @@ import sys
 from pathlib import Path
 
 import keyturn
-
-Answer = dict[str, str]
 
 
 class Agent(socketserver.ThreadingUnixStreamServer):
@@ -35,18 +34,23 @@ class Agent(socketserver.ThreadingUnixStreamServer):
         path.unlink(missing_ok=True)
         super().__init__(str(path), Request)
 
-    def answer(self, what: str, token: str | None) -> Answer:
-        """Do what is asked, for who has a good token."""
-        if what == "login":
-            return {"token": self.service.create_token(expiry=900, subject=f"uid {os.getuid()}")}
+    def answer(self, what: str, token: str | None, password: str | None) -> dict[str, str]:
+        """Do what is asked, for who has the password or a good token."""
+        if what == "unlock":
+            if not self.service.check_password(password):
+                return {"error": "this is not the password"}
+            return {"said": "unlocked", "token": self.service.create_token(expiry=900)}
         try:
             fresh = self.service.refresh_token(token)
         except keyturn.TokenRefusedError as refused:
-            return {"error": f"{refused.reason.value}: log in again"}
-        if what == "reset":
-            self.service.reset_key(reason="asked for on the command line")
-            return {"said": "all sessions are over"}
-        return {"said": "hello", "token": fresh}
+            return {"error": f"{refused.reason.value}: unlock it again"}
+        if what == "greet":
+            return {"said": "hello", "token": fresh}
+        if what == "lock all":
+            self.service.reset_key(reason=what)
+        else:
+            self.service.end_session(token, reason=what)
+        return {"said": "locked"}
 
 
 class Request(socketserver.StreamRequestHandler):
@@ -56,42 +60,40 @@ class Request(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         """Answer it (in a thread of its own: the service may be used from any)."""
-        request = json.loads(self.rfile.readline(64 * 1024))
-        answer = self.server.answer(request["what"], request["token"])
+        answer = self.server.answer(**json.loads(self.rfile.readline(64 * 1024)))
         self.wfile.write(json.dumps(answer).encode() + b"\n")
 
 
-def serve(folder: Path) -> None:
-    """Be the agent."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (
-        contextlib.suppress(KeyboardInterrupt),
-        keyturn.open(path=folder / "data", password=None) as service,
-        Agent(folder / "agent.sock", service) as agent,
-    ):
-        print("ready", flush=True)
-        agent.serve_forever()
-
-
-def call(folder: Path, what: str) -> Answer:
+def call(folder: Path, what: str, password: str | None = None) -> dict[str, str]:
     """Be the CLI: send what is asked with the token, and keep the token that comes back."""
     with keyturn.ClientSession(folder / "token") as session:
         before = session.read_token()
+        request = {"what": what, "token": before, "password": password}
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(30)
             connection.connect(str(folder / "agent.sock"))
-            connection.sendall(json.dumps({"what": what, "token": before}).encode() + b"\n")
-            answer: Answer = json.loads(connection.makefile().readline())
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            answer: dict[str, str] = json.loads(connection.makefile().readline())
         if "token" in answer:
             session.write_token(answer["token"], replacing=before)
+        elif what.startswith("lock"):
+            session.clear_token()
     return answer
 
 
 if __name__ == "__main__":
-    command, place = sys.argv[1], Path(sys.argv[2])
+    place, command = Path(sys.argv[1]), " ".join(sys.argv[2:])
+    needs_it = command in ("agent", "unlock")
+    secret = (os.environ.get("KEYTURN_PASSWORD") or getpass.getpass()) if needs_it else None
     if command == "agent":
-        serve(place)
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            keyturn.open(path=place / "data", password=secret) as service,
+            Agent(place / "agent.sock", service) as agent,
+        ):
+            print("ready", flush=True)
+            agent.serve_forever()
     else:
-        said = call(place, command)
-        print(said.get("error") or said.get("said") or "logged in")
+        said = call(place, command, secret)
+        print(said.get("error") or said["said"])
         sys.exit("error" in said)

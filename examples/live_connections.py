@@ -8,11 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
 
-import pykka
-
-from keyturn import AsyncService, SessionKeys, Subscribe, Unsubscribe, ask_async
+from keyturn import AsyncService, SessionKeys
 
 
 class LiveConnections:
@@ -37,31 +34,18 @@ class LiveConnections:
     @contextlib.asynccontextmanager
     async def watching(self, service: AsyncService) -> AsyncIterator[None]:
         """Drop all connections at each reset, while the block runs."""
-        doorman = Doorman.start(asyncio.get_running_loop(), self)
-        await ask_async(service.manager, Subscribe(doorman))
+        await service.subscribe(self.hear)
         try:
             yield
         finally:
-            await ask_async(service.manager, Unsubscribe(doorman))
-            doorman.stop()
+            await service.unsubscribe(self.hear)
+
+    async def hear(self, event: object) -> None:
+        """Drop the connections whose tokens are no good any more, whatever process ended them."""
+        if isinstance(event, SessionKeys.KeyReset | SessionKeys.KeysDestroyed):
+            self.drop_all()
 
     def drop_all(self) -> None:
         """End the block of each connection."""
         while self._open:
             self._open.pop().reschedule(0)
-
-
-class Doorman(pykka.ThreadingActor):
-    """Hears of the changes of keys, by whatever process, in a thread of its own."""
-
-    use_daemon_thread = True
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, connections: LiveConnections) -> None:
-        super().__init__()
-        self._loop = loop
-        self._connections = connections
-
-    def on_receive(self, event: Any) -> None:
-        """Have the event loop drop the connections whose tokens are no good any more."""
-        if isinstance(event, SessionKeys.KeyReset | SessionKeys.KeysDestroyed):
-            self._loop.call_soon_threadsafe(self._connections.drop_all)

@@ -1,343 +1,245 @@
 """The audit: whether the record can be trusted, and where and how not.
 
-Every row is looked at as it lies there; what is wrong becomes a finding, never an exception.
-Nothing but the log is needed: no password. The node id to expect, an anchor and a checkpoint
-make the verdict stronger: without them a record that was cut short, or made up as a whole by
-another node, cannot be told from the real one.
+Every row is looked at as it lies there, and every head as the service reads it; what is wrong
+becomes a finding, never an exception. No password is needed, but the audit must be told whose
+record it should be: anybody can sign a log of their own. Where a history ends is known only from
+an anchor or a checkpoint.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import product
-from typing import NamedTuple
-from uuid import UUID
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol
 
-from eventsourcing.persistence import StoredEvent
-
-from keyturn.config.anchor import Anchor, Mark
-from keyturn.domain import provenance
+from keyturn.domain import chain
 from keyturn.domain.checkpoint import Checkpoint
-from keyturn.domain.errors import AnchorError, LogError
-from keyturn.domain.event_mapper import read_event
-from keyturn.domain.key_log import KeyLog, Row
-from keyturn.domain.provenance import NO_DIGEST
-from keyturn.domain.session_keys import EVENT_CLASSES, SessionKeys, manager_id
-from keyturn.projections.findings import AuditReport, Finding, FindingKind
-from keyturn.projections.history import KeyChange, rows_of
+from keyturn.domain.errors import (
+    AnchorError,
+    KeyturnError,
+    LogUnavailableError,
+    NodeIdRequiredError,
+)
+from keyturn.domain.key_events import KeyEvent
+from keyturn.domain.key_log import KeyLog
+from keyturn.domain.mark import Mark
+from keyturn.domain.node import decode_node_id
+from keyturn.domain.stored_events import check_host_topics
+from keyturn.projections.audited_rows import AuditedRows, History
+from keyturn.projections.findings import AuditReport, FindingKind, HeldAgainst
+from keyturn.projections.head_reader import HeadReader
 
-_NEARBY = 50
-_MAX_TRIES = 10_000
-_NO_EVENT = "a row holds values of no event"
-
-
-@dataclass(slots=True)
-class _History:
-    """What was seen of one manager so far: its newest genuine event, and what is not there."""
-
-    manager: str
-    event: SessionKeys.Event | None = None
-    gaps: list[tuple[int, int]] = field(default_factory=list)
-    late: set[int] = field(default_factory=set)
-    seen: dict[int, SessionKeys.Event] = field(default_factory=dict)
-
-    @property
-    def position(self) -> int:
-        return 0 if self.event is None else self.event.originator_version
+_PROGRESS = 500
 
 
-class _Damaged(NamedTuple):
-    """A row of which only the place can be read, and maybe not even that is right."""
+class Anchor(Protocol):
+    """What an audit asks of an anchor."""
 
-    kind: FindingKind
-    message: str
-    stored: StoredEvent | None = None
+    def marks(self) -> Mapping[str, Mark]:
+        """Return what was seen of each manager, by its name, or the hex of its id."""
 
 
 def audit(
     log: KeyLog,
     *,
     node_id: str | None = None,
+    any_node: bool = False,
     anchor: Anchor | None = None,
-    marks: Mapping[str, Mark] | None = None,
-    against: Checkpoint | None = None,
+    against: Collection[Checkpoint] = (),
     host_topics: Collection[str] = (),
+    quick: bool = False,
     progress: Callable[[int], None] = lambda events: None,
 ) -> AuditReport:
     """Look at every row of a log, and say whether the record can be trusted.
 
     Args:
         log: the log.
-        node_id: whose it should be; None: whoever signed its first event.
+        node_id: whose record it should be.
+        any_node: take it for whoever's signed the first event, instead of a `node_id`.
         anchor: remembers where the history of each manager must reach.
-        marks: the same, for who has it from elsewhere.
-        against: a checkpoint that the log must contain.
+        against: checkpoints that the log must contain.
         host_topics: topics of a host that keeps aggregates in the same log.
+        quick: check the signatures of the newest events only. Through the chain they vouch for
+            all others; that an event's own signature was altered is not found.
         progress: called now and then with the number of events looked at.
+
+    Raises:
+        NodeIdRequiredError: neither `node_id` nor `any_node` was given, or both.
+        NodeIdError: `node_id` is not a node id.
+        SettingsError: a host topic is Keyturn's own.
+        LogUnavailableError: the log cannot be read now.
     """
-    auditor = _Auditor(node_id, marks or {}, against, frozenset(host_topics))
-    if anchor is not None:
-        auditor.take_marks(anchor)
-    for row in log.rows():
-        auditor.look_at(row)
-        if auditor.events % 500 == 0:
-            progress(auditor.events)
-    report = auditor.report()
+    if (node_id is None) is not any_node:
+        raise NodeIdRequiredError(
+            "say whose record it should be: its node id (node_id, --node-id), or any node's "
+            "(any_node=True, --any-node), but not both"
+        )
+    if node_id is not None:
+        decode_node_id(node_id)
+    host_topics = check_host_topics(host_topics)
+    marks: dict[str, Mark] = {}
+    damaged_anchor: AnchorError | None = None
+    try:
+        marks |= {} if anchor is None else anchor.marks()
+    except AnchorError as error:
+        damaged_anchor = error
+    wanted = [(point.manager, point.position) for point in against]
+    wanted += [(name, mark.position) for name, mark in marks.items()]
+    rows = AuditedRows(node_id, host_topics, wanted, quick=quick)
+    if damaged_anchor is not None:
+        rows.find(FindingKind.ALTERED, None, None, str(damaged_anchor))
+    found = log.rows()
+    try:
+        for row in found:
+            rows.look_at(row)
+            if rows.events % _PROGRESS == 0:
+                progress(rows.events)
+    finally:
+        found.close()  # or else the traceback of an interrupt would keep it open
+    report = _Verdict(log, rows, node_id, marks, against).report()
     progress(report.events)
     return report
 
 
-def readable_changes(log: KeyLog) -> dict[str, list[KeyChange]]:
-    """Return what can be read of each manager's history, whatever else is wrong with the log."""
-    events: dict[str, dict[int, SessionKeys.Event]] = defaultdict(dict)
-    for row in log.rows():
-        id_, position = _uuid(row.originator_id), row.originator_version
-        if id_ is not None and type(position) is int:
-            found = _read(id_, position, row.topic, row.state)
-            if not isinstance(found, _Damaged):
-                events[found.manager][position] = found
-    return {
-        manager: list(rows_of(iter([found[position] for position in sorted(found)])))
-        for manager, found in events.items()
-    }
-
-
-class _Auditor:
-    """Looks at the rows one by one; what cannot be judged yet is judged at the end."""
+class _Verdict:
+    """Holds what the rows say against what others have seen, and what the service reads."""
 
     def __init__(
         self,
-        node_id: str | None,
+        log: KeyLog,
+        rows: AuditedRows,
+        expected: str | None,
         marks: Mapping[str, Mark],
-        against: Checkpoint | None,
-        host_topics: frozenset[str],
+        against: Collection[Checkpoint],
     ) -> None:
-        self._node_id = node_id
-        self._is_node_known = node_id is not None
-        self._marks = dict(marks)
-        self._host_topics = host_topics
+        self._log = log
+        self._rows = rows
+        self._expected = expected
+        # Where the anchor had only the hex of an id.
+        names = {history.id.hex: name for name, history in rows.histories.items()}
+        self._marks = {names.get(name, name): mark for name, mark in marks.items()}
         self._against = against
-        self.events = 0
-        self._histories: dict[str, _History] = {}
-        self._damaged: dict[UUID, dict[int, _Damaged]] = defaultdict(dict)
-        self._tries_left = _MAX_TRIES
-        self._findings: list[Finding] = []
-
-    def take_marks(self, anchor: Anchor) -> None:
-        try:
-            self._marks |= anchor.marks()
-        except AnchorError as error:
-            message = f"{error}".partition(";")[0]
-            self._find(FindingKind.ALTERED, None, None, message)
-
-    def look_at(self, row: Row) -> None:
-        if isinstance(row.topic, str) and row.topic in self._host_topics:
-            return
-        self.events += 1
-        id_, position = _uuid(row.originator_id), row.originator_version
-        if type(position) is not int:
-            self._find(FindingKind.ALTERED, None, None, _NO_EVENT)
-        elif id_ is None:
-            self._find(FindingKind.ALTERED, position, None, _NO_EVENT)
-        else:
-            found = _read(id_, position, row.topic, row.state)
-            if isinstance(found, _Damaged):
-                self._damaged[id_][position] = found
-            else:
-                self._look_at_genuine(found)
-
-    def _look_at_genuine(self, event: SessionKeys.Event) -> None:
-        position, name = event.originator_version, event.manager
-        if self._node_id is None:
-            self._node_id = event.node_id
-        if event.node_id != self._node_id:
-            message = f"the event was signed by another node, {event.node_id}"
-            self._find(FindingKind.FOREIGN, position, name, message)
-            return
-        if event.originator_id != manager_id(name):
-            message = "the event stands in a history that is not its manager's"
-            self._find(FindingKind.REORDERED, position, name, message)
-            return
-        history = self._histories.setdefault(name, _History(name))
-        if self._is_wanted(name, position):
-            history.seen[position] = event
-        if position <= history.position:
-            message = f"the event was written behind that of position {history.position}"
-            self._find(FindingKind.REORDERED, position, name, message)
-            history.late.add(position)
-            return
-        self._look_at_place(history, event)
-        history.event = event
-
-    def _look_at_place(self, history: _History, event: SessionKeys.Event) -> None:
-        """Compare a genuine event with the genuine one before it."""
-        position, before = event.originator_version, history.event
-        if position > history.position + 1:
-            history.gaps.append((history.position + 1, position - 1))
-        elif event.previous_digest != (NO_DIGEST if before is None else before.digest):
-            message = "the event does not follow the one before it: one of them was replaced"
-            self._find(FindingKind.ALTERED, position, history.manager, message)
-        elif event.generation != _next_generation(before, event):
-            message = f"its generation, {event.generation}, does not follow the one before"
-            self._find(FindingKind.ALTERED, position, history.manager, message)
-        if before is not None and event.timestamp < before.timestamp:
-            message = f"the clock went back by {before.timestamp - event.timestamp}"
-            self._find(FindingKind.CLOCK, position, history.manager, message)
+        self._ends_known: set[str] = set()
 
     def report(self) -> AuditReport:
-        names = {manager_id(name): name for name in (*self._histories, *self._marks)}
-        for id_, rows in self._damaged.items():
-            self._look_at_damage(id_, rows, names.get(id_))
-        for history in self._histories.values():
-            self._look_at_gaps(history)
+        rows = self._rows
+        managers = {*rows.histories, *self._marks, *(point.manager for point in self._against)}
+        rows.finish(managers)
         for name, mark in self._marks.items():
-            self._look_for(name, mark.position, mark.digest, "the anchor")
-        if self._against is not None:
-            self._hold_against(self._against)
+            self._hold_against_mark(rows.history_of(name), mark)
+        for point in self._against:
+            self._hold_against_checkpoint(point)
+        if rows.node_id is not None:
+            for name in sorted(managers):
+                self._compare_with_reader(rows.history_of(name), rows.node_id)
+        for problem in self._log.schema_problems():
+            rows.find(FindingKind.STORE, None, None, problem)
         heads = {
             name: Checkpoint.of(history.event)
-            for name, history in self._histories.items()
+            for name, history in rows.histories.items()
             if history.event is not None
         }
-        findings = sorted(self._findings, key=lambda f: (f.manager or "", f.position or 0))
+        findings = sorted(rows.findings, key=lambda f: (f.manager or "", f.position or 0))
         return AuditReport(
-            self._node_id, self.events, heads, tuple(findings), self._held_against()
+            rows.node_id,
+            rows.events,
+            heads,
+            tuple(findings),
+            self._held_against(),
+            frozenset(self._ends_known),
         )
 
-    def _held_against(self) -> tuple[str, ...]:
-        witnesses = {
-            "node id": self._is_node_known,
-            "anchor": bool(self._marks),
-            "checkpoint": self._against is not None,
-        }
-        return tuple(name for name, is_there in witnesses.items() if is_there)
+    def _held_against(self) -> HeldAgainst:
+        checkpoints: dict[str, tuple[int, ...]] = defaultdict(tuple)
+        for point in self._against:
+            checkpoints[point.manager] += (point.position,)
+        anchor = {name: mark.position for name, mark in self._marks.items()}
+        return HeldAgainst(self._expected, anchor, dict(checkpoints))
 
-    def _look_at_damage(
-        self, id_: UUID, rows: Mapping[int, _Damaged], manager: str | None
-    ) -> None:
-        """Say of each damaged row of a history whether it was altered, moved or is not ours."""
-        positions = sorted(rows)
-        for position in positions:
-            kind, message, stored = rows[position]
-            origin = None if stored is None else self._origin(stored, id_, positions)
-            if origin not in (None, position):
-                message = f"the event of position {origin} stands here"
-                self._find(FindingKind.REORDERED, position, manager, message)
-            elif kind is FindingKind.FOREIGN and manager is None:
-                self._find(kind, None, None, message)
-            else:
-                self._find(kind, position, manager, message)
+    # --- what somebody has seen ---
 
-    def _origin(self, stored: StoredEvent, id_: UUID, positions: Sequence[int]) -> int | None:
-        """Return the position that an event was signed for, if it is one of these, or likely."""
-        try:
-            fields = provenance.decode_state(stored)
-        except LogError:
-            return None
-        node_id, signature = fields.get("node_id"), fields.get("signature")
-        generation = fields.get("generation")
-        if not (isinstance(node_id, str) and isinstance(signature, str)):
-            return None
-        if type(generation) is not int:
-            return None
-        middle = bisect_left(positions, generation)  # it is not far behind its generation
-        nearby = positions[max(0, middle - _NEARBY) : middle + _NEARBY]
-        for position, topic in product((generation, *nearby), EVENT_CLASSES):
-            if self._tries_left == 0:  # each takes its time, and every row may be damaged
-                return None
-            self._tries_left -= 1
-            digest = provenance.digest(topic, id_, position, fields)
-            if provenance.is_signed(node_id, id_, position, digest, signature):
-                return position
-        return None
-
-    def _look_at_gaps(self, history: _History) -> None:
-        damaged = self._damaged.get(manager_id(history.manager), {})
-        there = sorted(history.late.union(damaged))
-        for first, last in history.gaps:
-            inside = there[bisect_left(there, first) : bisect_right(there, last)]
-            for start, end in _runs_between(first, last, inside):
-                count = end - start + 1
-                message = "the event is missing" if count == 1 else f"{count} events are missing"
-                self._find(FindingKind.MISSING, start, history.manager, message)
-
-    def _hold_against(self, point: Checkpoint) -> None:
-        if self._node_id is not None and point.node_id != self._node_id:
-            message = f"the checkpoint is of another node, {point.node_id}"
-            self._find(FindingKind.FOREIGN, point.position, point.manager, message)
+    def _hold_against_mark(self, history: History, mark: Mark) -> None:
+        if not mark.purged or history.purge > mark.position:
+            self._look_for(history, mark.position, mark.digest, "the anchor")
             return
-        self._look_for(point.manager, point.position, point.digest, "the checkpoint")
-        history = self._histories.get(point.manager)
-        event = None if history is None else history.seen.get(point.position)
+        self._ends_known.add(history.manager)
+        if history.event is not None:
+            place = f"position {mark.position}, says the anchor"
+            self._rows.find_put_back(history, history.first, history.count, place)
+
+    def _hold_against_checkpoint(self, point: Checkpoint) -> None:
+        position, manager = point.position, point.manager
+        if self._rows.node_id not in (None, point.node_id):
+            message = f"the checkpoint is of another node, {point.node_id}"
+            self._rows.find(FindingKind.FOREIGN, position, manager, message)
+            return
+        history = self._rows.history_of(manager)
+        self._look_for(history, position, point.digest, "the checkpoint")
+        event = history.wanted.get(position)
         if event is not None and event.digest == point.digest and event.timestamp != point.at:
             message = f"the checkpoint was altered: this happened at {event.timestamp}"
-            self._find(FindingKind.ALTERED, point.position, point.manager, message)
+            self._rows.find(FindingKind.ALTERED, position, manager, message)
 
-    def _look_for(self, manager: str, position: int, digest: str, witness: str) -> None:
-        """Hold a history against what somebody saw of it."""
-        history = self._histories.get(manager, _History(manager))
-        event = history.seen.get(position)
-        if event is not None:
-            if event.digest != digest:
-                message = f"{witness} has seen another event here"
-                self._find(FindingKind.ALTERED, position, manager, message)
-        elif position > history.position and position not in self._damaged.get(
-            manager_id(manager), {}
-        ):
+    def _look_for(self, history: History, position: int, digest: str, witness: str) -> None:
+        """Hold a history against an event that somebody has seen in it."""
+        event = history.wanted.get(position)
+        is_there = event is not None and event.digest == digest
+        accepted_at = None if is_there else history.abandoned_at(position, digest)
+        if accepted_at is not None:
+            message = (
+                f"{witness} has seen an event here that was abandoned, when a rollback was "
+                f"accepted at position {accepted_at}: it knows nothing of what came then"
+            )
+            self._rows.find(FindingKind.ABANDONED, position, history.manager, message)
+            return
+        self._ends_known.add(history.manager)
+        if event is not None and not is_there:
+            message = f"{witness} has seen another event here"
+            self._rows.find(FindingKind.ALTERED, position, history.manager, message)
+        elif position > history.position and not self._rows.is_damaged(history, position):
             message = f"the history ends before position {position}, which {witness} has seen"
-            self._find(FindingKind.TRUNCATED, position, manager, message)
+            self._rows.find(FindingKind.TRUNCATED, position, history.manager, message)
 
-    def _is_wanted(self, manager: str, position: int) -> bool:
-        mark, point = self._marks.get(manager), self._against
-        return (mark is not None and mark.position == position) or (
-            point is not None and (point.manager, point.position) == (manager, position)
-        )
+    # --- what the service reads ---
 
-    def _find(
-        self, kind: FindingKind, position: int | None, manager: str | None, message: str
-    ) -> None:
-        self._findings.append(Finding(kind, position, manager, message))
-
-
-def _next_generation(before: SessionKeys.Event | None, event: SessionKeys.Event) -> int:
-    return (0 if before is None else before.generation) + (event.kind != "destroyed")
-
-
-def _read(id_: UUID, position: int, topic: object, state: object) -> SessionKeys.Event | _Damaged:
-    """Return the genuine event of a row, or what is wrong with it."""
-    if type(topic) is not str or type(state) is not bytes:
-        return _Damaged(FindingKind.ALTERED, _NO_EVENT)
-    if topic not in EVENT_CLASSES:
-        return _Damaged(FindingKind.FOREIGN, f"a row has the alien topic {topic[:100]!r}")
-    stored = StoredEvent(id_, position, topic, state)
-    try:
-        provenance.verify(stored)
-        event = read_event(stored)
-    except LogError as error:
-        what = str(error.args[0]).partition(": ")[2].partition(";")[0]
-        return _Damaged(FindingKind.ALTERED, what, stored)
-    if event.timestamp.tzinfo is None:
-        return _Damaged(FindingKind.ALTERED, "its time is in no time zone", stored)
-    return event
+    def _compare_with_reader(self, history: History, node_id: str) -> None:
+        """Read the head of a manager as the service does: it must be the newest genuine row."""
+        manager = history.manager
+        reader = HeadReader(self._log, manager, node_id, anchor=_ForReader(self._marks))
+        try:
+            head = reader.open(trust_log=True)
+            agrees = (head.position, head.digest) == _place(history.event)
+            if not agrees and head.position > history.position > 0:  # it went on meanwhile
+                agrees = reader.holds(*_place(history.event))
+        except LogUnavailableError:
+            raise
+        except KeyturnError as error:
+            if not self._rows.is_flawed(history):  # else it is known why
+                position = getattr(error, "position", None)
+                message = f"its rows hold, but a service refuses them: {error}"
+                self._rows.find(FindingKind.READER, position, manager, message)
+            return
+        if not agrees:
+            message = (
+                f"a service takes position {head.position} for the newest event, but the rows "
+                f"end at {history.position}"
+            )
+            self._rows.find(FindingKind.READER, head.position, manager, message)
 
 
-def _uuid(value: object) -> UUID | None:
-    """Return the id that a column holds as eventsourcing writes it, else None."""
-    try:
-        uuid = UUID(hex=value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return uuid if uuid is not None and uuid.hex == value else None
+class _ForReader:
+    """Marks, as a `HeadReader` asks for them."""
+
+    def __init__(self, marks: Mapping[str, Mark]) -> None:
+        self._marks = marks
+
+    def read(self, manager: str) -> Mark | None:
+        return self._marks.get(manager)
+
+    def peek(self, manager: str) -> int:
+        mark = self.read(manager)
+        return 0 if mark is None else mark.position
 
 
-def _runs_between(first: int, last: int, there: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield the first and last of each run of positions that are not there."""
-    for position in there:
-        if first < position:
-            yield first, position - 1
-        first = position + 1
-    if first <= last:
-        yield first, last
+def _place(event: KeyEvent | None) -> tuple[int, str]:
+    return (0, chain.NO_DIGEST) if event is None else (event.originator_version, event.digest)

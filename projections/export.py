@@ -15,24 +15,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator
-from typing import BinaryIO, Final, NamedTuple, TypeVar
+from typing import BinaryIO, Final, TypeVar
 from uuid import UUID
 
 import msgspec
 from eventsourcing.persistence import StoredEvent
 
-from keyturn.domain import provenance
-from keyturn.domain.errors import (
-    ExportError,
-    ForeignLogError,
-    LogDamagedError,
-    LogError,
-    NodeIdError,
-)
-from keyturn.domain.event_mapper import read_event, unknown_topic
+from keyturn.domain.chain import START, Link, altered, break_between, link_of
+from keyturn.domain.errors import ExportError, LogDamagedError, LogError, NodeIdError
 from keyturn.domain.key_log import Row
 from keyturn.domain.node import decode_node_id
-from keyturn.domain.session_keys import EVENT_CLASSES, manager_id
+from keyturn.domain.stored_events import check_host_topics, read_genuine
+from keyturn.projections.rows import stored_of, uuid_of
 
 FORMAT: Final = "keyturn export"
 VERSION: Final = 1
@@ -83,17 +77,19 @@ def export_lines(
         LogDamagedError: a row was altered, or does not follow the one before it.
         NotAKeyturnLogError: there is a topic that is neither ours nor the host's.
         ForeignLogError: an event is another node's.
+        SettingsError: a host topic is Keyturn's own.
         ExportError: an event is too long for a line.
     """
-    histories = _Histories(node_id)
+    host_topics = check_host_topics(host_topics)
+    streams = _Streams(node_id)
     digest, events = hashlib.sha256(), 0
     yield (line := _encode(_Header(FORMAT, VERSION, node_id)))
     digest.update(line)
     for row in rows:
         if isinstance(row.topic, str) and row.topic in host_topics:
             continue
-        stored = _stored(row)
-        histories.follow(stored)
+        stored = stored_of(row)
+        streams.follow(stored)
         events += 1
         yield (line := _event_line(stored, events + 1))
         digest.update(line)
@@ -114,7 +110,7 @@ def read_lines(lines: Iterable[bytes], node_id: str | None) -> Iterator[StoredEv
     """
     whole = _whole_lines(lines)
     number, line = next(whole, (1, b""))
-    histories = _Histories(_read_header(line, node_id))
+    streams = _Streams(_read_header(line, node_id))
     digest = hashlib.sha256(line)
     for number, line in whole:
         if line.startswith(_CLOSING):
@@ -122,15 +118,15 @@ def read_lines(lines: Iterable[bytes], node_id: str | None) -> Iterator[StoredEv
             break
         stored = _read_event(line, number)
         try:
-            histories.follow(stored)
+            streams.follow(stored)
         except LogError as error:
-            raise _bad(number, str(error).partition(";")[0]) from error
+            raise _bad(number, _what(error)) from error
         digest.update(line)
         yield stored
     else:
         raise _bad(number + 1, "it is missing: the file ends before its closing line")
     for number, _ in whole:
-        raise _bad(number, "it stands behind the closing line")
+        raise _bad(number, "it stands after the closing line")
 
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:
@@ -139,78 +135,24 @@ def lines_of(file: BinaryIO) -> Iterator[bytes]:
         yield line
 
 
-class _Head(NamedTuple):
-    position: int
-    digest: str
-    generation: int
-
-
-class _Histories:
-    """The histories of one node's managers as far as they were read: only their ends."""
+class _Streams:
+    """The streams of one node as far as they were read: only their ends."""
 
     def __init__(self, node_id: str) -> None:
         self._node_id = node_id
-        self._heads: dict[UUID, _Head] = {}
+        self._ends: dict[UUID, Link] = {}
 
     def follow(self, stored: StoredEvent) -> None:
-        """Take the next event, which must be genuine and follow its history's last one.
+        """Take the next event, which must be genuine and follow its stream's last one.
 
         Raises:
             LogError: it is not, or does not; its subclasses say why.
         """
-        if stored.topic not in EVENT_CLASSES:
-            raise unknown_topic(stored.topic)
-        fields = provenance.verify(stored)
-        event = read_event(stored)
-        id_, position = event.originator_id, event.originator_version
-        if event.node_id != self._node_id:
-            message = (
-                f"the event at position {position} is of node {event.node_id}, not of "
-                f"{self._node_id}"
-            )
-            raise ForeignLogError(message, expected=self._node_id, found=event.node_id)
-        if id_ != manager_id(event.manager):
-            raise provenance.altered(stored, "it stands in a history that is not its manager's")
-        head = self._heads.get(id_, _Head(0, provenance.NO_DIGEST, 0))
-        if position != head.position + 1:
-            message = (
-                f"the event at position {position} of {id_} stands where position "
-                f"{head.position + 1} should: events are missing or out of order; put back an "
-                "unaltered copy of the log"
-            )
-            raise LogDamagedError(message, position=position)
-        if event.previous_digest != head.digest:
-            raise provenance.altered(stored, "it does not follow the one before it")
-        if event.generation != head.generation + (event.kind != "destroyed"):
-            raise provenance.altered(stored, "its generation does not follow the one before it")
-        digest = provenance.digest(stored.topic, id_, position, fields)
-        self._heads[id_] = _Head(position, digest, event.generation)
-
-
-def _stored(row: Row) -> StoredEvent:
-    """Return a row as eventsourcing has it, if its values are those of an event."""
-    id_, position, topic, state = row
-    if (
-        isinstance(id_, str)
-        and type(position) is int
-        and isinstance(topic, str)
-        and isinstance(state, bytes)
-        and (uuid := _uuid(id_)) is not None
-    ):
-        return StoredEvent(uuid, position, topic, state)
-    message = (
-        f"the row at position {position!r:.40} was altered: it holds values of no event; put "
-        "back an unaltered copy of the log"
-    )
-    raise LogDamagedError(message, position=position if type(position) is int else None)
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        uuid = UUID(hex=text)
-    except ValueError:
-        return None
-    return uuid if uuid.hex == text else None
+        event = read_genuine(stored, self._node_id)
+        broken = break_between(self._ends.get(event.originator_id, START), event)
+        if broken is not None:
+            raise altered(stored, broken.value)
+        self._ends[event.originator_id] = link_of(event)
 
 
 def _event_line(stored: StoredEvent, number: int) -> bytes:
@@ -259,7 +201,7 @@ def _read_header(line: bytes, node_id: str | None) -> str:
 
 def _read_event(line: bytes, number: int) -> StoredEvent:
     event = _parse(line, number, _Event)
-    uuid = _uuid(event.originator_id)
+    uuid = uuid_of(event.originator_id)
     if uuid is None:
         raise _bad(number, "its originator id is none")
     return StoredEvent(uuid, event.originator_version, event.topic, bytes(event.state))
@@ -296,6 +238,13 @@ def _parse(line: bytes, number: int, kind: type[_Line]) -> _Line:
 
 def _encode(line: msgspec.Struct) -> bytes:
     return msgspec.json.encode(line) + b"\n"
+
+
+def _what(error: LogError) -> str:
+    """Return what is wrong with an event, without what to do about a log."""
+    if isinstance(error, LogDamagedError) and error.what:
+        return f"the event at position {error.position} was altered: {error.what}"
+    return str(error)
 
 
 def _bad(number: int, what: str) -> ExportError:

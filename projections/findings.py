@@ -1,10 +1,10 @@
-"""What an audit says: the verdict, and each thing that is wrong."""
+"""What an audit says: the verdict, each thing that is wrong, and what it was held against."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keyturn.domain.checkpoint import Checkpoint
 
@@ -17,12 +17,16 @@ class FindingKind(enum.Enum):
     REORDERED = "reordered"
     FOREIGN = "foreign"
     TRUNCATED = "truncated"
+    PUT_BACK = "put back"
+    READER = "reader"
+    STORE = "store"
+    ABANDONED = "abandoned"
     CLOCK = "clock"
 
     @property
     def is_warning(self) -> bool:
         """Whether the record holds all the same."""
-        return self is FindingKind.CLOCK
+        return self in (FindingKind.ABANDONED, FindingKind.CLOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,31 +47,52 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldAgainst:
+    """What the record was compared with besides itself.
+
+    Attributes:
+        node_id: whose record it should be; None: any node's would have done.
+        anchor: the position that the anchor has seen, by manager.
+        checkpoints: the positions of the checkpoints, by manager.
+    """
+
+    node_id: str | None = None
+    anchor: Mapping[str, int] = field(default_factory=dict)
+    checkpoints: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class AuditReport:
     """The verdict on a log.
 
     Attributes:
-        node_id: the node that the record was held against; None for an empty log.
+        node_id: the node whose record it is; None for an empty log of any node.
         events: how many key events were looked at.
         heads: the newest genuine event of each manager, as a checkpoint, by name.
         findings: what is wrong, in the order of the log.
-        held_against: what the record was compared with besides itself: some of "node id",
-            "anchor" and "checkpoint". Without the last two nobody can tell that the end of a
-            history was cut off.
+        held_against: what the record was compared with besides itself.
+        ends_known: the managers of whose history an anchor or a checkpoint knows the end.
+            Of another one nobody can tell whether its end was cut off.
     """
 
     node_id: str | None
     events: int
     heads: Mapping[str, Checkpoint]
     findings: tuple[Finding, ...]
-    held_against: tuple[str, ...] = ()
+    held_against: HeldAgainst = HeldAgainst()
+    ends_known: frozenset[str] = frozenset()
 
     @property
     def holds(self) -> bool:
-        """Whether the record can be trusted: nothing is wrong but, maybe, a clock."""
+        """Whether the record can be trusted: nothing but a warning was found."""
         return all(finding.kind.is_warning for finding in self.findings)
 
     @property
     def is_end_known(self) -> bool:
-        """Whether a history that was cut short would have been noticed."""
-        return "anchor" in self.held_against or "checkpoint" in self.held_against
+        """Whether the end of every history is known."""
+        return bool(self.ends_known) and self.heads.keys() <= self.ends_known
+
+    @property
+    def ends_unknown(self) -> tuple[str, ...]:
+        """The managers whose history may have been cut short, for all that is known."""
+        return tuple(sorted(self.heads.keys() - self.ends_known))

@@ -1,33 +1,48 @@
-"""The history of key changes, as people read it: one row a change."""
+"""The history of keys and ended sessions, as people read it: one row an event."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
 from keyturn.domain.errors import FilterError
+from keyturn.domain.key_events import Abandoned, KeyEvent
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.session_keys import KINDS, SessionKeys
+from keyturn.projections.audited_rows import Damaged, read_row
+from keyturn.projections.rows import uuid_of
+
+_OF_SESSIONS = (SessionKeys.SessionEnded, SessionKeys.SubjectSessionsEnded)
+_SPARE = 20
+"""Rows to read beyond a page: for how long its last key lived."""
+_SOME_HAVE = ("overlap", "sid", "subject", "keep")
 
 
 @dataclass(frozen=True, slots=True)
 class KeyChange:
-    """One change of the keys of a manager.
+    """One event of a manager: a change of its keys, or the end of sessions.
 
     Attributes:
-        position: its place in the history of this manager, from 1 on, without gaps.
-        kind: generated, reset, rotated or destroyed.
-        generation: of the key that this change made current; of `destroyed`, that it ended.
+        position: its place in the history of this manager, from 1 on.
+        kind: generated, reset, rotated, destroyed, session ended or sessions ended.
+        generation: of the key that is current after it; of `destroyed`, that it ended.
         key_id: the public fingerprint of that key.
         at: when, in UTC.
         initiator: who did it.
         reason: why, if somebody said so.
         node_id: the node whose key ring signed the event.
         digest: the SHA-256 of the event, in hex.
-        lifetime: how long that generation was current; None while it is.
+        lifetime: of a key, how long it was current; None while it is, and for sessions.
         overlap: of `rotated`, for how many seconds the keys before may stay good; else None.
+        manager: its name.
+        recorded_by: user@host of the operating system; None: not known (version 0.1).
+        abandoned: the position that was seen before, when this accepted a rollback; else None.
+        sid: of `session ended`, the session; else None.
+        subject: whose sessions were ended, if it is known; else None.
+        keep: of `sessions ended`, the sid of the session that goes on; None: none.
     """
 
     position: int
@@ -41,6 +56,17 @@ class KeyChange:
     digest: str
     lifetime: timedelta | None
     overlap: int | None = None
+    manager: str = ""
+    recorded_by: str | None = None
+    abandoned: int | None = None
+    sid: str | None = None
+    subject: str | None = None
+    keep: str | None = None
+
+    @property
+    def is_of_sessions(self) -> bool:
+        """Whether sessions were ended, and no key was changed."""
+        return self.kind in [event_class.kind for event_class in _OF_SESSIONS]
 
 
 def check_moment(moment: datetime | None, name: str) -> None:
@@ -55,10 +81,10 @@ class HistoryFilter:
 
     Attributes:
         since: not before this moment (an aware datetime).
-        until: not behind this moment.
+        until: not after this moment.
         generation: of this generation.
         initiator: by this initiator.
-        kind: generated, reset, rotated or destroyed.
+        kind: generated, reset, rotated, destroyed, session ended or sessions ended.
     """
 
     since: datetime | None = None
@@ -70,9 +96,10 @@ class HistoryFilter:
     def __post_init__(self) -> None:
         for name in ("since", "until"):
             check_moment(getattr(self, name), name)
-        if self.kind is not None and self.kind not in KINDS.values():
-            kinds = ", ".join(KINDS.values())
-            raise FilterError(f"there is no kind {self.kind!r} of change, only {kinds}")
+        if self.kind is not None and self.kind not in KINDS:
+            raise FilterError(
+                f"there is no kind {self.kind!r} of change, only {', '.join(KINDS)}"
+            )
 
     def fits(self, change: KeyChange) -> bool:
         """Whether a change is to be shown."""
@@ -88,23 +115,11 @@ class HistoryFilter:
 EVERYTHING = HistoryFilter()
 
 
-@dataclass(frozen=True, slots=True)
-class KeySpan:
-    """From when to when a key was good.
-
-    Attributes:
-        began_with: the event that made it current.
-        ended_with: the event that ended it, or began its overlap; None while it is current.
-        ends_at: when it ended, its overlap included; None while it is current.
-    """
-
-    began_with: SessionKeys.Event
-    ended_with: SessionKeys.Event | None
-    ends_at: datetime | None
-
-
 class RotationHistory:
-    """The changes of one manager's keys, read from the log page by page. Needs no password."""
+    """The events of one manager, read from the log page by page. Needs no password.
+
+    What is shown is what the log says: whether that is true, an audit tells.
+    """
 
     def __init__(self, log: KeyLog, manager: str = "default") -> None:
         self._log = log
@@ -118,7 +133,7 @@ class RotationHistory:
         which: HistoryFilter = EVERYTHING,
         *,
         newest_first: bool = False,
-        behind: int | None = None,
+        after: int | None = None,
         limit: int | None = None,
     ) -> Iterator[KeyChange]:
         """Yield changes, oldest first unless told otherwise.
@@ -126,83 +141,110 @@ class RotationHistory:
         Args:
             which: those to show.
             newest_first: the other way round.
-            behind: the position of the last row of the page before: go on behind it.
+            after: the position of the last row of the page before: go on after it.
             limit: how many at the most; None: all.
         """
         if limit is not None and limit < 0:
             raise FilterError(f"a limit is a number of rows ≥ 0, not {limit}")
         if limit == 0:
             return iter(())
-        page = None if limit is None or which != EVERYTHING else limit + 2
-        # From the neighbour of the first row on: its lifetime takes that one too.
-        bounds = (0, None) if behind is None else (behind - 1, behind + 1)
-        events = self._log.key_events(
-            self._manager,
-            after=0 if newest_first else bounds[0],
-            before=bounds[1] if newest_first else None,
-            newest_first=newest_first,
-            page=page,
-        )
-        rows = rows_of(events, newest_first=newest_first)
-        shown = (row for row in rows if _is_behind(row, behind, newest_first) and which.fits(row))
-        return islice(shown, limit)
+
+        def events() -> Iterator[KeyEvent]:
+            page = None if limit is None or which != EVERYTHING else limit + _SPARE
+            if newest_first:
+                return self._log.key_events(
+                    self._manager, before=after, newest_first=True, page=page
+                )
+            return self._log.key_events(self._manager, after=after or 0, page=page)
+
+        def key_before_page() -> KeyEvent | None:
+            if after is None:
+                return None
+            others = (
+                self._log.key_events(self._manager, after=after - 1)
+                if newest_first
+                else self._log.key_events(self._manager, before=after + 1, newest_first=True)
+            )
+            return next(_of_keys(others), None)
+
+        rows = _rows_of(events(), events(), key_before_page, newest_first=newest_first)
+        return islice((row for row in rows if which.fits(row)), limit)
 
     def at(self, moment: datetime) -> KeyChange | None:
         """Return the change whose key was current at a moment (an aware datetime), if any was."""
         check_moment(moment, "at")
         for change in self.changes(newest_first=True):
-            if change.at <= moment:
+            if change.at <= moment and not change.is_of_sessions:
                 return None if change.kind == "destroyed" else change
         return None
 
-    def span_of(self, key_id: str) -> KeySpan | None:
-        """Return when the key of this id was good, None if there never was one."""
-        later: SessionKeys.Event | None = None
-        full_stop: SessionKeys.Event | None = None
-        for event in self._log.key_events(self._manager, newest_first=True):
-            if event.key_id == key_id and event.kind != "destroyed":
-                return _span(event, later, full_stop)
-            later = event
-            if event.kind != "rotated":
-                full_stop = event
-        return None
+
+def readable_changes(log: KeyLog) -> dict[str, list[KeyChange]]:
+    """Return what can be read of each manager's history, whatever else is wrong with the log."""
+    events: dict[str, dict[int, KeyEvent]] = defaultdict(dict)
+    for row in log.rows():
+        if uuid_of(row.originator_id) is not None and type(row.originator_version) is int:
+            found = read_row(row)
+            if not isinstance(found, Damaged):
+                events[found.manager][found.originator_version] = found
+    changes = {}
+    for manager, found_events in events.items():
+        in_order = [found_events[position] for position in sorted(found_events)]
+        changes[manager] = list(_rows_of(iter(in_order), iter(in_order), lambda: None))
+    return changes
 
 
-def _span(
-    event: SessionKeys.Event,
-    later: SessionKeys.Event | None,
-    full_stop: SessionKeys.Event | None,
-) -> KeySpan:
-    """Return the span of a key, by the change behind its own and the next that is no rotation."""
-    if later is None:
-        return KeySpan(event, None, None)
-    if not isinstance(later, SessionKeys.KeyRotated):
-        return KeySpan(event, later, later.timestamp)
-    overlap_ends = later.timestamp + timedelta(seconds=later.overlap)
-    if full_stop is not None and full_stop.timestamp < overlap_ends:
-        return KeySpan(event, full_stop, full_stop.timestamp)
-    return KeySpan(event, later, overlap_ends)
-
-
-def _is_behind(row: KeyChange, behind: int | None, newest_first: bool) -> bool:
-    return behind is None or (row.position < behind if newest_first else row.position > behind)
-
-
-def rows_of(
-    events: Iterator[SessionKeys.Event], *, newest_first: bool = False
+def _rows_of(
+    events: Iterator[KeyEvent],
+    again: Iterator[KeyEvent],
+    key_before: Callable[[], KeyEvent | None],
+    *,
+    newest_first: bool = False,
 ) -> Iterator[KeyChange]:
-    """Yield the row of each event of one manager, whichever way round they come."""
-    for before, event, behind in _with_neighbours(events):
-        yield _row(event, *((behind, before) if newest_first else (before, behind)))
+    """Yield the row of each event of one manager, whichever way round they come.
+
+    How long a key lived is the time between two events of keys, and any number of ends of
+    sessions may stand between these. So the events are read a second time, only ever as far as
+    the next event of a key.
+
+    Args:
+        events: in their order.
+        again: the same.
+        key_before: returns the event of a key that comes before the first of them.
+        newest_first: whether that is their order.
+    """
+    keys_again = _of_keys(again)
+    last = key_before
+    for event in events:
+        if isinstance(event, _OF_SESSIONS):
+            yield _row(event, None)
+            continue
+        # The end of all keys ended the one before it, every other event begins one.
+        is_end = isinstance(event, SessionKeys.KeysDestroyed)
+        if is_end is newest_first:
+            other = next((key for key in keys_again if _follows(key, event, newest_first)), None)
+        else:
+            other = last()
+        begin, end = (other, event) if is_end else (event, other)
+        yield _row(event, end.timestamp - begin.timestamp if begin and end else None)
+        last = _returning(event)
 
 
-def _row(
-    event: SessionKeys.Event, earlier: SessionKeys.Event | None, later: SessionKeys.Event | None
-) -> KeyChange:
-    if event.kind == "destroyed":
-        lifetime = None if earlier is None else event.timestamp - earlier.timestamp
-    else:
-        lifetime = None if later is None else later.timestamp - event.timestamp
+def _of_keys(events: Iterator[KeyEvent]) -> Iterator[KeyEvent]:
+    return (event for event in events if not isinstance(event, _OF_SESSIONS))
+
+
+def _follows(one: KeyEvent, other: KeyEvent, newest_first: bool) -> bool:
+    positions = one.originator_version, other.originator_version
+    return positions[0] < positions[1] if newest_first else positions[0] > positions[1]
+
+
+def _returning(event: KeyEvent) -> Callable[[], KeyEvent]:
+    return lambda: event
+
+
+def _row(event: KeyEvent, lifetime: timedelta | None) -> KeyChange:
+    abandoned: Abandoned | None = getattr(event, "abandoned", None)
     return KeyChange(
         position=event.originator_version,
         kind=event.kind,
@@ -214,16 +256,8 @@ def _row(
         node_id=event.node_id,
         digest=event.digest,
         lifetime=lifetime,
-        overlap=event.overlap if isinstance(event, SessionKeys.KeyRotated) else None,
+        manager=event.manager,
+        recorded_by=event.recorded_by,
+        abandoned=None if abandoned is None else abandoned.position,
+        **{name: getattr(event, name, None) for name in _SOME_HAVE},
     )
-
-
-def _with_neighbours(
-    events: Iterator[SessionKeys.Event],
-) -> Iterator[tuple[SessionKeys.Event | None, SessionKeys.Event, SessionKeys.Event | None]]:
-    before: SessionKeys.Event | None = None
-    event = next(events, None)
-    while event is not None:
-        behind = next(events, None)
-        yield before, event, behind
-        before, event = event, behind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,8 +22,6 @@ hypothesis.settings.load_profile("default")
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the settings of whoever runs the tests out of them."""
-    import os
-
     for variable in [name for name in os.environ if name.startswith("KEYTURN_")]:
         monkeypatch.delenv(variable)
 
@@ -33,6 +32,14 @@ def _structlog_as_it_was() -> Iterator[None]:
     yield
     if "structlog" in sys.modules:
         sys.modules["structlog"].reset_defaults()
+
+
+@pytest.fixture
+def everything_allowed() -> Iterator[None]:
+    """The umask that protects nothing."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture

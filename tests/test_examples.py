@@ -64,13 +64,18 @@ def test_the_starlette_app_passes_its_replay_tests(tmp_path: Path) -> None:
 
 # --- the agent and its command line ------------------------------------------------------------
 
+PASSWORD = "correct horse battery staple"
+
 
 @pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """The folder of an agent that runs."""
+    monkeypatch.setenv("KEYTURN_PASSWORD", PASSWORD)
     folder = tmp_path_factory.mktemp("a")  # short: the path of a socket has 104 bytes at most
     process = subprocess.Popen(
-        [sys.executable, AGENT, "agent", folder], stdout=subprocess.PIPE, text=True
+        [sys.executable, AGENT, folder, "agent"], stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None
@@ -82,8 +87,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert process.returncode == 0
 
 
-def cli(folder: Path, command: str) -> str:
-    return run(AGENT, command, folder).stdout.strip()
+def cli(folder: Path, *command: str) -> str:
+    return run(AGENT, folder, *command).stdout.strip()
 
 
 def token_in(folder: Path) -> str | None:
@@ -91,14 +96,22 @@ def token_in(folder: Path) -> str | None:
         return session.read_token()
 
 
-def test_the_agent_knows_who_logged_in(folder: Path) -> None:
-    said = [cli(folder, command) for command in ("greet", "login", "greet")]
+def test_the_agent_knows_who_has_unlocked_it(folder: Path) -> None:
+    said = [cli(folder, command) for command in ("greet", "unlock", "greet")]
 
-    assert said == ["malformed: log in again", "logged in", "hello"]
+    assert said == ["malformed: unlock it again", "unlocked", "hello"]
+
+
+def test_another_password_unlocks_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYTURN_PASSWORD", "another")
+
+    said = cli(folder, "unlock")
+
+    assert (said, token_in(folder)) == ("this is not the password", None)
 
 
 def test_each_call_leaves_a_fresh_token(folder: Path) -> None:
-    cli(folder, "login")
+    cli(folder, "unlock")
     before = token_in(folder)
 
     cli(folder, "greet")
@@ -107,7 +120,7 @@ def test_each_call_leaves_a_fresh_token(folder: Path) -> None:
 
 
 def test_clients_at_once_all_have_their_answer_and_leave_a_good_token(folder: Path) -> None:
-    cli(folder, "login")
+    cli(folder, "unlock")
 
     with ThreadPoolExecutor(4) as pool:
         said = list(pool.map(lambda _: cli(folder, "greet"), range(4)))
@@ -115,11 +128,26 @@ def test_clients_at_once_all_have_their_answer_and_leave_a_good_token(folder: Pa
     assert [*said, cli(folder, "greet")] == ["hello"] * 5
 
 
-def test_a_reset_ends_the_session_of_the_file(folder: Path) -> None:
-    cli(folder, "login")
+@pytest.mark.parametrize(
+    ("lock", "of_another"),
+    [(["lock"], "hello"), (["lock", "all"], "unknown key: unlock it again")],
+)
+def test_a_lock_is_of_one_client_or_of_all(
+    folder: Path, lock: list[str], of_another: str
+) -> None:
+    cli(folder, "unlock")
+    another = folder / "another"
+    another.mkdir(mode=0o700)
+    (another / "agent.sock").symlink_to(folder / "agent.sock")
+    cli(another, "unlock")
+    stolen = token_in(folder)
+    assert stolen is not None
 
-    said = [cli(folder, command) for command in ("reset", "greet", "login", "greet")]
+    said = cli(folder, *lock)
+    left = token_in(folder)
+    with ClientSession(folder / "token", stolen):
+        with_the_stolen = cli(folder, "greet")
 
-    assert said[1] == "unknown key: log in again"
-    assert said[::2] == ["all sessions are over", "logged in"]
-    assert said[3] == "hello"
+    assert (said, left) == ("locked", None)
+    assert with_the_stolen.endswith(": unlock it again")
+    assert cli(another, "greet") == of_another

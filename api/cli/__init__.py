@@ -12,11 +12,13 @@ from msgspec import UNSET, UnsetType
 
 import keyturn
 from keyturn import show
+from keyturn.cli import keys as cli_keys
 from keyturn.cli import record as cli_record
+from keyturn.cli import sessions as cli_sessions
 from keyturn.cli import tokens as cli_tokens
 from keyturn.cli.base import Command, as_json, ask_for_password, cli, command
 from keyturn.cli.exit_codes import REFUSED, exit_code
-from keyturn.config.anchor import Anchor
+from keyturn.config.anchor import Anchor, folder_of
 from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.logging import without_tokens
 from keyturn.config.settings import Settings, find_password
@@ -24,12 +26,7 @@ from keyturn.config.stores import has_log
 from keyturn.domain.errors import KeyRingExistsError, KeyturnError
 from keyturn.opening import open_key_ring
 
-__all__ = ["cli", "cli_record", "cli_tokens", "main"]
-
-reason_option = click.option("--reason", help="Why, for the record.")
-initiator_option = click.option(
-    "--initiator", help="Who, for the record; user@host if not given."
-)
+__all__ = ["cli", "cli_keys", "cli_record", "cli_sessions", "cli_tokens", "main"]
 
 
 @cli.command()
@@ -46,7 +43,11 @@ def demo(svg: Path | None) -> None:
 @as_json
 @command
 def init(obj: Command, no_password: bool, as_json: bool) -> None:
-    """Make a data folder: key ring, log and first session key."""
+    """Make a data folder: key ring, log and first session key.
+
+    Where a key ring and a log are there already, make a manager (--name) that is not, or whose
+    keys were destroyed.
+    """
     path = obj.settings.key_ring_path
     if not path.exists():
         password: str | None | UnsetType = None
@@ -55,17 +56,23 @@ def init(obj: Command, no_password: bool, as_json: bool) -> None:
             if password is UNSET:
                 password = ask_for_password("New password", confirm=True)
         ring, _ = open_key_ring(obj.settings, password)
-    elif _lacks_only_its_log(obj.settings):
-        ring = KeyRing.open(path, obj.password())
+        with keyturn.open(obj.settings, key_ring=ring):
+            pass
+        node_id = ring.node_id
+    elif _lacks_only_its_log(obj.settings) or _lacks_manager(obj):
+        with obj.open(create=True) as service:
+            node_id = service.node_id
     else:
-        raise KeyRingExistsError(f"{path} exists already: nothing was changed", path=str(path))
-    with keyturn.open(obj.settings, key_ring=ring):
-        pass
-    facts = {"node_id": ring.node_id, "path": str(obj.settings.data_folder)}
+        message = (
+            f"{path} exists already, and so does manager {obj.settings.name!r}: nothing was "
+            "changed"
+        )
+        raise KeyRingExistsError(message, path=str(path))
+    facts = {"node_id": node_id, "path": str(obj.settings.data_folder)}
     if as_json:
-        click.echo(show.json_line(facts))
+        click.echo(show.json_line({**facts, "manager": obj.settings.name}))
     else:
-        click.echo(f"node {ring.node_id}\nin   {facts['path']}")
+        click.echo(f"node {node_id}\nin   {facts['path']}")
 
 
 def _lacks_only_its_log(settings: Settings) -> bool:
@@ -74,7 +81,16 @@ def _lacks_only_its_log(settings: Settings) -> bool:
     A key ring without an anchor may have had a log.
     """
     anchor = settings.anchor_path
-    return anchor.exists() and Anchor.is_blank(anchor) and not has_log(settings.store_url)
+    there = anchor.exists() or folder_of(anchor).exists()
+    return there and Anchor.is_blank(anchor) and not has_log(settings.store_url)
+
+
+def _lacks_manager(obj: Command) -> bool:
+    """Return whether there is a log, but no manager of this name that has keys."""
+    if not has_log(obj.settings.store_url):
+        return False
+    names = {state.name for state in obj.log().managers() if not state.is_destroyed}
+    return obj.settings.name not in names
 
 
 @cli.command()
@@ -85,33 +101,6 @@ def password(obj: Command, no_password: bool) -> None:
     old = obj.password()
     new = None if no_password else ask_for_password("New password", confirm=True)
     KeyRing.change_password(obj.settings.key_ring_path, old, new)
-
-
-@cli.command()
-@reason_option
-@initiator_option
-@command
-def reset(obj: Command, reason: str | None, initiator: str | None) -> None:
-    """Make a new key: every token is refused at once, in every running process."""
-    with obj.open(initiator=initiator) as service:
-        service.reset_key(reason)
-
-
-@cli.command()
-@click.option(
-    "--overlap",
-    type=int,
-    required=True,
-    metavar="SECONDS",
-    help="How long tokens under the key before stay good.",
-)
-@reason_option
-@initiator_option
-@command
-def rotate(obj: Command, overlap: int, reason: str | None, initiator: str | None) -> None:
-    """Make a new key: tokens under the one before stay good until the overlap ends."""
-    with obj.open(initiator=initiator) as service:
-        service.rotate_key(overlap, reason)
 
 
 @cli.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,15 +11,20 @@ import click
 from msgspec import UNSET, UnsetType
 
 import keyturn
-from keyturn import Service, Settings
+from keyturn import Service, Settings, show
+from keyturn.actors.manager_parts import ManagerParts
 from keyturn.config import key_ring_file
 from keyturn.config.anchor import Anchor
+from keyturn.config.durations import parse_duration
 from keyturn.config.event_log import EventLog
+from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.logging import configure_for_command_line
 from keyturn.config.settings import find_password
-from keyturn.config.store_url import MEMORY, shown
+from keyturn.config.store_url import MEMORY
 from keyturn.config.stores import has_log, open_log
-from keyturn.domain.errors import KeyRingNotFoundError, PasswordRequiredError
+from keyturn.domain.errors import DurationError, LogNotTrustedError, PasswordRequiredError
+from keyturn.domain.manager_state import manager_not_found
+from keyturn.opening import no_log
 
 
 class _Moment(click.ParamType[datetime]):
@@ -36,10 +42,38 @@ class _Moment(click.ParamType[datetime]):
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-MOMENT = _Moment()
+class _Duration(click.ParamType[float]):
+    """A duration with or without a unit, in seconds."""
 
+    name = "duration"
+
+    def __init__(self, *, may_be_never: bool = False) -> None:
+        self._may_be_never = may_be_never
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        text = str(value)
+        if self._may_be_never and text.strip().lower() == "never":
+            return NEVER
+        try:
+            return parse_duration(text)
+        except DurationError as error:
+            self.fail(str(error), param, ctx)
+
+
+NEVER = math.inf
+"""What the duration `never` is; no number of seconds is that."""
+
+MOMENT = _Moment()
+DURATION = _Duration()
+DURATION_OR_NEVER = _Duration(may_be_never=True)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON, for programs.")
+reason_option = click.option("--reason", help="Why, for the record.")
+initiator_option = click.option(
+    "--initiator", help="Who, for the record; user@host if not given."
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,6 +93,11 @@ as_json = click.option("--json", "as_json", is_flag=True, help="JSON, for progra
     is_flag=True,
     help="Take a log that is not the one seen last as it is, and reset its key.",
 )
+@click.option(
+    "--trust-log",
+    is_flag=True,
+    help="Take a log that this machine has never seen as it is: it may be an old copy.",
+)
 @click.pass_context
 def cli(
     context: click.Context,
@@ -68,13 +107,14 @@ def cli(
     config: Path | None,
     host_topics: tuple[str, ...],
     accept_rollback: bool,
+    trust_log: bool,
 ) -> None:
     """Session tokens whose keys have a history.
 
     The password of the key ring is taken from KEYTURN_PASSWORD, from the file that
     KEYTURN_PASSWORD_FILE names, or asked for.
     """
-    given = {"path": path, "store": store, "name": name}
+    given = {"path": path, "store": store, "name": name, "trust_log": trust_log or None}
     explicit = {key: value for key, value in given.items() if value is not None}
     settings = Settings.load(explicit, config=config)
     configure_for_command_line(settings.log_level)
@@ -91,16 +131,47 @@ class Command:
         self.host_topics = host_topics
         self._accept_rollback = accept_rollback
 
-    def open(self, *, initiator: str | None = None) -> Service:
+    def open(
+        self,
+        *,
+        initiator: str | None = None,
+        expiry: float | None | UnsetType = UNSET,
+        create: bool = False,
+    ) -> Service:
         """Open the service of the data folder, which `keyturn init` must have made."""
         return keyturn.open(
             self.settings,
             password=self.password(),
             initiator=UNSET if initiator is None else initiator,
+            expiry=expiry,
             rotate_every=None,  # a command does what it is told: the host has the policy
             accept_rollback=self._accept_rollback,
+            create=create,
             host_topics=self.host_topics,
         )
+
+    def read_only(self) -> ManagerParts:
+        """Return what looks at tokens and changes nothing: neither the log nor the anchor."""
+        if self._accept_rollback:
+            raise click.UsageError(
+                "--accept-rollback resets the key, and this command only reads: accept the log "
+                "with one that changes something, `keyturn --accept-rollback reset`"
+            )
+        settings = self.settings
+        key_ring = KeyRing.open(settings.key_ring_path, self.password())
+        anchor = Anchor(settings.anchor_path, key_ring.node_id)
+        parts = ManagerParts.of(self.log(), key_ring, settings.manager_options(), anchor=anchor)
+        if parts.reader.open(trust_log=settings.trust_log).position == 0:
+            raise manager_not_found(parts.name, parts.log.location, parts.log.managers())
+        mark = anchor.read(parts.name)
+        if mark is not None and mark.imported:
+            raise LogNotTrustedError(
+                f"the log {parts.log.location} was imported, and nobody knows what was revoked "
+                "after the export: the first command that changes something resets the key, "
+                "`keyturn reset`",
+                location=parts.log.location,
+            )
+        return parts
 
     def password(self) -> str | None:
         """Return the password of the key ring, asked for if it needs one that nobody gave."""
@@ -117,9 +188,7 @@ class Command:
         settings = self.settings
         if not has_log(settings.store_url):
             if not for_audit or Anchor.is_blank(settings.anchor_path):
-                place = shown(settings.store_url)
-                message = f"there is no log at {place}: make one with `keyturn init`"
-                raise KeyRingNotFoundError(message)
+                raise no_log(settings)
             # The anchor has seen a log: an audit is to say that it is gone.
             settings = settings.replace({"store": MEMORY})
         log = open_log(settings, host_topics=self.host_topics, for_audit=for_audit)
@@ -136,3 +205,27 @@ def ask_for_password(prompt: str, *, confirm: bool = False) -> str:
         raise PasswordRequiredError("a password is needed: set KEYTURN_PASSWORD")
     answer: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)
     return answer
+
+
+def show_change(service: Service, as_json: bool) -> None:
+    """Show the change that this command made."""
+    events = service.parts.activity.last_written
+    event = events[-1]
+    if as_json:
+        facts = {
+            "kind": event.kind,
+            "events": len(events),
+            "manager": event.manager,
+            "generation": event.generation,
+            "position": event.originator_version,
+            "at": event.timestamp,
+            "initiator": event.initiator,
+            "reason": event.reason,
+        }
+        click.echo(show.json_line(facts))
+        return
+    what = event.kind if len(events) == 1 else f"{len(events)} times {event.kind}"
+    click.echo(
+        f"{what}: manager {event.manager}, generation {event.generation}, "
+        f"{event.timestamp:%Y-%m-%d %H:%M:%S} UTC"
+    )

@@ -76,7 +76,9 @@ class _Demo:
         command = [sys.executable, "-m", "keyturn", "--path", str(self._folder / "data")]
         arguments = ["reset", "--reason", "laptop stolen", "--initiator", "alice"]
         environment = {**os.environ, "KEYTURN_PASSWORD": self._password}
-        subprocess.run([*command, *arguments], env=environment, check=True)  # noqa: S603
+        subprocess.run(  # noqa: S603
+            [*command, *arguments], env=environment, stdout=subprocess.DEVNULL, check=True
+        )
         self._say(f"Another process: keyturn {shlex.join(arguments)}")
         for token in self._tokens:
             self._fact(_subject(service, token), self._verdict(service, token))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from keyturn.config.anchor import folder_of
 from keyturn.config.settings import Settings
 from keyturn.config.store_url import is_postgres, shown
 from keyturn.config.stores import server_facts
@@ -41,7 +42,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     for what, path in (
         ("data", settings.data_folder),
         ("key ring", settings.key_ring_path),
-        ("anchor", settings.anchor_path),
+        ("anchor", folder_of(settings.anchor_path)),
     ):
         yield _place(what, path)
 
@@ -58,7 +59,7 @@ def _sqlite() -> Finding:
 
 def _postgres(settings: Settings) -> Iterator[Finding]:
     try:
-        facts = server_facts(settings.store_url, patience=settings.lock_timeout)
+        facts = server_facts(settings.store_url, timeout=settings.lock_timeout)
     except KeyturnError as error:
         yield Finding("postgresql", "cannot be asked", str(error))
         return
@@ -68,11 +69,19 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
     else:
         warning = "anybody on the way can read and alter it: set sslmode=verify-full"
         yield Finding("connection", "not encrypted", warning)
-    if facts.may_rewrite:
-        warning = "run services as a role with SELECT and INSERT alone: see the README"
+    for problem in facts.problems:
+        yield Finding("table", "not as Keyturn made it", problem)
+    if facts.rights is None:
+        return
+    yield Finding("table", f"schema {facts.schema_version}")
+    warning = "run services as a role with SELECT and INSERT alone: see the README"
+    if facts.rights.may_rewrite:
         yield Finding("role", "may change and delete events", warning)
-    elif facts.may_rewrite is not None:
-        yield Finding("role", "may read and append")
+    elif facts.rights.may_choose_numbers:
+        yield Finding("role", "may choose the numbers of rows", warning)
+    else:
+        may = "may read and append" if facts.rights.may_append else "may only read"
+        yield Finding("role", may)
 
 
 def _place(what: str, path: Path) -> Finding:

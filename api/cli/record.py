@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,9 +20,15 @@ from keyturn.config.event_log import EventLog
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.errors import CheckpointError, KeyRingNotFoundError, NodeIdError
 from keyturn.domain.node import decode_node_id
-from keyturn.projections.audit import audit, readable_changes
+from keyturn.domain.session_keys import KINDS
+from keyturn.projections.audit import audit
 from keyturn.projections.findings import AuditReport
-from keyturn.projections.history import EVERYTHING, HistoryFilter, RotationHistory
+from keyturn.projections.history import (
+    EVERYTHING,
+    HistoryFilter,
+    RotationHistory,
+    readable_changes,
+)
 
 _TABLE_ROWS = 50
 _PROGRESS_FROM = 20_000
@@ -38,51 +45,42 @@ def _check_node_id(ctx: click.Context, param: click.Parameter, value: str | None
 
 @cli.command()
 @click.option("--since", type=MOMENT, help="Not before this moment.")
-@click.option("--until", type=MOMENT, help="Not behind this moment.")
+@click.option("--until", type=MOMENT, help="Not after this moment.")
 @click.option("--at", type=MOMENT, help="Only the change whose key was current at this moment.")
 @click.option("--generation", type=int, help="Only of this generation.")
 @click.option("--initiator", "--by", "initiator", help="Only by this initiator.")
-@click.option(
-    "--kind",
-    type=click.Choice(["generated", "reset", "rotated", "destroyed"]),
-    help="Only of this kind.",
-)
+@click.option("--kind", type=click.Choice(KINDS), help="Only of this kind.")
 @click.option("--newest-first", is_flag=True, help="Newest first.")
 @click.option("--limit", type=click.IntRange(min=1), help="How many rows at the most.")
-@click.option("--behind", type=int, help="Go on behind this position.")
+@click.option("--after", type=int, help="Go on after the row at this position.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV, for spreadsheets.")
 @as_json
 @command
 def history(
     obj: Command,
-    since: datetime | None,
-    until: datetime | None,
+    /,
     at: datetime | None,
-    generation: int | None,
-    initiator: str | None,
-    kind: str | None,
     newest_first: bool,
     limit: int | None,
-    behind: int | None,
+    after: int | None,
     as_csv: bool,
     as_json: bool,
+    **filters: Any,  # the options that are left: those of a `HistoryFilter`
 ) -> None:
-    """Show the changes of keys. Needs no password.
+    """Show the changes of keys and the ends of sessions. Needs no password.
 
     The table shows the newest 50 unless told otherwise; JSON and CSV have all. What is shown is
     what the log says: whether that is true, `keyturn audit` tells.
     """
     whole = RotationHistory(obj.log(), obj.settings.name)
-    which = HistoryFilter(
-        since=since, until=until, generation=generation, initiator=initiator, kind=kind
-    )
+    which = HistoryFilter(**filters)
     if at is not None:
-        if which != EVERYTHING or behind is not None:
+        if which != EVERYTHING or after is not None:
             raise click.UsageError("--at goes with no other filter")
         change = whole.at(at)
         changes = iter([] if change is None else [change])
-    elif as_json or as_csv or behind is not None:
-        changes = whole.changes(which, newest_first=newest_first, behind=behind, limit=limit)
+    elif as_json or as_csv or after is not None:
+        changes = whole.changes(which, newest_first=newest_first, after=after, limit=limit)
     else:
         newest = list(whole.changes(which, newest_first=True, limit=limit or _TABLE_ROWS))
         changes = iter(newest if newest_first else reversed(newest))
@@ -104,8 +102,15 @@ def history(
     help="Whose record it should be; the key ring's if not given.",
 )
 @click.option(
-    "--against", help="A checkpoint that the log must contain: the line, or a file that holds it."
+    "--any-node", is_flag=True, help="Take it for the record of whoever signed the first event."
 )
+@click.option(
+    "--against",
+    multiple=True,
+    help="A checkpoint that the log must contain: the line, or a file that holds it. May be "
+    "given more than once.",
+)
+@click.option("--quick", is_flag=True, help="Check the signatures of the newest events only.")
 @click.option("--checkpoint", is_flag=True, help="Print a line to keep elsewhere, if it holds.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page about it, too.")
 @as_json
@@ -113,27 +118,34 @@ def history(
 def audit_log(
     obj: Command,
     node_id: str | None,
-    against: str | None,
+    any_node: bool,
+    against: tuple[str, ...],
+    quick: bool,
     checkpoint: bool,
     html: Path | None,
     as_json: bool,
 ) -> None:
     """Look at every event, and say whether the record can be trusted. Needs no password.
 
-    The exit code is 0 only if the record holds.
+    Whose record it should be is said by the key ring in the data folder, by --node-id, or not
+    at all, with --any-node. The exit code is 0 only if the record holds.
     """
     if checkpoint and as_json:
         raise click.UsageError("a checkpoint is one line, and no JSON")
     log = obj.log(for_audit=True)
-    point = None if against is None else _parse_checkpoint(against)
-    node_id, anchor = _expectations(obj, node_id)
+    points = [_parse_checkpoint(text) for text in against]
+    anchor = None
+    if not any_node:
+        node_id, anchor = _expectations(obj, node_id)
     with _progress(log) as progress:
         report = audit(
             log,
             node_id=node_id,
+            any_node=any_node,
             anchor=anchor,
-            against=point,
+            against=points,
             host_topics=obj.host_topics,
+            quick=quick,
             progress=progress,
         )
     if as_json:

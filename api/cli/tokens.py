@@ -1,4 +1,4 @@
-"""The commands about tokens and token files."""
+"""The commands about tokens."""
 
 from __future__ import annotations
 
@@ -6,38 +6,46 @@ import json
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import NoReturn
 
 import click
+from msgspec import UNSET
 
-import keyturn
 from keyturn import show
-from keyturn.actors.token_inspector import TokenInspector, inspector_of
-from keyturn.cli.base import MOMENT, Command, as_json, cli, command
+from keyturn.cli.base import (
+    DURATION,
+    DURATION_OR_NEVER,
+    MOMENT,
+    NEVER,
+    Command,
+    as_json,
+    cli,
+    command,
+)
 from keyturn.cli.exit_codes import REFUSED
-from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.token_file import TokenFile
-from keyturn.domain.errors import ClaimError, TokenFileError, TokenRefusedError
-from keyturn.token_file import ClientSession
+from keyturn.domain.errors import ClaimError, Refusal, TokenFileError, TokenRefusedError
 
 token_argument = click.argument("token", required=False)
 token_file = click.option(
     "--file", "file", type=click.Path(path_type=Path), help="Take the token from a token file."
 )
-expiry_option = click.option(
-    "--expiry", type=float, help="Seconds until it expires, instead of the default."
-)
 
 
 @cli.group()
 def token() -> None:
-    """Create, verify, refresh and inspect tokens.
+    """Create, verify, authenticate, refresh and inspect tokens.
 
     A token is taken from the argument, from standard input (-), or from a token file.
     """
 
 
 @token.command("create")
-@expiry_option
+@click.option(
+    "--expiry",
+    type=DURATION_OR_NEVER,
+    help="How long it lives, instead of the default: seconds, or 30m, 24h, 90d, never.",
+)
 @click.option("--subject", help="Whose session it is; the node's if not given.")
 @click.option("--claims", help="Claims of your own: a JSON object.")
 @as_json
@@ -46,8 +54,11 @@ def create_token(
     obj: Command, expiry: float | None, subject: str | None, claims: str | None, as_json: bool
 ) -> None:
     """Create a token, and with it a session."""
-    with obj.open() as service:
-        _show_token(service.create_token(expiry, subject, _parse_claims(claims)), as_json)
+    is_for_ever = expiry == NEVER
+    # None means the default, so that is what must be for ever.
+    with obj.open(expiry=None if is_for_ever else UNSET) as service:
+        own_expiry = None if is_for_ever else expiry
+        _show_token(service.create_token(own_expiry, subject, _parse_claims(claims)), as_json)
 
 
 @token.command("verify")
@@ -57,20 +68,56 @@ def create_token(
 @command
 def verify_token(obj: Command, token: str | None, file: Path | None, as_json: bool) -> None:
     """Tell whether a token is good: exit code 0 if it is, 1 if not."""
-    report = _inspector(obj).inspect(_read_token(token, file))
-    reason = None if report.refusal is None else report.refusal.value
+    report = obj.read_only().inspector.inspect(read_token(token, file))
+    if report.refusal is not None:
+        _refuse(report.refusal, as_json)
+    click.echo(show.json_line({"valid": True, "reason": None}) if as_json else "good")
+
+
+@token.command("authenticate")
+@token_argument
+@token_file
+@click.option("--max-age", type=DURATION, help="How long ago the session may have begun.")
+@as_json
+@command
+def authenticate(
+    obj: Command, token: str | None, file: Path | None, max_age: float | None, as_json: bool
+) -> None:
+    """Show whose token it is, if it is a good one; exit code 1 and the reason if not."""
+    parts = obj.read_only()
+    text = read_token(token, file)
+    report = parts.inspector.inspect(text)  # which knows more of what is not good
+    if report.refusal is not None:
+        _refuse(report.refusal, as_json)
+    try:
+        who = parts.tokens.authenticate(text, max_age)
+    except TokenRefusedError as error:
+        _refuse(error.reason, as_json)
+    facts = {
+        "subject": who.subject,
+        "sid": who.sid,
+        "token_id": who.token_id,
+        "generation": who.generation,
+        "began_at": who.began_at,
+        "issued_at": who.issued_at,
+        "expires_at": who.expires_at,
+        "claims": who.claims,
+    }
     if as_json:
-        click.echo(show.json_line({"valid": report.valid, "reason": reason}))
-    else:
-        click.echo("good" if report.valid else f"refused: {reason}")
-    if not report.valid:
-        sys.exit(REFUSED)
+        click.echo(show.json_line({"valid": True, "reason": None, **facts}))
+        return
+    for name, value in facts.items():
+        click.echo(f"{name:12} {_text(value)}")
 
 
 @token.command("refresh")
 @token_argument
 @token_file
-@expiry_option
+@click.option(
+    "--expiry",
+    type=DURATION,
+    help="How long the new one lives, instead of as long as the old one was to.",
+)
 @as_json
 @command
 def refresh_token(
@@ -78,7 +125,7 @@ def refresh_token(
 ) -> None:
     """Exchange a good token for a new one of the same session."""
     with obj.open() as service:
-        text = _read_token(token, file)
+        text = read_token(token, file)
         report = service.inspect_token(text)
         if report.refusal is not None:
             message = f"the token is not good: {report.refusal.value}"
@@ -96,59 +143,12 @@ def inspect_token(
     obj: Command, token: str | None, file: Path | None, at: datetime | None, as_json: bool
 ) -> None:
     """Show all that is known of a token, good or not, now or as of a moment."""
-    report = _inspector(obj).inspect(_read_token(token, file), at)
+    report = obj.read_only().inspector.inspect(read_token(token, file), at)
     click.echo(show.json_line(report) if as_json else show.report_text(report))
 
 
-@cli.group()
-def session() -> None:
-    """Read, write and clear a client's token file."""
-
-
-@session.command("read")
-@click.argument("path", type=click.Path(path_type=Path))
-def read_session(path: Path) -> None:
-    """Print the token in a token file; exit code 1 if there is none."""
-    token = TokenFile(path).read()
-    if token is None:
-        sys.exit(REFUSED)
-    click.echo(token)
-
-
-@session.command("write")
-@click.argument("path", type=click.Path(path_type=Path))
-@token_argument
-@click.option("--replacing", help="Only if the file still holds this token; '' for none.")
-def write_session(path: Path, token: str | None, replacing: str | None) -> None:
-    """Write a token to a token file; exit code 1 if --replacing found another one."""
-    with ClientSession(path) as client:
-        text = _read_token(token, None)
-        condition = keyturn.ANY_TOKEN if replacing is None else (replacing or None)
-        if not client.write_token(text, condition):
-            click.echo("not written: the file holds another token", err=True)
-            sys.exit(REFUSED)
-
-
-@session.command("clear")
-@click.argument("path", type=click.Path(path_type=Path))
-def clear_session(path: Path) -> None:
-    """Remove the token: log out here."""
-    with ClientSession(path) as client:
-        client.clear_token()
-
-
-def _inspector(obj: Command) -> TokenInspector:
-    """Return what looks at tokens and changes nothing: no manager is started for it."""
-    key_ring = KeyRing.open(obj.settings.key_ring_path, obj.password())
-    return inspector_of(
-        obj.log(),
-        key_ring,
-        obj.settings.name,
-        max_lifetime=obj.settings.max_lifetime,
-    )
-
-
-def _read_token(token: str | None, file: Path | None) -> str:
+def read_token(token: str | None, file: Path | None) -> str:
+    """Return the token of an argument, of standard input or of a token file."""
     if (token is None) == (file is None):
         raise click.UsageError("give a token, - for standard input, or --file with a token file")
     if file is not None:
@@ -175,3 +175,18 @@ def _parse_claims(text: str | None) -> dict[str, object] | None:
 
 def _show_token(token: str, as_json: bool) -> None:
     click.echo(show.json_line({"token": token}) if as_json else token)
+
+
+def _refuse(refusal: Refusal, as_json: bool) -> NoReturn:
+    reason = refusal.value
+    facts = {"valid": False, "reason": reason}
+    click.echo(show.json_line(facts) if as_json else f"refused: {reason}")
+    sys.exit(REFUSED)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+    if isinstance(value, dict):
+        return show.plain(show.json_line(value))
+    return "never" if value is None else show.plain(str(value))

@@ -19,7 +19,7 @@ from importlib import resources
 from keyturn.projections.findings import AuditReport, Finding, FindingKind
 from keyturn.projections.history import KeyChange
 from keyturn.report.timeline import Segment, segments_of, ticks_of
-from keyturn.show import change_text, lifetime_text, plain
+from keyturn.show import caveats, change_text, held_against_text, lifetime_text, plain
 
 _MAX_ROWS = 5_000  # of the whole page
 _MIN_ROWS = 50  # of each manager, however many they are
@@ -33,6 +33,10 @@ _MEANINGS = {
     FindingKind.REORDERED: "What was signed for one place stands in another.",
     FindingKind.FOREIGN: "It does not belong to the record of this node.",
     FindingKind.TRUNCATED: "The end of the record was cut off.",
+    FindingKind.PUT_BACK: "What was removed for good is there again.",
+    FindingKind.READER: "What a service reads is not what the rows say.",
+    FindingKind.STORE: "The store itself is not as Keyturn made it.",
+    FindingKind.ABANDONED: "A warning: this was given up when a rollback was accepted.",
     FindingKind.CLOCK: "A warning: a clock was set back. The order of events needs no clock.",
 }
 
@@ -47,6 +51,11 @@ class _Section:
     shown: Mapping[int, KeyChange]
     findings: Mapping[int, Finding]
     made_at: datetime
+
+    @property
+    def of_keys(self) -> list[KeyChange]:
+        """The changes of keys: the ends of sessions are left out."""
+        return [change for change in self.changes if not change.is_of_sessions]
 
     def row_id(self, position: int | None) -> str | None:
         return f"{self.id}-{position}" if position in self.shown else None
@@ -131,10 +140,7 @@ def _verdict(
     else:
         state = "good"
         lead = "Every event is as it was signed, in its place, without a gap."
-        if not report.is_end_known:
-            lead += (
-                " Without an anchor or a checkpoint nobody can tell whether its end was cut off."
-            )
+        lead += "".join(f" {_text(line[0].upper() + line[1:])}." for line in caveats(report))
     warnings = sum(finding.kind.is_warning for finding in report.findings)
     heads = "".join(
         f"<div><dt>Checkpoint of {_text(name)}</dt><dd><code>{_text(str(head))}</code></dd></div>"
@@ -151,6 +157,7 @@ def _verdict(
 <p class="lead">{lead}</p>
 <dl class="facts">
 <div class="wide"><dt>Node</dt><dd><code>{_text(report.node_id or "none")}</code></dd></div>
+<div class="wide"><dt>Held against</dt><dd>{_text(held_against_text(report))}</dd></div>
 <div><dt>Events</dt><dd>{report.events:,}</dd></div>
 <div><dt>Managers</dt><dd>{len(sections):,}</dd></div>
 <div><dt>Findings</dt><dd>{len(report.findings) - warnings:,}</dd></div>
@@ -236,7 +243,8 @@ def _manager(section: _Section) -> str:
     if not section.changes:
         body = "<p>There are no changes of its keys to show.</p>"
     else:
-        body = _summary(section) + _timeline(section) + _table(section)
+        of_keys = _summary(section) + _timeline(section) if section.of_keys else ""
+        body = of_keys + _table(section)
     return (
         f'<section class="card manager" id="{section.id}" aria-labelledby="{section.id}-name">'
         f'<h2 id="{section.id}-name"><span class="of">Keys of</span> '
@@ -245,7 +253,7 @@ def _manager(section: _Section) -> str:
 
 
 def _summary(section: _Section) -> str:
-    last = section.changes[-1]
+    last = section.of_keys[-1]
     kinds = Counter(change.kind for change in section.changes)
     ended = [c.lifetime for c in section.changes if c.lifetime and c.kind != "destroyed"]
     now = f"Generation {last.generation}" if last.kind != "destroyed" else "None: destroyed"
@@ -267,7 +275,8 @@ def _summary(section: _Section) -> str:
 
 
 def _timeline(section: _Section) -> str:
-    segments = segments_of(section.changes, section.made_at)
+    changes = section.of_keys
+    segments = segments_of(changes, section.made_at)
     drawn = "".join(_draw(segment, section) for segment in segments)
     ticks = "".join(
         f'<line x1="{x}%" x2="{x}%" y1="74" y2="80"/>'
@@ -278,14 +287,14 @@ def _timeline(section: _Section) -> str:
     note = "Drawn to scale; what was too short to be seen is widened."
     if merged:
         note += (
-            f" {len(section.changes):,} changes are more than fit:"
+            f" {len(changes):,} changes are more than fit:"
             " short neighbours are merged, and drawn in grey."
         )
     legend = "".join(
         f'<li><svg viewBox="-8 -8 16 16" aria-hidden="true" class="k-{kind}">'
         f'<use href="#mark-{kind}"/></svg>{kind}</li>'
         for kind in _KINDS
-        if any(change.kind == kind for change in section.changes)
+        if any(change.kind == kind for change in changes)
     )
     return f"""<figure class="timeline">
 <figcaption><h3>Generations</h3><ul class="legend">{legend}</ul></figcaption>
@@ -374,7 +383,13 @@ def _table(section: _Section) -> str:
 def _row(change: KeyChange, section: _Section) -> str:
     finding = section.findings.get(change.position)
     lifetime = section.made_at - change.at if change.lifetime is None else change.lifetime
-    current = change.lifetime is None and change.kind != "destroyed"
+    if change.is_of_sessions:
+        lifetime = timedelta(0)
+        lived = ""
+    elif change.lifetime is None and change.kind != "destroyed":
+        lived = "current"
+    else:
+        lived = _duration(lifetime)
     kind = change.kind if change.kind in _KINDS else "merged"
     mark = f'<svg viewBox="-8 -8 16 16" aria-hidden="true"><use href="#mark-{kind}"/></svg>'
     state = "" if finding is None else f' class="{_state(finding)}"'
@@ -386,7 +401,7 @@ def _row(change: KeyChange, section: _Section) -> str:
         f"<td>{_time(change.at)}</td><td>{_text(change.initiator)}</td>"
         f"<td>{_long(change.reason or '')}</td>"
         f'<td data-value="{lifetime.total_seconds():.6f}">'
-        f"{'current' if current else _duration(lifetime)}</td>"
+        f"{lived}</td>"
         f'<td><code title="{_text(change.digest)}">{_text(change.digest[:10])}…</code>'
         "</td></tr>\n"
     )

@@ -9,9 +9,21 @@ key ring (of this test only), and messages go to a real `SessionManager`. pytest
         replay.when(ResetKey(reason="laptop stolen")).then(Reset(reason="laptop stolen"))
 """
 
-from keyturn.testing.clocked_service import ClockedService, ManualClock, open_service
-from keyturn.testing.events import Destroyed, EventSpec, Generated, Reset, Rotated
-from keyturn.testing.replay import Replay
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keyturn.testing.clocked_service import ClockedService, ManualClock, open_service
+    from keyturn.testing.events import (
+        Destroyed,
+        EventSpec,
+        Generated,
+        Reset,
+        Rotated,
+        SessionEnded,
+        SessionsEnded,
+    )
+    from keyturn.testing.replay import Replay
 
 __all__ = [
     "ClockedService",
@@ -22,5 +34,21 @@ __all__ = [
     "Replay",
     "Reset",
     "Rotated",
+    "SessionEnded",
+    "SessionsEnded",
     "open_service",
 ]
+
+_MODULES = {
+    "ClockedService": "clocked_service",
+    "ManualClock": "clocked_service",
+    "open_service": "clocked_service",
+    "Replay": "replay",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a part when it is first asked for (PEP 562): pytest imports the plugin always."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'events')}"), name)

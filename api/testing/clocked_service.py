@@ -8,19 +8,20 @@ import time
 import weakref
 from collections.abc import Collection
 from datetime import UTC, datetime
+from functools import partial
 from typing import Self
 
-import pykka
 from eventsourcing.domain import Aggregate
 
-from keyturn.actors.asking import ask
+from keyturn.actors.asking import ActorStoppedError, ask
+from keyturn.actors.manager_parts import ManagerParts
 from keyturn.actors.rotation_timer import RotateIfDue
-from keyturn.actors.session_manager import DEFAULT_EXPIRY, SessionManager
-from keyturn.actors.subscriptions import Subscribers
+from keyturn.actors.session_manager import SessionManager
 from keyturn.config.event_log import EventLog
 from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.store_url import MEMORY
 from keyturn.config.stores import open_event_log
+from keyturn.domain.options import DEFAULT_EXPIRY, ManagerOptions
 from keyturn.service import Service
 
 
@@ -72,20 +73,26 @@ class ClockedService(Service):
     @property
     def clock(self) -> ManualClock:
         """The time that decides about expiry."""
-        assert isinstance(self._clock, ManualClock)
-        return self._clock
+        clock = self.parts.clock
+        assert isinstance(clock, ManualClock)
+        return clock
 
     def rotate_if_due(self) -> None:
-        """Rotate the key if `rotate_every` says so by now; the clock does it when it is moved."""
-        with contextlib.suppress(pykka.ActorDeadError):  # it is started again when it is needed
-            ask(self._manager, RotateIfDue())
+        """Rotate the key if `rotate_every` says so by now, and tell which overlaps have ended.
+
+        The clock does it when it is moved.
+        """
+        manager = self.running_manager
+        with contextlib.suppress(ActorStoppedError):  # it is started again when it is needed
+            if manager is not None:
+                ask(manager, RotateIfDue())
 
     def begin_anew(self) -> None:
         """Forget the history that was seen: a replay writes another one in its place."""
-        self._keys.forget_history()
+        self.parts.reader.forget()
 
-    def _open_named(self, name: str) -> Self:
-        service = super()._open_named(name)
+    def _open_named(self, name: str, create: bool) -> Self:
+        service = super()._open_named(name, create)
         if self.clock.drives(self):
             self.clock.drive(service)
         return service
@@ -115,42 +122,22 @@ def open_service(
         aggregates: classes of the host's own aggregates in the same log.
         clock: the clock; None: one of its own, which stands at the time of now.
     """
-    log, clock = open_event_log(MEMORY, aggregates=aggregates), clock or ManualClock()
-    return serve(
-        log, KeyRing.ephemeral(), clock, name, expiry, max_lifetime, rotate_every, overlap
+    options = ManagerOptions(
+        name=name,
+        expiry=expiry,
+        max_lifetime=max_lifetime,
+        rotate_every=rotate_every,
+        overlap=overlap,
     )
+    log = open_event_log(MEMORY, aggregates=aggregates)
+    return serve(log, KeyRing.ephemeral(), options, clock or ManualClock())
 
 
 def serve(
-    log: EventLog,
-    key_ring: KeyRing,
-    clock: ManualClock,
-    name: str,
-    expiry: float | None,
-    max_lifetime: float | None,
-    rotate_every: float | None,
-    overlap: int | None,
+    log: EventLog, key_ring: KeyRing, options: ManagerOptions, clock: ManualClock
 ) -> ClockedService:
     """Return a service on a log in memory that may hold a history already."""
-
-    def start_manager(
-        name: str, replacing: Subscribers | None = None
-    ) -> pykka.ActorRef[SessionManager]:
-        return SessionManager.start(
-            log,
-            key_ring,
-            expiry,
-            name,
-            max_lifetime=max_lifetime,
-            rotate_every=rotate_every,
-            overlap=overlap,
-            clock=clock,
-            ticker=None,
-            subscribers=replacing,
-            is_first_start=replacing is None,
-        )
-
-    service = ClockedService(start_manager(name), start_manager, log, name, None, clock)
-    if rotate_every is not None:
-        clock.drive(service)
+    parts = ManagerParts.of(log, key_ring, options, clock=clock)
+    service = ClockedService(parts, log, partial(SessionManager.start_on, ticker=None))
+    clock.drive(service)
     return service

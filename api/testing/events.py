@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from msgspec import UNSET, UnsetType
 
+from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.session_keys import Origin, SessionKeys
 
@@ -72,6 +73,12 @@ class EventSpec:
                 keys.rotate(secret, key_ring, by, overlap=overlap)
             case Destroyed():
                 keys.destroy(key_ring, by)
+            case SessionEnded():
+                subject = None if self.subject is UNSET else self.subject
+                keys.end_session(_said(self, "sid"), key_ring, by, subject=subject)
+            case SessionsEnded():
+                keep = None if self.keep is UNSET else self.keep
+                keys.end_sessions(_said(self, "subject"), key_ring, by, keep=keep)
         if self.generation not in (UNSET, keys.generation):
             raise ValueError(f"{self!r} cannot happen here: generation {keys.generation} is next")
 
@@ -118,21 +125,54 @@ class Destroyed(EventSpec):
     kind = "destroyed"
 
 
+@dataclass(frozen=True, repr=False, kw_only=True)
+class SessionEnded(EventSpec):
+    """The end of one session.
+
+    Attributes:
+        sid: of the session; a given event must name it.
+        subject: whose it was, if a token said so.
+    """
+
+    kind: ClassVar[str] = "session ended"
+
+    sid: str | UnsetType = UNSET
+    subject: str | None | UnsetType = UNSET
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class SessionsEnded(EventSpec):
+    """The end of all sessions of a subject that had begun.
+
+    Attributes:
+        subject: whose; a given event must name it.
+        keep: the sid of the session that goes on.
+    """
+
+    kind: ClassVar[str] = "sessions ended"
+
+    subject: str | UnsetType = UNSET
+    keep: str | None | UnsetType = UNSET
+
+
 _SPECS: dict[str, type[EventSpec]] = {
-    spec.kind: spec for spec in (Generated, Reset, Rotated, Destroyed)
+    spec.kind: spec
+    for spec in (Generated, Reset, Rotated, Destroyed, SessionEnded, SessionsEnded)
 }
 
 
-def spec_of(event: SessionKeys.Event, *, at: datetime | None = None) -> EventSpec:
+def spec_of(event: KeyEvent, *, at: datetime | None = None) -> EventSpec:
     """Return all that a test can say of an event; of its time only what is given here."""
-    overlap = {"overlap": event.overlap} if isinstance(event, SessionKeys.KeyRotated) else {}
-    return _SPECS[event.kind](
-        initiator=event.initiator,
-        reason=event.reason,
-        generation=event.generation,
-        at=at,
-        **overlap,
-    )
+    spec = _SPECS[event.kind]
+    names = {field.name for field in fields(spec)} - set(_TIMES)
+    return spec(at=at, **{name: getattr(event, name) for name in names})
+
+
+def _said(spec: EventSpec, name: str) -> str:
+    value = getattr(spec, name)
+    if not isinstance(value, str):
+        raise ValueError(f"{spec!r} cannot have happened without a {name}")
+    return value
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,18 +17,20 @@ from msgspec import UNSET, UnsetType
 from keyturn.actors.asking import ask
 from keyturn.actors.key_writer import new_secret
 from keyturn.actors.messages import Message, Subscribe
-from keyturn.actors.session_manager import DEFAULT_EXPIRY
 from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.store_url import MEMORY
 from keyturn.config.stores import open_event_log
 from keyturn.domain import tokens
 from keyturn.domain.claims import check_claims, check_expiry, check_subject
 from keyturn.domain.errors import NotRunningError
-from keyturn.domain.event_mapper import read_event
+from keyturn.domain.head import Head
+from keyturn.domain.key_events import NewKeyEvent
 from keyturn.domain.key_ring import unseal_key
-from keyturn.domain.session_keys import SessionKeys
+from keyturn.domain.options import DEFAULT_EXPIRY, ManagerOptions
+from keyturn.domain.stored_events import read_event
 from keyturn.domain.tokens import SessionKey, SessionToken, SigningKey
 from keyturn.projections.export import lines_of, read_lines
+from keyturn.projections.head_reader import HeadReader
 from keyturn.testing.clocked_service import ClockedService, ManualClock, serve
 from keyturn.testing.events import (
     EventSpec,
@@ -41,8 +43,6 @@ from keyturn.testing.events import (
     spec_of,
     with_times,
 )
-
-_KeyEvent = SessionKeys.KeyGenerated | SessionKeys.KeyReset | SessionKeys.KeyRotated
 
 
 class Replay:
@@ -67,17 +67,23 @@ class Replay:
         clock: ManualClock | None = None,
     ) -> None:
         self.clock = clock or ManualClock()
-        self._name = name
-        self._expiry = check_expiry(expiry)
-        self._max_lifetime = check_expiry(max_lifetime)
-        self._rotate_every = rotate_every
-        self._overlap = overlap
+        self._options = ManagerOptions(
+            name=name,
+            expiry=expiry,
+            max_lifetime=max_lifetime,
+            rotate_every=rotate_every,
+            overlap=overlap,
+        )
         self._key_ring = KeyRing.ephemeral()
         self._log = open_event_log(MEMORY, aggregates=aggregates)
         self._service: ClockedService | None = None
         self._made_its_own_key = False
         self._subscribers: list[pykka.ActorRef[Any]] = []
         self._begin("the beginning", 0)
+
+    @property
+    def _name(self) -> str:
+        return self._options.name
 
     @property
     def service(self) -> ClockedService:
@@ -98,14 +104,14 @@ class Replay:
         """
         self._raise_unseen_error()
         begins = bool(events) and isinstance(events[0], Generated)
-        if begins and self._made_its_own_key and self._head() == 1:
+        if begins and self._made_its_own_key and self._head().position == 1:
             self._forget_own_key()
-        found = self._log.load(self._name)
-        keys = SessionKeys.blank(self._name) if found is None else found
-        if found is None and not begins:
+        keys = self._head().keys.draft()
+        is_new = keys.version == 0
+        if is_new and not begins:
             events = (Generated(), *events)
         for spec, at in with_times(
-            events, self.clock(), after=None if found is None else keys.modified_on
+            events, self.clock(), after=None if is_new else keys.modified_on
         ):
             spec.happen(keys, new_secret(), self._key_ring, at)
             if self._service is None:  # before a history that ends with a destroy does
@@ -130,7 +136,7 @@ class Replay:
             ExportError: the file is not a whole and unaltered export; `line` says where.
         """
         name = self._name if name is None else name
-        is_new = self._head() == int(self._made_its_own_key)
+        is_new = self._head().position == int(self._made_its_own_key)
         if not is_new or (self._service is not None and name != self._name):
             raise ValueError("load a history first: something happened here already")
         with Path(path).open("rb") as file:
@@ -139,7 +145,7 @@ class Replay:
         if not history:
             names = ", ".join(sorted({repr(event.manager) for event in events})) or "nobody"
             raise ValueError(f"{path} has no history of manager {name!r}, only of {names}")
-        self._name = name
+        self._options = replace(self._options, name=name)
         return self.given(*history)
 
     def token(
@@ -172,9 +178,10 @@ class Replay:
             SigningKey(SessionKey(begun.generation, begun.key_id, secret)),
             issuer=self._key_ring.node_id,
             subject=self._key_ring.node_id if subject is None else check_subject(subject),
+            began=begun.originator_version,
             now=born,
-            expiry=self._expiry if expiry is UNSET else check_expiry(expiry),
-            max_lifetime=self._max_lifetime,
+            expiry=self._options.expiry if expiry is UNSET else check_expiry(expiry),
+            max_lifetime=self._options.max_lifetime,
             claims=check_claims(claims),
         )
 
@@ -198,7 +205,7 @@ class Replay:
         """Send a message to the manager, or call a function with the service."""
         self._raise_unseen_error()
         service = self.service
-        self._begin(_named(action), self._head())
+        self._begin(_named(action), self._head().position)
         try:
             if isinstance(action, Message):
                 self._reply = ask(service.manager, action)
@@ -264,23 +271,14 @@ class Replay:
         self.close()
 
     def _start(self) -> None:
-        self._made_its_own_key = self._head() == 0
-        self._service = serve(
-            self._log,
-            self._key_ring,
-            self.clock,
-            self._name,
-            self._expiry,
-            self._max_lifetime,
-            self._rotate_every,
-            self._overlap,
-        )
+        self._made_its_own_key = self._head().position == 0
+        self._service = serve(self._log, self._key_ring, self._options, self.clock)
 
     def _forget_own_key(self) -> None:
         """Let the history begin anew, as long as it is only the key of a manager's start."""
         if self._subscribers:
             raise ValueError("give a history that begins with Generated before its subscribers")
-        self._log.purge(self._name)
+        self._log.remove(self._name)
         self.service.begin_anew()
         self._made_its_own_key = False
 
@@ -290,9 +288,8 @@ class Replay:
         self._reply, self._error = None, None
         self._is_error_seen = True
 
-    def _head(self) -> int:
-        keys = self._log.load(self._name)
-        return 0 if keys is None else keys.version
+    def _head(self) -> Head:
+        return HeadReader(self._log, self._name, self._key_ring.node_id).get()
 
     def _outcomes(self) -> list[Outcome]:
         events = self._log.key_events(self._name, after=self._mark)
@@ -305,12 +302,12 @@ class Replay:
             with suppress(NotRunningError):
                 ask(self.service.manager, Subscribe(ref))
 
-    def _find_generation(self, generation: int | None) -> tuple[_KeyEvent, datetime | None]:
+    def _find_generation(self, generation: int | None) -> tuple[NewKeyEvent, datetime | None]:
         """Return the event that made a generation's key, and when the next one ended it."""
         _ = self.service
         ended_at = None
         for event in self._log.key_events(self._name, newest_first=True):
-            if isinstance(event, _KeyEvent) and generation in (None, event.generation):
+            if isinstance(event, NewKeyEvent) and generation in (None, event.generation):
                 return event, ended_at
             ended_at = event.timestamp
         raise ValueError(f"there was no generation {generation} of manager {self._name!r}")

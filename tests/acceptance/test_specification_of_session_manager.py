@@ -135,11 +135,16 @@ def test_destroy_ends_all_sessions_of_the_manager(
 def test_destroy_with_purge_clears_all_its_data_from_the_database(
     log: EventLog, manager: Ref
 ) -> None:
+    ask(manager, ResetKey())
     ask(manager, Stop())
 
     ask(manager, Destroy(purge=True))
 
-    assert list(RotationHistory(log)) == []
+    # One event is left, which says so: or else rows that come back could not be told.
+    assert [(change.position, change.kind) for change in RotationHistory(log)] == [
+        (3, "destroyed")
+    ]
+    assert [row.topic for row in log.rows()] == ["keyturn.KeysDestroyed"]
 
 
 def test_reset_key_makes_a_new_session_key(manager: Ref) -> None:

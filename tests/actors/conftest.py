@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from keyturn import (
     VerifyToken,
     WriteToken,
 )
+from keyturn.domain.options import ManagerOptions
 from tests.actors.ways import WAYS, Way
 
 
@@ -34,14 +35,6 @@ from tests.actors.ways import WAYS, Way
 def _no_actor_left_behind() -> Iterator[None]:
     yield
     pykka.ActorRegistry.stop_all(timeout=30)
-
-
-@pytest.fixture
-def everything_allowed() -> Iterator[None]:
-    """The umask that protects nothing."""
-    before = os.umask(0)
-    yield
-    os.umask(before)
 
 
 @pytest.fixture
@@ -59,8 +52,11 @@ def start_manager(
 ) -> Callable[..., pykka.ActorRef[SessionManager]]:
     """Start a session manager on the log; every call starts another one on the same log."""
 
+    names = {field.name for field in fields(ManagerOptions) if field.init}
+
     def start(**arguments: Any) -> pykka.ActorRef[SessionManager]:
-        return SessionManager.start(log, key_ring, **arguments)
+        options = {name: arguments.pop(name) for name in names & arguments.keys()}
+        return SessionManager.start(log, key_ring, options=ManagerOptions(**options), **arguments)
 
     return start
 

@@ -10,6 +10,7 @@ from typing import Any
 import keyturn
 from keyturn import KeyRing, Service, SessionKeys, TokenReport
 from keyturn.domain.session_keys import Origin
+from tests.heads import keys_at_head
 
 HOUR = 3600
 MINUTE = 60
@@ -68,6 +69,6 @@ class Past:
         assert self.service.log.append(keys)
 
     def _load(self) -> SessionKeys:
-        keys = self.service.log.load("default")
+        keys = keys_at_head(self.service.log, "default")
         assert keys is not None
         return keys

@@ -135,12 +135,16 @@ def test_a_destroyed_manager_refuses_its_tokens_in_another_process(
 # --- purge -------------------------------------------------------------------------------------
 
 
-def test_a_purge_removes_every_row_of_the_manager(ref: Ref, log: EventLog) -> None:
+def test_a_purge_removes_the_history_but_for_the_event_that_says_so(
+    ref: Ref, log: EventLog
+) -> None:
     keyturn.ask(ref, keyturn.ResetKey())
 
     destroy(ref, purge=True)
 
-    assert list(RotationHistory(log)) == []
+    (event,) = log.key_events("default")
+    assert (event.kind, event.originator_version, event.is_purge) == ("destroyed", 3, True)
+    assert b"sealed_key" not in b"".join(bytes(row.state) for row in log.rows())
 
 
 def test_what_was_destroyed_can_be_purged_later(ref: Ref, log: EventLog) -> None:
@@ -148,7 +152,16 @@ def test_what_was_destroyed_can_be_purged_later(ref: Ref, log: EventLog) -> None
 
     keyturn.ask(ref, keyturn.Destroy(purge=True))
 
-    assert list(log.rows()) == []
+    assert [event.is_purge for event in log.key_events("default")] == [True]
+
+
+def test_what_was_purged_is_not_purged_again(ref: Ref, log: EventLog) -> None:
+    destroy(ref, purge=True)
+    before = list(log.rows())
+
+    keyturn.ask(ref, keyturn.Destroy(purge=True))
+
+    assert list(log.rows()) == before
 
 
 def test_a_late_purge_leaves_alone_what_another_manager_has_begun_anew(
@@ -175,7 +188,7 @@ def test_a_purge_leaves_another_manager_of_the_log_alone(
     assert [change.kind for change in RotationHistory(log, "other")] == ["generated"]
 
 
-def test_a_new_manager_after_a_purge_begins_anew(
+def test_a_new_manager_after_a_purge_goes_on_from_it(
     ref: Ref, start_manager: StartManager, log: EventLog
 ) -> None:
     destroy(ref, purge=True)
@@ -183,7 +196,23 @@ def test_a_new_manager_after_a_purge_begins_anew(
     start_manager()
 
     changes = list(RotationHistory(log))
-    assert [(c.kind, c.generation, c.position) for c in changes] == [("generated", 1, 1)]
+    assert [(c.kind, c.generation, c.position) for c in changes] == [
+        ("destroyed", 1, 2),
+        ("generated", 2, 3),
+    ]
+
+
+def test_a_purge_beside_other_writers_is_followed_by_all_of_them(
+    ref: Ref, other: Ref, log: EventLog
+) -> None:
+    keyturn.ask(other, keyturn.ResetKey())
+    keyturn.ask(ref, keyturn.Stop())
+
+    keyturn.ask(ref, keyturn.Destroy(purge=True))
+
+    with pytest.raises(SessionManagerDestroyedError):
+        keyturn.ask(other, keyturn.ResetKey())
+    assert [event.is_purge for event in log.key_events("default")] == [True]
 
 
 def test_a_token_from_before_a_purge_stays_refused(ref: Ref, start_manager: StartManager) -> None:
@@ -204,4 +233,4 @@ def test_a_purged_manager_can_be_opened_again_although_the_anchor_saw_more(
         service.destroy(purge=True)
 
     with keyturn.open(path=tmp_path, password=None) as service:
-        assert [change.generation for change in service.history()] == [1]
+        assert [change.generation for change in service.history()] == [2, 3]

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import queue
 import threading
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import pykka
 import pytest
 
-from keyturn.actors import reply as mailbox
-from keyturn.actors.reply import AskTimeoutError, Reply
+from keyturn.actors import asking
+from keyturn.actors.asking import AskTimeoutError, Reply
 from keyturn.actors.supervision import SupervisedActor
+from tests.actors.host_rings import raises
 
 
 class Echo(SupervisedActor):
     """Replies with what it gets."""
 
-    def on_receive(self, message: Any) -> Any:
+    def handle(self, message: Any) -> Any:
         return message
 
 
@@ -39,7 +42,7 @@ def test_a_reply_that_does_not_come_in_time_is_a_timeout_of_every_kind(
 
 
 def test_a_get_without_a_timeout_has_the_default_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mailbox, "DEFAULT_TIMEOUT", 0.01)
+    monkeypatch.setattr(asking, "DEFAULT_TIMEOUT", 0.01)
     reply: Reply[str] = Reply()
 
     with pytest.raises(AskTimeoutError, match=r"0\.01 s"):
@@ -66,20 +69,36 @@ def test_a_reply_that_came_after_a_timeout_can_still_be_had() -> None:
 def test_asking_again_and_again_for_a_reply_that_does_not_come_keeps_nothing() -> None:
     reply: Reply[str] = Reply()
 
-    for _ in range(100):
-        with pytest.raises(AskTimeoutError):
-            reply.get(timeout=0)
+    def ask_often() -> int:
+        for _ in range(2000):
+            with pytest.raises(AskTimeoutError):
+                reply.get(timeout=0)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
 
-    assert not reply._callbacks
+    tracemalloc.start()
+    try:
+        first, second = ask_often(), ask_often()
+    finally:
+        tracemalloc.stop()
+
+    assert second - first < 50_000
 
 
+@pytest.mark.usefixtures("quick_switches")
 def test_a_reply_that_comes_while_somebody_begins_to_wait_is_not_missed() -> None:
-    class AnsweredJustThen(Reply[str]):
-        def then(self, callback: Callable[[], None]) -> None:
-            self.set("there")
-            super().then(callback)
+    replies: list[Reply[str]] = [Reply() for _ in range(5000)]
+    together = threading.Barrier(2, timeout=30)
 
-    assert AnsweredJustThen().get(timeout=5) == "there"
+    def answer() -> None:
+        for reply in replies:
+            together.wait()
+            reply.set("there")
+
+    threading.Thread(target=answer, daemon=True).start()
+    for reply in replies:
+        together.wait()
+        assert reply.get(timeout=5) == "there"
 
 
 def test_a_reply_can_be_had_by_many_threads_and_many_times() -> None:
@@ -118,19 +137,57 @@ def test_set_exception_takes_the_one_that_is_being_handled() -> None:
         reply.get(timeout=0)
 
 
-@pytest.mark.parametrize("first", ["set", "set_exception", "set_get_hook"])
-@pytest.mark.parametrize("second", ["set", "set_exception"])
-def test_a_second_answer_is_refused_as_pykka_does(first: str, second: str) -> None:
-    reply: Reply[Any] = Reply()
-    arguments: dict[str, Any] = {
-        "set": 1,
-        "set_exception": (ValueError, ValueError(), None),
-        "set_get_hook": lambda timeout: 1,
-    }
-    getattr(reply, first)(arguments[first])
+ANSWERS: dict[str, Callable[[Reply[Any], str], None]] = {
+    "set": lambda reply, value: reply.set(value),
+    "set_exception": lambda reply, value: reply.set_exception(
+        (ValueError, ValueError(value), None)
+    ),
+}
 
-    with pytest.raises(queue.Full):
-        getattr(reply, second)(arguments[second])
+
+@pytest.mark.parametrize("first", ANSWERS)
+@pytest.mark.parametrize("second", ANSWERS)
+def test_a_second_answer_changes_nothing_and_disturbs_nobody(first: str, second: str) -> None:
+    reply: Reply[Any] = Reply()
+
+    ANSWERS[first](reply, "first")
+    ANSWERS[second](reply, "second")
+
+    assert outcome_of(reply) == "first"
+
+
+def outcome_of(reply: Reply[Any]) -> str:
+    try:
+        return str(reply.get(timeout=0))
+    except ValueError as error:
+        return str(error)
+
+
+def test_getting_an_error_again_and_again_does_not_lengthen_its_traceback() -> None:
+    reply: Reply[str] = Reply()
+    reply.set_exception((ValueError, ValueError("no"), None))
+
+    def length() -> int:
+        with pytest.raises(ValueError, match="no") as caught:
+            reply.get(timeout=0)
+        return len(caught.traceback)
+
+    assert length() == length() == length()
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), SystemExit()])
+def test_a_callback_that_raises_disturbs_neither_who_answers_nor_the_other_callbacks(
+    error: BaseException,
+) -> None:
+    reply: Reply[str] = Reply()
+    called: list[str] = []
+    reply.then(lambda: called.append("one"))
+    reply.then(raises(error))
+    reply.then(lambda: called.append("two"))
+
+    reply.set("there")
+
+    assert sorted(called) == ["one", "two"]
 
 
 # --- what pykka's futures can do ---------------------------------------------------------------
@@ -226,6 +283,46 @@ def test_a_stop_can_be_awaited() -> None:
         return await asyncio.wait_for(_await(Echo.start(None).stop(block=False)), 30)
 
     assert asyncio.run(stop()) is True
+
+
+def test_a_joined_reply_can_be_awaited_while_the_event_loop_runs() -> None:
+    async def joined() -> list[str]:
+        one, two = Reply[str](), Reply[str]()
+        waiting = asyncio.ensure_future(_await(one.join(two)))
+        await asyncio.sleep(0)
+        one.set("a")
+        two.set("b")
+        return list(await waiting)
+
+    assert asyncio.run(asyncio.wait_for(joined(), 30)) == ["a", "b"]
+
+
+def test_a_reply_can_be_awaited_by_loops_and_had_by_threads_at_once() -> None:
+    reply: Reply[str] = Reply()
+    got: queue.Queue[str] = queue.Queue()
+    waiting = threading.Barrier(9, timeout=30)
+
+    async def await_twice() -> None:
+        waits = [asyncio.ensure_future(_await(reply)) for _ in range(2)]
+        await asyncio.sleep(0)
+        waiting.wait()
+        for wait in waits:
+            got.put(await wait)
+
+    def wait_for_it() -> None:
+        waiting.wait()
+        got.put(reply.get(timeout=30))
+
+    threads = [threading.Thread(target=asyncio.run, args=(await_twice(),)) for _ in range(4)]
+    threads += [threading.Thread(target=wait_for_it) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    waiting.wait()
+    reply.set("there")
+    for thread in threads:
+        thread.join(30)
+
+    assert [got.get(timeout=30) for _ in range(12)] == ["there"] * 12
 
 
 def test_a_reply_for_an_event_loop_that_was_closed_disturbs_nobody() -> None:

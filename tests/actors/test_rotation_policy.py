@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -14,17 +15,17 @@ import pytest
 
 import keyturn
 from keyturn import EventLog, KeyChange, KeyRing, Service, SessionManager, Settings, Subscribe
-from keyturn.actors.key_writer import new_secret
-from keyturn.actors.rotation_timer import RotateIfDue, Rotator
+from keyturn.actors.key_writer import KeyWriter, new_secret
+from keyturn.actors.rotation_timer import RotateIfDue, RotationTimer
 from keyturn.actors.ticker import Tick, Ticker, process_ticker
-from keyturn.config.logging import get_logger
 from keyturn.domain.errors import SettingsError
-from keyturn.domain.rotation import RotationPolicy
+from keyturn.domain.options import ManagerOptions
 from keyturn.domain.session_keys import MAX_RETIRING, Origin
 from keyturn.testing import ManualClock
 from tests.actors.conftest import Ear
 from tests.actors.host_rings import HostKeyRing, raises
 from tests.config.second_process import SecondProcess
+from tests.heads import keys_at_head
 
 HOUR = 3600
 POLICY: dict[str, Any] = {"rotate_every": HOUR, "overlap": 60}
@@ -140,15 +141,19 @@ def test_of_many_managers_of_a_log_one_rotates(
             reply.get(timeout=30)
 
     assert rows_of(log)[1:] == [BY_POLICY] * 5
-    assert keyturn.audit(log).holds
+    assert keyturn.audit(log, any_node=True).holds
 
 
 def test_of_two_that_find_a_key_due_at_once_the_slower_finds_a_new_one(
     log: EventLog, clock: ManualClock
 ) -> None:
     ring = HostKeyRing()
-    options: dict[str, Any] = {**POLICY, "clock": clock, "ticker": None}
-    slow, quick = (SessionManager.start(log, ring, **options) for _ in range(2))
+    slow, quick = (
+        SessionManager.start(
+            log, ring, options=ManagerOptions(**POLICY), clock=clock, ticker=None
+        )
+        for _ in range(2)
+    )
     clock.advance(HOUR)
 
     def be_late() -> None:
@@ -212,7 +217,7 @@ class Wall:
 
 def reset_in_the_future(log: EventLog, key_ring: KeyRing) -> None:
     """Reset the key as a machine does whose clock is far ahead."""
-    keys = log.load("default")
+    keys = keys_at_head(log, "default")
     assert keys is not None
     by = Origin("somebody@fast-clock", None, datetime.now(UTC) + timedelta(days=3650))
     keys.reset(new_secret(), key_ring, by)
@@ -334,7 +339,8 @@ def test_many_managers_need_one_thread_for_all_their_policies(
     log: EventLog, key_ring: KeyRing
 ) -> None:
     for number in range(50):
-        SessionManager.start(log, key_ring, name=f"{number}", **POLICY)
+        options = ManagerOptions(name=f"{number}", **POLICY)
+        SessionManager.start(log, key_ring, options=options)
 
     tickers = [t for t in threading.enumerate() if t.name == "keyturn-ticker"]
     for ended in set(tickers) - {process_ticker._thread}:  # of the test before
@@ -389,7 +395,9 @@ def test_g8_a_key_ring_that_fails_when_a_key_is_due_is_logged_and_tried_again(
     log: EventLog, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     ring = HostKeyRing()
-    ref = SessionManager.start(log, ring, clock=clock, ticker=None, **POLICY)
+    ref = SessionManager.start(
+        log, ring, options=ManagerOptions(**POLICY), clock=clock, ticker=None
+    )
     clock.advance(HOUR)
     ring.before_sign = raises(ConnectionError("the key service is away"))
     ref.tell(RotateIfDue())
@@ -431,20 +439,15 @@ def test_a_manager_that_waits_for_its_log_is_told_once_and_not_again_and_again(
     stored_service: Service, clock: ManualClock
 ) -> None:
     ticker, told = HandTicker(), list[RotateIfDue]()
-    rotator = Rotator(
-        RotationPolicy(HOUR, 60),
-        stored_service._keys,
-        clock=clock,
-        ticker=ticker,
-        tell=told.append,
-        logger=get_logger(),
-    )
+    options = ManagerOptions(rotate_every=HOUR, overlap=60)
+    parts = dataclasses.replace(stored_service.parts, options=options, clock=clock)
+    rotator = RotationTimer(parts, KeyWriter(parts), ticker, told.append)
     rotator.start()
 
     for _ in range(10):
         ticker.tick()
     unanswered = len(told)
-    rotator.rotate_if_due()
+    rotator.look()
     ticker.tick()
     clock.advance(HOUR)
     ticker.tick()

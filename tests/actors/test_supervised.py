@@ -9,11 +9,10 @@ from typing import Any
 
 import pykka
 import pytest
-from pykka._envelope import Envelope
 
 import keyturn
-from keyturn import EventLog, KeyRing, SessionManager
-from keyturn.actors.reply import Reply
+from keyturn import EventLog, KeyRing, KeyturnError, SessionManager
+from keyturn.actors.supervision import SupervisedActor
 from keyturn.domain.errors import MessageFailedError, TokenRefusedError, UnknownMessageError
 from tests.actors.host_rings import HostKeyRing, raises
 
@@ -129,7 +128,7 @@ def test_g8_a_manager_goes_on_from_the_log_after_an_unexpected_error(
 ) -> None:
     token = keyturn.ask(hosted, keyturn.CreateToken())
     host_ring.before_sign = raises(error)
-    with pytest.raises((MessageFailedError, ValueError)):
+    with pytest.raises(MessageFailedError):
         keyturn.ask(hosted, keyturn.ResetKey())
     host_ring.before_sign = lambda: None
 
@@ -146,6 +145,8 @@ def test_g8_an_error_of_the_hosts_key_ring_reaches_the_asker(
     host_ring.before_sign = raises(ConnectionError("the key service is away"))
 
     with pytest.raises(ConnectionError, match="the key service is away"):
+        hosted.ask(keyturn.ResetKey(), timeout=30)
+    with pytest.raises(MessageFailedError, match="raised ConnectionError"):
         keyturn.ask(hosted, keyturn.ResetKey())
 
 
@@ -168,6 +169,79 @@ def test_g8_an_actor_goes_on_after_a_proxy_call_with_wrong_arguments(
     token = proxy.create_token().get(timeout=30)
 
     assert keyturn.ask(ref, keyturn.VerifyToken(token))
+
+
+@pytest.mark.parametrize("error", [SystemExit(), KeyboardInterrupt(), ValueError("broken")])
+def test_g8_what_a_proxied_call_raises_reaches_the_caller_and_ends_no_actor(
+    hosted: pykka.ActorRef[Any], host_ring: HostKeyRing, ear: Any, error: BaseException
+) -> None:
+    proxy: Any = hosted.proxy()
+    host_ring.before_sign = raises(error)
+
+    with pytest.raises((MessageFailedError, ValueError)):
+        proxy.reset_key().get(timeout=30)
+
+    host_ring.before_sign = lambda: None
+    proxy.reset_key().get(timeout=30)
+    assert (keyturn.ask(hosted, keyturn.SetupKey()).generation, ear.ref.is_alive()) == (2, True)
+
+
+@pytest.mark.parametrize("error", [SystemExit(), KeyboardInterrupt(), ValueError("broken")])
+def test_g8_an_actor_lives_on_after_a_told_message_that_raises_anything(
+    hosted: pykka.ActorRef[Any],
+    host_ring: HostKeyRing,
+    ear: Any,
+    error: BaseException,
+    everything_logged: pytest.LogCaptureFixture,
+) -> None:
+    host_ring.before_sign = raises(error)
+    hosted.tell(keyturn.ResetKey())
+    hosted.proxy().reset_key.defer()
+    with pytest.raises(KeyturnError):
+        keyturn.ask(hosted, keyturn.ResetKey())
+    host_ring.before_sign = lambda: None
+
+    keyturn.ask(hosted, keyturn.ResetKey())
+
+    lines = [record.getMessage() for record in everything_logged.records]
+    assert len([line for line in lines if "nobody waits for failed" in line]) == 2
+    assert ear.ref.is_alive()
+
+
+class UnspeakableError(Exception):
+    """An error of a host that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+def test_g8_an_actor_lives_on_after_an_error_that_cannot_be_shown(
+    hosted: pykka.ActorRef[Any], host_ring: HostKeyRing
+) -> None:
+    host_ring.before_sign = raises(UnspeakableError())
+
+    hosted.tell(keyturn.ResetKey())
+
+    with pytest.raises(UnspeakableError):
+        hosted.ask(keyturn.ResetKey(), timeout=30)
+
+
+class CannotRecover(SupervisedActor):
+    """An actor that fails, and then fails to recover."""
+
+    def handle(self, message: Any) -> Any:
+        raise ValueError("the first")
+
+    def recover(self) -> None:
+        raise SystemExit("the second")
+
+
+def test_g8_an_actor_that_cannot_recover_lives_on_and_its_asker_gets_the_first_error() -> None:
+    ref = CannotRecover.start(None)
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="the first"):
+            ref.ask("anything", timeout=30)
 
 
 def test_g8_an_unexpected_error_is_logged_with_the_message_it_befell(
@@ -199,8 +273,8 @@ def test_g8_a_manager_goes_on_when_even_its_logger_is_broken(
 ) -> None:
     ref = SessionManager.start(log, host_ring, logger=BrokenLogger())  # type: ignore[arg-type]
     host_ring.before_sign = raises(ValueError("broken too"))
-    with pytest.raises(ZeroDivisionError):
-        keyturn.ask(ref, keyturn.ResetKey())
+    with pytest.raises(ValueError, match="broken too"):
+        ref.ask(keyturn.ResetKey(), timeout=30)
     host_ring.before_sign = lambda: None
 
     keyturn.ask(ref, keyturn.ResetKey())
@@ -221,9 +295,8 @@ def test_g8_a_manager_goes_on_when_its_logger_cannot_say_that_a_told_message_fai
 def test_g8_a_manager_goes_on_when_somebody_cannot_bear_its_reply(
     any_ref: pykka.ActorRef[Any],
 ) -> None:
-    reply: Reply[Any] = Reply()
-    reply.then(raises(ValueError("unbearable")))
-    any_ref.actor_inbox.put(Envelope("what nobody knows", reply))
+    reply: Any = any_ref.ask("what nobody knows", block=False)
+    reply.then(raises(SystemExit()))
 
     with pytest.raises(UnknownMessageError):
         reply.get(timeout=30)

@@ -144,13 +144,14 @@ def test_a_reset_after_a_commit_goes_on_from_it(manager: Way, stored_service: Se
 
 def test_g5_a_commit_moves_the_anchor(tmp_path: Path) -> None:
     with keyturn.open(path=tmp_path, password=None) as service:
-        before = (tmp_path / "anchor.json").read_text()
+        (entry,) = tmp_path.glob("anchor.json.d/*.json")
+        before = entry.read_text()
         with service.transaction() as tran:
             service.reset_key(tran=tran)
 
-        after = (tmp_path / "anchor.json").read_text()
+        after = entry.read_text()
 
-    assert ('"position": 1' in before, '"position": 2' in after) == (True, True)
+    assert ('"position":1' in before, '"position":2' in after) == (True, True)
 
 
 # --- discard -----------------------------------------------------------------------------------

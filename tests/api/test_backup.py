@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pytest
 from eventsourcing.domain import Aggregate
+from msgspec.structs import replace
 
 import keyturn
 from keyturn import Settings
 from keyturn.backup import export_log, import_log
+from keyturn.config import key_ring_file
+from keyturn.config.anchor import Anchor
 from keyturn.domain.errors import (
     ExportError,
     KeyRingNotFoundError,
@@ -25,8 +28,10 @@ from keyturn.domain.errors import (
     LogRolledBackError,
     LogUnavailableError,
     NotAKeyturnLogError,
+    SettingsError,
 )
 from keyturn.domain.key_log import Row
+from keyturn.domain.mark import Mark
 
 PAGE = (Path(__file__).parents[2] / "docs" / "backup.md").read_text("utf-8")
 
@@ -72,6 +77,11 @@ def rows(settings: Settings) -> list[Row]:
     return found
 
 
+def marks(settings: Settings) -> dict[str, Mark]:
+    node_id = key_ring_file.read(settings.key_ring_path).node_id
+    return Anchor(settings.anchor_path, node_id).marks()
+
+
 def lose_log(settings: Settings) -> None:
     for file in settings.data_folder.glob("keyturn.db*"):
         file.unlink()
@@ -96,49 +106,66 @@ def test_an_import_gives_the_same_rows_byte_for_byte(data: Settings, restored: S
     assert exported(restored) == content
 
 
-def test_tokens_issued_before_the_export_are_good_after_the_import(
-    data: Settings, restored: Settings
-) -> None:
+def test_tokens_issued_before_the_export_are_good_after_the_import(data: Settings) -> None:
     with keyturn.open(data, password=None) as service:
         token = service.create_token()
     with keyturn.open(data, password=None, name="admins") as service:
         admins_token = service.create_token()
+    content = exported(data)
+    lose_log(data)
 
-    import_log(restored, io.BytesIO(exported(data)))
+    import_log(data, io.BytesIO(content))
 
-    with keyturn.open(restored, password=None) as service:
+    with keyturn.open(data, password=None) as service:
         assert service.verify_token(token)
         assert not service.verify_token(admins_token)
         assert service.audit().holds
-    with keyturn.open(restored, password=None, name="admins") as service:
+    with keyturn.open(data, password=None, name="admins") as service:
         assert service.verify_token(admins_token)
 
 
-def test_keys_in_overlap_are_good_after_the_import(data: Settings, restored: Settings) -> None:
+def test_keys_in_overlap_are_good_after_the_import(data: Settings) -> None:
     with keyturn.open(data, password=None) as service:
         tokens = [service.create_token()]
         service.rotate_key(0)
         for _ in range(2):
             tokens.append(service.create_token())
             service.rotate_key(3600)
+    content = exported(data)
+    lose_log(data)
 
-    import_log(restored, io.BytesIO(exported(data)))
+    import_log(data, io.BytesIO(content))
 
-    with keyturn.open(restored, password=None) as service:
+    with keyturn.open(data, password=None) as service:
         assert [service.verify_token(token) for token in tokens] == [False, True, True]
         assert service.audit().holds
 
 
-def test_a_log_in_use_is_exported(data: Settings, restored: Settings) -> None:
+def test_g9_an_export_on_a_new_machine_revives_nothing(
+    data: Settings, restored: Settings
+) -> None:
+    with keyturn.open(data, password=None) as service:
+        token = service.create_token()
+        content = exported(data)
+        service.reset_key("after the export")
+
+    import_log(restored, io.BytesIO(content))
+
+    with keyturn.open(restored, password=None) as service:
+        assert not service.verify_token(token)
+        token = service.create_token()
+        assert service.audit().holds
+    with keyturn.open(restored, password=None) as service:  # that was once
+        assert service.verify_token(token)
+
+
+def test_a_log_in_use_is_exported(data: Settings) -> None:
     with keyturn.open(data, password=None) as service:
         service.reset_key()
-        token = service.create_token()
 
         content = exported(data)
 
-    import_log(restored, io.BytesIO(content))
-    with keyturn.open(restored, password=None) as service:
-        assert service.verify_token(token)
+    assert content.count(b"\n") - 2 == len(rows(data))
 
 
 def test_neither_needs_the_password(tmp_path: Path) -> None:
@@ -200,20 +227,53 @@ def test_an_older_export_that_is_accepted_ends_every_token(data: Settings) -> No
         assert service.verify_token(service.create_token())
 
 
-def test_export_and_import_leave_the_anchor_alone(data: Settings) -> None:
-    anchor = data.anchor_path.read_bytes()
+def test_an_import_of_what_the_anchor_has_seen_leaves_it_alone(data: Settings) -> None:
+    before = marks(data)
     content = exported(data)
     lose_log(data)
 
     import_log(data, io.BytesIO(content))
 
-    assert data.anchor_path.read_bytes() == anchor
+    assert marks(data) == before
 
 
-def test_an_import_does_not_make_an_anchor(data: Settings, restored: Settings) -> None:
+def test_an_import_of_less_than_the_anchor_has_seen_leaves_it_alone(data: Settings) -> None:
+    content = exported(data)
+    with keyturn.open(data, password=None) as service:
+        service.reset_key()
+    before = marks(data)
+    lose_log(data)
+
+    import_log(data, io.BytesIO(content))
+
+    assert marks(data) == before
+
+
+def test_the_anchor_remembers_of_each_manager_that_it_was_imported(
+    data: Settings, restored: Settings
+) -> None:
     import_log(restored, io.BytesIO(exported(data)))
 
-    assert not restored.anchor_path.exists()
+    assert marks(restored) == {
+        name: replace(mark, imported=True) for name, mark in marks(data).items()
+    }
+
+
+def test_the_anchor_moves_on_to_what_was_imported(data: Settings, restored: Settings) -> None:
+    import_log(restored, io.BytesIO(exported(data)))
+    lose_log(restored)
+    with keyturn.open(data, password=None) as service:
+        service.reset_key()
+
+    import_log(restored, io.BytesIO(exported(data)))
+
+    mark = marks(restored)["default"]
+    assert (mark.position, mark.imported) == (marks(data)["default"].position, True)
+
+
+def test_g5_our_own_topic_is_never_left_out(data: Settings) -> None:
+    with pytest.raises(SettingsError, match="Keyturn's own"):
+        export_log(data, io.BytesIO(), host_topics=["keyturn.KeyReset"])
 
 
 def test_a_log_that_holds_events_is_left_as_it_is(data: Settings) -> None:
@@ -236,13 +296,21 @@ def test_a_log_that_is_in_use_is_left_as_it_is(data: Settings) -> None:
         assert service.verify_token(token)
 
 
-def test_a_bad_export_leaves_not_even_an_empty_log(data: Settings, restored: Settings) -> None:
+def test_a_bad_export_leaves_nothing_in_the_log(data: Settings, restored: Settings) -> None:
     content = exported(data)
 
     with pytest.raises(ExportError) as caught:
         import_log(restored, io.BytesIO(content[:-1]))
 
     assert caught.value.line == 8
+    assert (rows(restored), marks(restored)) == ([], {})
+    assert import_log(restored, io.BytesIO(content)) == 6
+
+
+def test_what_is_no_export_leaves_not_even_an_empty_log(restored: Settings) -> None:
+    with pytest.raises(ExportError):
+        import_log(restored, io.BytesIO(b"something else\n"))
+
     assert not database(restored).exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def test_init_makes_a_private_data_folder_and_names_the_node(tmp_path: Path) -> 
 
     keyturn.decode_node_id(facts["node_id"])
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
-    assert {"keyring.json", "keyturn.db", "anchor.json"} <= set(os.listdir(tmp_path / "data"))
+    assert {"keyring.json", "keyturn.db", "anchor.json.d"} <= set(os.listdir(tmp_path / "data"))
 
 
 def test_init_leaves_a_folder_that_is_made_already_alone(cli: Keyturn) -> None:
@@ -57,7 +58,7 @@ def test_init_goes_on_where_it_could_not_make_the_log(tmp_path: Path) -> None:
 
 
 def test_init_makes_no_log_for_a_key_ring_that_may_have_lost_one(cli: Keyturn) -> None:
-    (cli.folder / "anchor.json").unlink()
+    shutil.rmtree(cli.folder / "anchor.json.d")
     (cli.folder / "keyturn.db").unlink()
 
     cli("init", "--no-password", code=os.EX_CANTCREAT)
@@ -198,6 +199,22 @@ def test_a_token_is_never_echoed_in_an_error(cli: Keyturn) -> None:
         (("token", "create", "--claims", "["), os.EX_USAGE),
         (("token", "verify"), os.EX_USAGE),
         (("token", "verify", "nonsense"), 1),
+        (("token", "create", "--expiry", "5 fortnights"), os.EX_USAGE),
+        (("token", "refresh", "nonsense", "--expiry", "never"), os.EX_USAGE),
+        (("token", "authenticate", "nonsense"), 1),
+        (("token", "authenticate", "nonsense", "--max-age", "never"), os.EX_USAGE),
+        (("session", "end"), os.EX_USAGE),
+        (("session", "end", "--sid", "a", "--token", "b"), os.EX_USAGE),
+        (("session", "end", "--sid", ""), os.EX_USAGE),
+        (("session", "end", "--token", "nonsense"), 1),
+        (("session", "end", "--file", "/nowhere/token"), os.EX_IOERR),
+        (("sessions", "end"), os.EX_USAGE),
+        (("sessions", "end", "--subject", "alice", "--sid", "a"), os.EX_USAGE),
+        (("sessions", "end", "--sid", "a", "--keep", "b"), os.EX_USAGE),
+        (("sessions", "end", "--subject", "alice", "--keep", "a.b.c"), os.EX_USAGE),
+        (("destroy",), os.EX_USAGE),
+        (("--accept-rollback", "token", "verify", "nonsense"), os.EX_USAGE),
+        (("--name", "defualt", "token", "verify", "nonsense"), os.EX_NOINPUT),
         (("reset", "--reason", "x" * 1001), os.EX_USAGE),
         (("rotate",), os.EX_USAGE),
         (("rotate", "--overlap", "-1"), os.EX_USAGE),
@@ -237,11 +254,11 @@ def test_a_rolled_back_log_is_refused_until_it_is_accepted(cli: Keyturn) -> None
 
     assert "--accept-rollback" in refused.stderr
     kinds = [json.loads(line)["reason"] for line in cli("history", "--json").stdout.splitlines()]
-    assert kinds[-1].startswith("roll-back accepted")
+    assert kinds[-1] == "accepted a log that was rolled back"
 
 
 def test_doctor_names_the_versions_and_what_is_not_as_it_should_be(cli: Keyturn) -> None:
-    (cli.folder / "anchor.json").chmod(0o644)
+    (cli.folder / "anchor.json.d").chmod(0o755)
 
     done = cli("doctor", "--json", code=1)
 

@@ -73,7 +73,7 @@ def test_an_empty_database_is_no_log_and_nothing_is_made_in_it(
 
     done = cli("history", code=os.EX_NOINPUT)
 
-    assert "make one with `keyturn init`" in done.stderr
+    assert "has seen one: put it back" in done.stderr
     assert "sesame" not in done.stderr
     tables = "SELECT count(*) FROM pg_class WHERE relnamespace = %s::regnamespace"
     assert postgres.sql(tables, schema) == [(0,)]

@@ -19,6 +19,7 @@ from keyturn.domain.errors import (
     AuditTextError,
     LogClosedError,
     LogRolledBackError,
+    ManagerNotFoundError,
     SessionManagerNotRunningError,
 )
 from keyturn.testing import ManualClock
@@ -85,6 +86,40 @@ def test_many_threads_that_ask_for_one_name_share_one_service(service: Service) 
 
     assert len(found) == 1
     assert reasons(found.pop()) == [None]
+
+
+def test_a_name_that_nobody_made_is_refused_where_nothing_may_be_made(
+    service: Service, tmp_path: Path
+) -> None:
+    service.named("tenant-7")
+    with pytest.raises(ManagerNotFoundError, match="'tenant-7'"):
+        service.named("tenant-8", create=False)
+
+    with keyturn.open(path=tmp_path / "data", password=None, create=False) as server:
+        tenant = server.named("tenant-7")
+        with pytest.raises(ManagerNotFoundError):
+            tenant.named("tenant-8")
+        server.named("tenant-9", create=True)
+
+        names = [state.name for state in server.managers()]
+
+    assert names == ["default", "tenant-7", "tenant-9"]
+
+
+def test_the_managers_of_a_log_are_listed_with_their_newest_event(service: Service) -> None:
+    service.named("tenant-7").reset_key()
+    gone = service.named("gone")
+    gone.stop()
+    gone.destroy(purge=True)
+
+    states = service.managers()
+
+    assert [(s.name, s.generation, s.position, s.is_destroyed) for s in states] == [
+        ("default", 1, 1, False),
+        ("gone", 1, 2, True),
+        ("tenant-7", 2, 2, False),
+    ]
+    assert states[2].changed_at == list(service.named("tenant-7").history())[-1].at
 
 
 @pytest.mark.parametrize("name", ["", "   ", "a\nb", "x" * 101, 5, None, []])
@@ -168,6 +203,7 @@ USES: dict[str, Callable[[Service], object]] = {
     "named": lambda s: s.named("another"),
     "named as itself": lambda s: s.named("tenant-7"),
     "stop": lambda s: s.stop(),
+    "managers": lambda s: s.managers(),
     "session": lambda s: s.session("token"),
     "log": lambda s: s.log,
 }

@@ -17,7 +17,10 @@ from keyturn import KeyRing, KeyturnError, Settings
 from keyturn.domain.errors import (
     ForeignLogError,
     KeyRingNotFoundError,
+    LogNotFoundError,
+    ManagerNotFoundError,
     PasswordRequiredError,
+    SessionManagerDestroyedError,
     SettingsError,
     WrongPasswordError,
 )
@@ -28,8 +31,9 @@ PASSWORD = "correct horse battery staple"
 def contents(folder: Path) -> dict[str, str]:
     """Return what the data folder holds, byte for byte."""
     return {
-        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(folder.iterdir())
+        str(file): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
     }
 
 
@@ -45,8 +49,9 @@ def test_the_first_start_makes_everything_for_the_owner_alone(tmp_path: Path) ->
 
     made = tmp_path / "new" / "data"
     assert stat.S_IMODE(made.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(file.lstat().st_mode) for file in made.iterdir()} == {0o600}
-    assert {"keyring.json", "keyturn.db", "anchor.json"} <= {f.name for f in made.iterdir()}
+    assert {stat.S_IMODE(f.lstat().st_mode) for f in made.rglob("*") if f.is_file()} == {0o600}
+    assert stat.S_IMODE((made / "anchor.json.d").stat().st_mode) == 0o700
+    assert {"keyring.json", "keyturn.db", "anchor.json.d"} <= {f.name for f in made.iterdir()}
 
 
 def test_no_password_has_to_be_said(tmp_path: Path) -> None:
@@ -105,6 +110,70 @@ def test_a_changed_password_loses_nothing(tmp_path: Path) -> None:
 
     with keyturn.open(path=tmp_path, password=None) as service:
         assert service.verify_token(token)
+
+
+# --- nothing is made by mistake ----------------------------------------------------------------
+
+
+def test_without_create_nothing_is_made_in_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(KeyRingNotFoundError, match="keyturn init"):
+        keyturn.open(path=tmp_path / "data", password=None, create=False)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_create_a_log_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    keyturn.open(path=tmp_path, password=None).close()
+    (tmp_path / "keyturn.db").unlink()
+
+    with pytest.raises(LogNotFoundError, match="put it back"):
+        keyturn.open(path=tmp_path, password=None, create=False, accept_rollback=True)
+
+    assert not (tmp_path / "keyturn.db").exists()
+
+
+def test_without_create_a_log_in_memory_is_refused() -> None:
+    with pytest.raises(LogNotFoundError, match="memory"):
+        keyturn.open(store="memory:", create=False)
+
+
+def test_without_create_an_unknown_manager_is_refused_by_the_names_there_are(
+    tmp_path: Path,
+) -> None:
+    with keyturn.open(path=tmp_path, password=None) as service:
+        service.named("tenant-7")
+    before = contents(tmp_path)
+
+    with pytest.raises(ManagerNotFoundError) as caught:
+        keyturn.open(path=tmp_path, password=None, name="defualt", create=False)
+
+    assert (caught.value.name, caught.value.managers) == ("defualt", ("default", "tenant-7"))
+    assert "'default', 'tenant-7'" in str(caught.value)
+    assert contents(tmp_path) == before
+
+
+def test_without_create_a_destroyed_manager_stays_destroyed(tmp_path: Path) -> None:
+    with keyturn.open(path=tmp_path, password=None) as service:
+        service.stop()
+        service.destroy()
+
+    with pytest.raises(SessionManagerDestroyedError, match="create=True"):
+        keyturn.open(path=tmp_path, password=None, create=False)
+
+    with keyturn.open(path=tmp_path, password=None) as service:
+        assert [change.kind for change in service.history()][-2:] == ["destroyed", "generated"]
+
+
+def test_without_create_what_is_there_is_opened_as_ever(tmp_path: Path) -> None:
+    with keyturn.open(path=tmp_path, password=None) as service:
+        token = service.create_token()
+
+    with keyturn.open(path=tmp_path, password=None, create=False, fresh=True) as service:
+        assert not service.verify_token(token)
+        service.manager.stop()
+        assert service.verify_token(service.create_token())
+        service.reset_key()
+        assert [change.kind for change in service.history()] == ["generated", "reset", "reset"]
 
 
 # --- several at once ---------------------------------------------------------------------------
@@ -240,8 +309,8 @@ def test_the_log_may_be_elsewhere(tmp_path: Path) -> None:
 def test_the_anchor_may_be_elsewhere(tmp_path: Path) -> None:
     keyturn.open(path=tmp_path / "data", anchor=tmp_path / "state" / "a", password=None).close()
 
-    assert (tmp_path / "state" / "a").exists()
-    assert not (tmp_path / "data" / "anchor.json").exists()
+    assert (tmp_path / "state" / "a.d").exists()
+    assert not (tmp_path / "data" / "anchor.json.d").exists()
 
 
 def test_with_no_path_data_and_anchor_go_to_the_platforms_folders(
@@ -253,7 +322,7 @@ def test_with_no_path_data_and_anchor_go_to_the_platforms_folders(
     keyturn.open(password=None).close()
 
     assert (tmp_path / "data" / "keyturn" / "keyring.json").exists()
-    assert (tmp_path / "state" / "keyturn" / "anchor.json").exists()
+    assert (tmp_path / "state" / "keyturn" / "anchor.json.d").exists()
 
 
 def test_a_hosts_own_key_ring_needs_no_file(tmp_path: Path) -> None:
@@ -338,7 +407,7 @@ def test_a_log_that_is_collected_while_another_is_opened_holds_nobody_up(tmp_pat
         [sys.executable, "-c", COLLECTED_WHILE_OPENING, str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
 

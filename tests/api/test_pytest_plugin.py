@@ -125,7 +125,8 @@ def test_an_error_that_no_then_looked_at_is_an_error_of_the_test(host: pytest.Py
 
 def test_an_export_becomes_the_given(host: pytest.Pytester) -> None:
     key_ring, log = KeyRing.ephemeral(), open_event_log("memory:")
-    keys = SessionKeys.generate("default", new_secret(), key_ring, Origin.now("ops"))
+    keys = SessionKeys.blank("default")
+    keys.regenerate(new_secret(), key_ring, Origin.now("ops"))
     keys.reset(new_secret(), key_ring, Origin.now("alice", "laptop stolen"))
     log.append(keys)
     lines = b"".join(export_lines(log.rows(), key_ring.node_id))
@@ -156,10 +157,10 @@ def test_nothing_for_tests_is_imported_before_a_fixture_is_used(host: pytest.Pyt
 
         def test_before():
             assert "keyturn.testing.plugin" in sys.modules
-            assert "keyturn.testing" not in sys.modules
+            assert "keyturn.testing.replay" not in sys.modules
 
         def test_after(replay):
-            assert "keyturn.testing" in sys.modules
+            assert "keyturn.testing.replay" in sys.modules
         """,
     )
 

@@ -73,11 +73,13 @@ def export(tmp_path: Path) -> Path:
     """An export of the log of a node in production, with two managers."""
     key_ring, at = KeyRing.ephemeral(), datetime(2025, 3, 1, 12, 0, 0, 250000, tzinfo=UTC)
     log = open_event_log("memory:")
-    keys = SessionKeys.generate("default", new_secret(), key_ring, Origin("ops@web1", None, at))
+    keys = SessionKeys.blank("default")
+    keys.regenerate(new_secret(), key_ring, Origin("ops@web1", None, at))
     keys.rotate(new_secret(), key_ring, Origin("cron", None, at + timedelta(days=1)), overlap=600)
     at += timedelta(days=2)
     keys.reset(new_secret(), key_ring, Origin("alice", "laptop stolen", at))
-    other = SessionKeys.generate("agents", new_secret(), key_ring, Origin("bob", None, at))
+    other = SessionKeys.blank("agents")
+    other.regenerate(new_secret(), key_ring, Origin("bob", None, at))
     log.append(keys, other)
     path = tmp_path / "history.jsonl"
     path.write_bytes(b"".join(export_lines(log.rows(), key_ring.node_id)))

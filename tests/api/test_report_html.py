@@ -25,7 +25,7 @@ import pytest
 
 from keyturn import KeyChange, Service
 from keyturn.domain.checkpoint import Checkpoint
-from keyturn.projections.audit import AuditReport, Finding, FindingKind
+from keyturn.projections.findings import AuditReport, Finding, FindingKind, HeldAgainst
 from keyturn.report import render
 
 NODE = "v7q4m2c9t0u8k3hs5p6ord2e8s7n4g0f3l9jv6e5uat0qkd2c1r8m"
@@ -86,7 +86,8 @@ def report(*findings: Finding, **changes: Sequence[KeyChange]) -> AuditReport:
         if own
     }
     events = sum(map(len, changes.values()))
-    return AuditReport(NODE, events, heads, findings, ("node id", "anchor"))
+    held_against = HeldAgainst(NODE, {name: head.position for name, head in heads.items()})
+    return AuditReport(NODE, events, heads, findings, held_against, frozenset(heads))
 
 
 def page(*findings: Finding, **changes: Sequence[KeyChange]) -> str:
@@ -148,7 +149,8 @@ def test_the_verdict_comes_first() -> None:
     headings = [tag for tag, _ in parsed.tags if tag in {"h1", "h2", "h3"}]
     assert headings == ["h1", "h2", "h2", "h3", "h3"]
     facts = (
-        f"Node {NODE} Events 8 Managers 1 Findings 0 Warnings 0 Made (UTC) 2025-11-16 15:24:09"
+        f"Node {NODE} Held against node {NODE}, the anchor of 1 manager "
+        "Events 8 Managers 1 Findings 0 Warnings 0 Made (UTC) 2025-11-16 15:24:09"
     )
     verdict = "The record holds Every event is as it was signed, in its place, without a gap. "
     assert verdict + facts in parsed.text
@@ -204,6 +206,44 @@ def test_an_empty_history_has_a_page(changes: dict[str, list[KeyChange]]) -> Non
 
     assert "It is empty: no key has been made yet." in parsed.text
     assert not parsed.segments()
+
+
+def ended_sessions(change: KeyChange, subject: str) -> KeyChange:
+    """An end of sessions in the place of a change."""
+    return dataclasses.replace(change, kind="sessions ended", subject=subject, lifetime=None)
+
+
+def test_ends_of_sessions_are_rows_and_no_generations() -> None:
+    *keys, last = history(WEEKS[:3])
+
+    parsed = Parsed(page(default=[*keys, ended_sessions(last, "bob <b>")]))
+
+    assert len(parsed.segments()) == 2
+    assert "sessions ended: bob <b>" in parsed.text
+    assert "Generation 2" in parsed.text
+
+
+def test_a_history_of_nothing_but_ended_sessions_has_a_page() -> None:
+    [change] = history(WEEKS[:1])
+
+    parsed = Parsed(page(default=[ended_sessions(change, "bob")]))
+
+    assert "sessions ended: bob" in parsed.text
+    assert not parsed.segments()
+
+
+def test_the_page_says_what_the_record_was_held_against_and_of_whom_no_end_is_known() -> None:
+    audit = report(web=history(), cli=history())
+    known = dataclasses.replace(
+        audit,
+        held_against=HeldAgainst(NODE, {"web": 8}, {"web": (3, 8)}),
+        ends_known=frozenset({"web"}),
+    )
+
+    text = Parsed(render(known, {"web": history(), "cli": history()}, made_at=MADE)).text
+
+    assert f"node {NODE}, the anchor of 1 manager, 2 checkpoints" in text
+    assert "whether the end of the history of cli was cut off" in text
 
 
 def test_each_manager_has_a_timeline_and_a_table() -> None:

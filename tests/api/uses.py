@@ -20,6 +20,7 @@ USES: dict[str, Callable[[Service, Path], Any]] = {
     "reset_key": lambda service, path: service.reset_key(),
     "rotate_key": lambda service, path: service.rotate_key(60),
     "history": lambda service, path: list(service.history()),
+    "managers": lambda service, path: service.managers(),
     "transaction": lambda service, path: service.transaction().__enter__(),
     "start": lambda service, path: service.start(),
     "stop": lambda service, path: service.stop(),

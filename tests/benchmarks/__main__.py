@@ -1,4 +1,6 @@
-"""Print the figures as a table: `python -m tests.benchmarks`, in about a minute.
+"""Print the figures as a table: `python -m tests.benchmarks`, in about four minutes.
+
+With `--long` also those of long logs and of thousands of managers, in about a quarter of an hour.
 
 A goal with ≥ is of how many times quicker than its peer ours is, one with ≤ of how many times as
 long it takes.
@@ -26,14 +28,16 @@ def main() -> None:
     """Measure in a folder of the working directory, whose disk it is about."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--readme", action="store_true", help="put the table into the README")
-    goes_into_readme = parser.parse_args().readme
+    parser.add_argument("--long", action="store_true", help="measure long logs, too")
+    parser.add_argument("--only", help="one subject: calls, ended, tokens, …")
+    arguments = parser.parse_args()
     lines = [
         "| what | Keyturn | peer | ratio | goal |",
         "|---|---:|---|---:|---:|",
     ]
     print("\n".join(lines))
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".benchmark-") as folder:
-        for figure in all_figures(Path(folder)):
+        for figure in all_figures(Path(folder), is_long=arguments.long, only=arguments.only):
             lines.append(row(figure))
             print(lines[-1], flush=True)
     lines.append("")
@@ -43,7 +47,7 @@ def main() -> None:
         f"{os.cpu_count()} CPUs ({cpu_model()})."
     )
     print("\n".join(lines[-2:]))
-    if goes_into_readme:
+    if arguments.readme:
         text = README.read_text("utf-8")
         before, _, rest = text.partition(MARK)
         _, _, after = rest.partition("\n## ")
@@ -56,8 +60,8 @@ def row(figure: Figure) -> str:
     goal = "" if figure.goal is None else f"{sign} {figure.goal:g}"
     met = "" if figure.is_met else " (missed)"
     return (
-        f"| {figure.what} | {seconds(figure.ours)} | {figure.peer_name}: "
-        f"{seconds(figure.peer)} | {figure.ratio:.2f} × | {goal}{met} |"
+        f"| {figure.what} | {amount(figure.ours, figure.unit)} | {figure.peer_name}: "
+        f"{amount(figure.peer, figure.unit)} | {figure.ratio:.2f} × | {goal}{met} |"
     )
 
 
@@ -70,8 +74,12 @@ def cpu_model() -> str:
     return platform.processor() or "unknown"
 
 
-def seconds(value: float) -> str:
-    """Return seconds in the unit that reads best."""
+def amount(value: float, unit: str) -> str:
+    """Return what was measured; seconds in the unit that reads best."""
+    if unit != "s":
+        return f"{value:,.0f} {unit}".rstrip()
+    if value >= 1:
+        return f"{value:.1f} s"
     if value < 1e-3:
         return f"{value * 1e6:.1f} µs"
     return f"{value * 1e3:.1f} ms"

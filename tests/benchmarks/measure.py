@@ -22,6 +22,7 @@ class Figure:
     """One row of the table: seconds for ours and for the peer, and their ratio.
 
     `goal` is what the ratio is measured against, None: nothing; with `is_speedup` more is better.
+    `unit` is "s" for seconds, or what else the two numbers count.
     """
 
     what: str
@@ -31,6 +32,7 @@ class Figure:
     ratio: float
     goal: float | None
     is_speedup: bool
+    unit: str = "s"
 
     @property
     def is_met(self) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 from uuid import UUID
 
 from eventsourcing.application import Application
@@ -13,7 +17,24 @@ from eventsourcing.domain import Aggregate
 import keyturn
 from keyturn.actors.key_writer import new_secret
 from keyturn.domain.session_keys import Origin
-from tests.benchmarks.measure import Figure, compare
+from tests.benchmarks.measure import Figure, compare, figure
+from tests.heads import keys_at_head
+
+MANY = 100_000
+
+
+COMMAND = """
+import atexit, sys
+from pathlib import Path
+from keyturn.cli import main
+
+def tell_peak():
+    status = Path("/proc/self/status").read_text().splitlines()
+    print(next(line for line in status if line.startswith("VmHWM")), file=sys.stderr)
+
+atexit.register(tell_peak)
+main()
+"""
 
 
 class Plain(Aggregate):
@@ -37,11 +58,24 @@ class Plain(Aggregate):
 def record_figures(service: keyturn.Service, folder: Path) -> Iterator[Figure]:
     """Yield the figures of changes, of opening a log and of reading it."""
     yield reset(service, folder)
-    for name, changes in (("small", 10), ("middle", 100), ("long", 2_000), ("large", 100_000)):
+    for name, changes in (("small", 10), ("middle", 100), ("long", 2_000)):
         make_history(folder / name, changes)
-    yield opening(folder)
-    yield newest(folder)
+    yield opening(folder, "long", 2_000)
+    yield newest(folder, "long", 2_000)
     yield auditing(folder)
+
+
+def long_figures(folder: Path) -> Iterator[Figure]:
+    """Yield the figures of a log with 100,000 changes."""
+    for name, changes in (("small", 10), ("middle", 100), ("large", MANY)):
+        make_history(folder / name, changes)
+    yield opening(folder, "large", MANY)
+    yield newest(folder, "large", MANY)
+    yield inspecting_forged(folder)
+    yield at_most_15_s(folder, "audit", "--quick")
+    yield at_most_15_s(folder, "audit")
+    yield at_most_15_s(folder, "export")
+    yield from importing(folder)
 
 
 def reset(service: keyturn.Service, folder: Path) -> Figure:
@@ -70,22 +104,22 @@ def reset(service: keyturn.Service, folder: Path) -> Figure:
         )
         peer.save(plain)
 
-    figure = compare(
-        "reset, durable", service.reset_key, save, "eventsourcing save", goal=2, calls=60
+    measured = compare(
+        "reset, durable", service.reset_key, save, "eventsourcing save", goal=2.5, calls=60
     )
     peer.close()
-    return figure
+    return measured
 
 
-def opening(folder: Path) -> Figure:
-    """Open, verify the head and close, with 100,000 changes beside 10."""
+def opening(folder: Path, name: str, changes: int) -> Figure:
+    """Open, verify the head and close, with so many changes beside 10."""
 
     def open_and_close(name: str) -> None:
         keyturn.open(path=folder / name, password=None).close()
 
     return compare(
-        "open at 100,000 changes",
-        lambda: open_and_close("large"),
+        f"open at {changes:,} changes",
+        lambda: open_and_close(name),
         lambda: open_and_close("small"),
         "open at 10",
         goal=1.3,
@@ -93,16 +127,16 @@ def opening(folder: Path) -> Figure:
     )
 
 
-def newest(folder: Path) -> Figure:
-    """Show the last 20 changes of 100,000, beside the last 20 of 100."""
-    logs = {name: keyturn.open_event_log(url(folder / name)) for name in ("large", "middle")}
+def newest(folder: Path, longer: str, changes: int) -> Figure:
+    """Show the last 20 of so many changes, beside the last 20 of 100."""
+    logs = {name: keyturn.open_event_log(url(folder / name)) for name in (longer, "middle")}
 
     def read(name: str) -> list[keyturn.KeyChange]:
         return list(keyturn.RotationHistory(logs[name]).changes(newest_first=True, limit=20))
 
-    figure = compare(
-        "last 20 of 100,000 changes",
-        lambda: read("large"),
+    measured = compare(
+        f"last 20 of {changes:,} changes",
+        lambda: read(longer),
         lambda: read("middle"),
         "last 20 of 100",
         goal=1.5,
@@ -110,15 +144,15 @@ def newest(folder: Path) -> Figure:
     )
     for log in logs.values():
         log.close()
-    return figure
+    return measured
 
 
 def auditing(folder: Path) -> Figure:
     """Audit 2,000 events, signatures included, beside the time that 8,000 a second take."""
     log = keyturn.open_event_log(url(folder / "long"))
-    figure = compare(
+    measured = compare(
         "audit of 2,000 events",
-        lambda: keyturn.audit(log),
+        lambda: keyturn.audit(log, any_node=True),
         lambda: time.sleep(2_000 / 8_000),
         "asleep, at 8,000 events/s",
         goal=1,
@@ -126,7 +160,59 @@ def auditing(folder: Path) -> Figure:
         rounds=7,
     )
     log.close()
-    return figure
+    return measured
+
+
+def inspecting_forged(folder: Path) -> Figure:
+    """Inspect a token of a key that never was, with 100,000 changes beside 100."""
+    with (
+        keyturn.open(path=folder / "large", password=None) as large,
+        keyturn.open(path=folder / "middle", password=None) as middle,
+    ):
+        of_middle, of_large = middle.create_token(), large.create_token()
+        return compare(
+            f"inspect_token, unknown key, at {MANY:,}",
+            lambda: large.inspect_token(of_middle),
+            lambda: middle.inspect_token(of_large),
+            "at 100",
+            calls=5,
+        )
+
+
+def at_most_15_s(folder: Path, *command: str) -> Figure:
+    """Run a command on 100,000 changes, in a process of its own."""
+    seconds, _ = run(folder / "large", *command)
+    name = f"{' '.join(command)} of {MANY:,} changes"
+    return figure(name, [(seconds, 15.0)], "at most", goal=1)
+
+
+def importing(folder: Path) -> Iterator[Figure]:
+    """Import 100,000 changes on a new machine: how long, and with how much memory."""
+    target = folder / "restored"
+    target.mkdir(mode=0o700)
+    shutil.copy(folder / "large" / "keyring.json", target)
+    with (folder / "export").open("wb") as file:
+        run(folder / "large", "export", output=file)
+    with (folder / "export").open("rb") as file:
+        seconds, peak = run(target, "import", file=file)
+    yield figure(f"import of {MANY:,} changes", [(seconds, 15.0)], "at most", goal=1)
+    what = f"import of {MANY:,} changes, memory"
+    yield Figure(what, peak, 60, "at most", peak / 60, 1, False, "MB")
+
+
+def run(
+    folder: Path, *command: str, file: IO[bytes] | None = None, output: IO[bytes] | None = None
+) -> tuple[float, float]:
+    """Run a command; return its seconds, and the most memory that it had, in MB."""
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, "--path", str(folder), *command],
+        stdin=file or subprocess.DEVNULL,
+        stdout=output or subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=True,
+    )
+    return time.perf_counter() - started, int(done.stderr.split()[-2]) / 1024
 
 
 def url(folder: Path) -> str:
@@ -138,7 +224,7 @@ def make_history(path: Path, changes: int) -> None:
     """Make a data folder whose history has this many changes, all of them real."""
     with keyturn.open(path=path, password=None) as service:
         key_ring = keyturn.KeyRing.open(path / "keyring.json", None)
-        keys = service.log.load("default")
+        keys = keys_at_head(service.log, "default")
         assert keys is not None
         for _ in range(changes - 1):
             keys.reset(new_secret(), key_ring, Origin.now("benchmark"))

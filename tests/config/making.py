@@ -11,7 +11,8 @@ from keyturn.domain.session_keys import Origin
 
 def new_keys(key_ring: KeyRing, *, resets: int = 0, manager: str = "default") -> SessionKeys:
     """Return keys with their first event pending, and so many resets."""
-    keys = SessionKeys.generate(manager, secrets.token_bytes(KEY_BYTES), key_ring, by())
+    keys = SessionKeys.blank(manager)
+    keys.regenerate(secrets.token_bytes(KEY_BYTES), key_ring, by())
     for _ in range(resets):
         reset(keys, key_ring)
     return keys

@@ -12,11 +12,12 @@ import pytest
 from eventsourcing.domain import Aggregate, event
 
 import keyturn
-from keyturn import EventLog, KeyRing
+from keyturn import EventLog, KeyRing, SessionKeys
 from keyturn.domain.errors import ForeignLogError, LogClosedError
+from tests.heads import keys_at_head
 from tests.settled import settled
 
-from .making import new_keys, reset
+from .making import by, new_keys, reset
 
 
 class Ledger(Aggregate):
@@ -46,7 +47,7 @@ def long_log(log: EventLog, key_ring: KeyRing) -> EventLog:
 
 
 def test_an_empty_log_has_no_keys(log: EventLog) -> None:
-    assert log.load("default") is None
+    assert keys_at_head(log, "default") is None
 
 
 def test_what_was_appended_is_loaded(log: EventLog, key_ring: KeyRing) -> None:
@@ -54,7 +55,7 @@ def test_what_was_appended_is_loaded(log: EventLog, key_ring: KeyRing) -> None:
 
     appended = log.append(keys)
 
-    loaded = log.load("default")
+    loaded = keys_at_head(log, "default")
     assert appended
     assert loaded is not None
     assert (loaded.version, loaded.generation, loaded.key_id, loaded.digest) == (
@@ -67,7 +68,7 @@ def test_what_was_appended_is_loaded(log: EventLog, key_ring: KeyRing) -> None:
 
 
 def test_managers_do_not_see_each_other(long_log: EventLog) -> None:
-    other = long_log.load("other")
+    other = keys_at_head(long_log, "other")
 
     assert other is not None
     assert (other.manager, other.generation) == ("other", 2)
@@ -96,24 +97,31 @@ def test_events_behind_a_position_are_read_in_both_directions(
     assert positions == sorted(range(after + 1, 1204), reverse=newest_first)
 
 
-def test_the_digest_at_each_position_is_that_of_the_event_there(long_log: EventLog) -> None:
-    digests = {e.originator_version: e.digest for e in long_log.key_events("default")}
+@pytest.mark.parametrize("position", [1, 2, 600, 1203])
+def test_the_row_of_one_position_is_found(long_log: EventLog, position: int) -> None:
+    rows = long_log.stored("default", after=position - 1, before=position + 1)
 
-    found = {p: long_log.digest_at("default", p) for p in (1, 2, 600, 1203)}
-
-    assert found == {position: digests[position] for position in found}
+    assert [row.originator_version for row in rows] == [position]
 
 
 @pytest.mark.parametrize("position", [-1, 0, 1204])
-def test_there_is_no_digest_where_there_is_no_event(long_log: EventLog, position: int) -> None:
-    assert long_log.digest_at("default", position) is None
+def test_where_there_is_no_event_there_is_no_row(long_log: EventLog, position: int) -> None:
+    assert long_log.stored("default", after=position - 1, before=position + 1) == []
+
+
+def test_the_newest_row_of_a_manager_is_found(long_log: EventLog) -> None:
+    newest = long_log.newest("default")
+
+    assert newest is not None
+    assert newest.originator_version == 1203
+    assert long_log.newest("nobody") is None
 
 
 def test_of_two_writers_of_one_position_the_second_is_told_and_writes_nothing(
     log: EventLog, key_ring: KeyRing
 ) -> None:
     log.append(new_keys(key_ring))
-    first, second = log.load("default"), log.load("default")
+    first, second = keys_at_head(log, "default"), keys_at_head(log, "default")
     assert first is not None
     assert second is not None
     reset(first, key_ring)
@@ -136,7 +144,7 @@ def test_a_conflict_of_one_aggregate_keeps_the_others_from_being_written(
     appended = log.append(ledger, new_keys(key_ring, manager="other"), late)
 
     assert not appended
-    assert log.load("other") is None
+    assert keys_at_head(log, "other") is None
     assert ledger.id not in log.repository
 
 
@@ -150,7 +158,7 @@ def test_keys_and_a_hosts_aggregates_are_written_together(
 
     found: Ledger = log.repository.get(ledger.id)
     assert appended
-    assert log.load("default") is not None
+    assert keys_at_head(log, "default") is not None
     assert found.entries == ["with the first key"]
 
 
@@ -165,17 +173,47 @@ def test_an_append_whose_events_are_there_already_counts_as_written(
     assert log.append(again)
 
 
-def test_purge_removes_every_event_of_one_manager_and_no_other(long_log: EventLog) -> None:
-    long_log.purge("default")
+def purge(log: EventLog, key_ring: KeyRing, manager: str) -> SessionKeys:
+    """Remove the history of a manager but for the event that says so."""
+    keys = keys_at_head(log, manager)
+    assert keys is not None
+    keys.destroy(key_ring, by(), purge=True)
+    assert log.purge(keys)
+    return keys
 
-    assert list(long_log.key_events("default")) == []
+
+def test_purge_leaves_one_event_of_one_manager_and_all_of_others(
+    long_log: EventLog, key_ring: KeyRing
+) -> None:
+    purge(long_log, key_ring, "default")
+
+    (left,) = long_log.key_events("default")
+    assert (left.kind, left.originator_version, left.is_purge) == ("destroyed", 1204, True)
     assert len(list(long_log.key_events("other"))) == 2
 
 
-def test_a_purged_manager_can_begin_anew(long_log: EventLog, key_ring: KeyRing) -> None:
-    long_log.purge("default")
+def test_a_purged_manager_goes_on_from_there(long_log: EventLog, key_ring: KeyRing) -> None:
+    keys = purge(long_log, key_ring, "default")
 
-    assert long_log.append(new_keys(key_ring))
+    keys.regenerate(bytes(32), key_ring, by())
+
+    assert long_log.append(keys)
+    assert [e.originator_version for e in long_log.key_events("default")] == [1204, 1205]
+    assert keys_at_head(long_log, "default") is not None
+
+
+def test_a_purge_that_comes_too_late_removes_nothing(
+    long_log: EventLog, key_ring: KeyRing
+) -> None:
+    late, first = keys_at_head(long_log, "other"), keys_at_head(long_log, "other")
+    assert late is not None
+    assert first is not None
+    reset(first, key_ring)
+    long_log.append(first)
+    late.destroy(key_ring, by(), purge=True)
+
+    assert not long_log.purge(late)
+    assert len(list(long_log.key_events("other"))) == 3
 
 
 def test_anybody_may_own_an_empty_log(log: EventLog, key_ring: KeyRing) -> None:
@@ -209,10 +247,10 @@ def test_changes_differs_after_each_append(log: EventLog, key_ring: KeyRing) -> 
     assert len(set(values)) == 21
 
 
-def test_changes_differs_after_a_purge(long_log: EventLog) -> None:
+def test_changes_differs_after_a_purge(long_log: EventLog, key_ring: KeyRing) -> None:
     before = long_log.changes()
 
-    long_log.purge("other")
+    purge(long_log, key_ring, "other")
 
     assert long_log.changes() != before
 
@@ -220,7 +258,7 @@ def test_changes_differs_after_a_purge(long_log: EventLog) -> None:
 def test_changes_stays_when_nothing_was_written(long_log: EventLog, key_ring: KeyRing) -> None:
     before = settled(long_log)
 
-    long_log.load("default")
+    keys_at_head(long_log, "default")
     list(long_log.key_events("default"))
     long_log.append(new_keys(key_ring))  # a conflict
     long_log.append()
@@ -249,11 +287,17 @@ def test_whoever_watches_is_told_in_another_thread_whatever_others_make_of_it(
         end()
 
 
-def test_a_closed_log_says_so(shared_url: str) -> None:
+def test_a_closed_log_says_so(shared_url: str, key_ring: KeyRing) -> None:
     log = keyturn.open_event_log(shared_url)
     log.close()
 
-    for use in (lambda: log.load("default"), log.changes, lambda: log.purge("default")):
+    uses = (
+        lambda: keys_at_head(log, "default"),
+        log.changes,
+        lambda: log.append(new_keys(key_ring)),
+        lambda: log.purge(new_keys(key_ring)),
+    )
+    for use in uses:
         with pytest.raises(LogClosedError, match="closed"):
             use()
 
@@ -281,6 +325,6 @@ def test_no_environment_variable_of_eventsourcing_changes_anything(
 
     log.append(new_keys(key_ring))
 
-    assert log.load("default") is not None
+    assert keys_at_head(log, "default") is not None
     assert log.snapshots is None
     log.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from keyturn.config.files import LockTimeoutError, locked
+from keyturn.config.files import LockTimeoutError, locked, locked_fd
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -152,3 +152,17 @@ def test_a_child_forked_while_the_lock_was_held_does_not_keep_it(
     path: Path, run_python: RunPython
 ) -> None:
     assert run_python(FORKING, path).stdout == "free\n"
+
+
+def test_an_open_file_is_locked_by_one_holder(path: Path) -> None:
+    path.touch()
+
+    with path.open() as first, path.open() as second:
+        with (
+            locked_fd(first.fileno(), path, timeout=0),
+            pytest.raises(LockTimeoutError, match="file"),
+            locked_fd(second.fileno(), path, timeout=0),
+        ):
+            pass
+        with locked_fd(second.fileno(), path, timeout=0):
+            pass

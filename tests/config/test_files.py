@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import stat
@@ -153,8 +154,8 @@ def test_what_is_not_a_regular_file_is_not_read_and_not_waited_for(irregular: Pa
 
 @pytest.mark.timeout(10)
 def test_what_is_not_a_regular_file_is_not_written_through(irregular: Path) -> None:
-    with pytest.raises(OSError):
-        files.overwrite_private(irregular, b"secret")
+    with pytest.raises(OSError), files.open_private(irregular, os.O_RDWR):
+        pass
 
 
 def test_writing_over_a_symlink_replaces_the_link_and_not_its_target(path: Path) -> None:
@@ -195,13 +196,13 @@ def test_a_failed_write_leaves_no_temp_file(path: Path, run_python: RunPython) -
 
 def test_g4_a_reader_never_sees_a_torn_file_while_a_writer_writes(path: Path) -> None:
     contents = [letter * size for letter, size in ((b"a", 10), (b"b", 9000))]
-    write_private(path, contents[0], sync_folder=False)
+    write_private(path, contents[0])
     done = threading.Event()
 
     def write_many_times() -> None:
         try:
-            for content in itertools.islice(itertools.cycle(contents), 1500):
-                write_private(path, content, sync_folder=False)
+            for content in itertools.islice(itertools.cycle(contents), 1000):
+                write_private(path, content)
         finally:
             done.set()
 
@@ -216,25 +217,64 @@ def test_g4_a_reader_never_sees_a_torn_file_while_a_writer_writes(path: Path) ->
     assert len(seen) > 1
 
 
-def test_overwriting_keeps_the_file_and_changes_its_content(path: Path) -> None:
-    write_private(path, b"old")
+def test_a_new_file_is_not_put_over_one_that_is_there(path: Path) -> None:
+    write_private(path, b"old", exclusive=True)
 
-    done = files.overwrite_private(path, b"new")
+    with pytest.raises(FileExistsError):
+        write_private(path, b"new", exclusive=True)
 
-    assert (done, path.read_bytes()) == (True, b"new")
-
-
-def test_content_of_another_length_is_not_written_over(path: Path) -> None:
-    write_private(path, b"old")
-
-    done = files.overwrite_private(path, b"newer")
-
-    assert (done, path.read_bytes()) == (False, b"old")
+    assert (path.read_bytes(), mode_of(path)) == (b"old", 0o600)
+    assert list(path.parent.iterdir()) == [path]
 
 
-def test_nothing_is_overwritten_where_nothing_is(path: Path) -> None:
-    assert not files.overwrite_private(path, b"new")
-    assert not path.exists()
+def test_of_several_that_make_a_new_file_one_succeeds(path: Path) -> None:
+    start, made = threading.Barrier(8), []
+
+    def make(content: bytes) -> None:
+        start.wait()
+        with contextlib.suppress(FileExistsError):
+            write_private(path, content, exclusive=True)
+            made.append(content)
+
+    threads = [threading.Thread(target=make, args=(b"%d" % number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert made == [path.read_bytes()]
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR])
+def test_opening_makes_no_file(path: Path, flags: int) -> None:
+    with pytest.raises(FileNotFoundError), files.open_private(path, flags):
+        pass
+
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(("flags", "mode"), [(os.O_RDONLY, 0o644), (os.O_RDWR, 0o600)])
+def test_g4_opening_for_writing_alone_makes_a_file_0600(
+    path: Path, flags: int, mode: int
+) -> None:
+    path.write_bytes(b"content")
+    path.chmod(0o644)
+
+    with files.open_private(path, flags) as fd:
+        content = os.read(fd, 100)
+
+    assert (content, mode_of(path)) == (b"content", mode)
+
+
+def test_an_open_file_is_closed_in_the_end(path: Path) -> None:
+    write_private(path, b"content")
+    before = len(os.listdir("/dev/fd"))
+
+    with pytest.raises(ZeroDivisionError), files.open_private(path, os.O_RDONLY):
+        raise ZeroDivisionError
+
+    assert len(os.listdir("/dev/fd")) == before
 
 
 def test_removing_says_whether_there_was_a_file(path: Path) -> None:

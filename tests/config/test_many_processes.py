@@ -9,7 +9,7 @@ import pytest
 
 import keyturn
 from keyturn import SessionKeys
-from keyturn.domain.provenance import NO_DIGEST
+from keyturn.domain.chain import NO_DIGEST
 
 from . import many_processes
 from .many_processes import Outcome

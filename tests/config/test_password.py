@@ -49,6 +49,13 @@ def test_nobody_saying_anything_is_not_the_same_as_no_password() -> None:
     assert find_password(Settings(), environ={}) is msgspec.UNSET
 
 
+def test_an_empty_variable_says_nothing_of_the_password(tmp_path: Path) -> None:
+    settings = password_file(tmp_path / "secret")
+
+    assert find_password(Settings(), environ={"KEYTURN_PASSWORD": ""}) is msgspec.UNSET
+    assert find_password(settings, environ={"KEYTURN_PASSWORD": ""}) == "from file"
+
+
 @pytest.mark.parametrize(
     ("content", "password"),
     [
@@ -57,9 +64,11 @@ def test_nobody_saying_anything_is_not_the_same_as_no_password() -> None:
         (b"secret\r\n", "secret"),
         (b" se cret \n\n", " se cret \n"),
         ("pässwort\n".encode(), "pässwort"),
+        (b"\xef\xbb\xbfsecret\r\n", "secret"),
+        ("pass\ufeffwort".encode(), "pass\ufeffwort"),
     ],
 )
-def test_one_newline_at_the_end_of_a_password_file_is_not_of_the_password(
+def test_a_byte_order_mark_and_one_line_end_of_a_password_file_are_not_of_the_password(
     content: bytes, password: str, tmp_path: Path
 ) -> None:
     settings = password_file(tmp_path / "secret", content)
@@ -91,7 +100,9 @@ def test_the_mode_of_a_password_file_is_not_for_us_to_judge_or_change(tmp_path: 
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o444
 
 
-@pytest.mark.parametrize("kind", ["absent", "folder", "pipe", "circle", "binary", "huge"])
+@pytest.mark.parametrize(
+    "kind", ["absent", "folder", "pipe", "circle", "binary", "utf-16", "huge"]
+)
 def test_a_password_file_that_cannot_be_used_is_an_error_that_names_it_and_shows_nothing_of_it(
     kind: str, tmp_path: Path
 ) -> None:
@@ -105,6 +116,8 @@ def test_a_password_file_that_cannot_be_used_is_an_error_that_names_it_and_shows
             path.symlink_to(path)
         case "binary":
             path.write_bytes(b"hunter2\xff")
+        case "utf-16":
+            path.write_bytes("hunter2".encode("utf-16"))
         case "huge":
             path.write_bytes(b"hunter2" * 1000)
 

@@ -71,8 +71,7 @@ def is_refused(service: Service, token: str) -> bool:
 
 def hears(service: Service) -> bool:
     """Whether what was heard of the log is enough, so that it need not be read."""
-    service.verify_token("")
-    return service.tokens.keys_at_hand is not None
+    return service.log.changes() == service.log.changes()
 
 
 def works(service: Service) -> bool:
@@ -165,14 +164,18 @@ def test_g2_an_event_that_nobody_told_of_is_found_by_asking(
     service = open_service(postgres.url_of(here), max_staleness=0.4)
     original, copy = f"{here}.keyturn_events", f"{there}.keyturn_events"
     postgres.sql(f"CREATE TABLE {copy} (LIKE {original} INCLUDING ALL)")
-    postgres.sql(f"INSERT INTO {copy} SELECT * FROM {original}")
-    postgres.sql(f"COMMENT ON TABLE {copy} IS 'Keyturn log, schema 1'")
+    columns = "originator_id, originator_version, topic, state"
+    postgres.sql(f"INSERT INTO {copy} ({columns}) SELECT {columns} FROM {original}")
+    postgres.sql(f"COMMENT ON TABLE {copy} IS 'Keyturn log, schema 2'")
     other = open_service(postgres.url_of(there))
     token = service.create_token()
     other.reset_key()
 
     # As a pooler in between does it, which loses what the server pushes.
-    postgres.sql(f"INSERT INTO {original} SELECT * FROM {copy} WHERE originator_version = 2")
+    postgres.sql(
+        f"INSERT INTO {original} ({columns}) SELECT {columns} FROM {copy}"
+        " WHERE originator_version = 2"
+    )
 
     until(lambda: is_refused(service, token), "the reset is found")
 

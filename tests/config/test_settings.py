@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 import keyturn
 from keyturn import Settings
 from keyturn.domain.errors import SettingsError
+from keyturn.domain.options import ManagerOptions
+from keyturn.domain.rotation import RotationPolicy
 
 OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "path": ("/tmp/elsewhere", Path("/tmp/elsewhere")),
@@ -24,6 +28,7 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "overlap": ("60", 60),
     "password_file": ("/run/secrets/x", Path("/run/secrets/x")),
     "initiator": ("alice", "alice"),
+    "trust_log": ("yes", True),
     "lock_timeout": ("0.5", 0.5),
     "freshness": ("strict", "strict"),
     "max_staleness": ("0.25", 0.25),
@@ -101,7 +106,7 @@ def test_an_argument_of_none_goes_before_the_environment_where_none_means_someth
     assert settings.expiry is None
 
 
-@pytest.mark.parametrize("name", ["expiry", "max_lifetime"])
+@pytest.mark.parametrize("name", ["expiry", "max_lifetime", "rotate_every"])
 def test_never_means_no_limit(name: str, toml: Path) -> None:
     toml.write_text(f'{name} = "never"')
 
@@ -117,6 +122,139 @@ def test_an_error_says_never_only_where_that_is_possible(name: str, is_said: boo
         Settings.load(environ={f"KEYTURN_{name.upper()}": "-1"})
 
     assert ("never" in str(raised.value)) is is_said
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "allowed"),
+    [
+        ("expiry", "soon", "seconds, or a duration like 45s, 30m, 24h or 90d, or never"),
+        ("pool_size", "0", "a whole number from 1 to 1000"),
+        ("freshness", "fresh", "one of bounded, strict"),
+        ("trust_log", "maybe", "one of true, yes, 1, false, no, 0"),
+        ("store", "mysql://host", "postgresql://USER@HOST/DATABASE or memory:"),
+    ],
+)
+def test_an_error_says_what_is_allowed(name: str, text: str, allowed: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.load(environ={f"KEYTURN_{name.upper()}": text})
+
+    assert str(raised.value).endswith(allowed)
+
+
+@pytest.mark.parametrize("name", sorted({*FIELDS} - {"name", "initiator"}))
+def test_an_error_shows_the_value_nowhere(name: str) -> None:
+    value = "hunter2" + "\0"
+
+    with pytest.raises(SettingsError) as raised:
+        Settings.load({name: value}, environ={})
+
+    assert "hunter2" not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("45s", 45), ("30m", 1800), ("1.5h", 5400), (" 24 H ", 86400), ("90d", 7776000)],
+)
+@pytest.mark.parametrize("name", ["expiry", "max_lifetime", "overlap", "max_staleness"])
+def test_a_duration_may_have_a_unit_wherever_it_is_written(
+    name: str, text: str, seconds: int, toml: Path
+) -> None:
+    toml.write_text(f'{name} = "{text}"')
+
+    found = [
+        Settings.load(config=toml, environ={}),
+        Settings.load(environ={f"KEYTURN_{name.upper()}": text}),
+        Settings.load({name: text}, environ={}),
+    ]
+
+    assert [getattr(settings, name) for settings in found] == [seconds] * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "is_so"),
+    [("true", True), ("1", True), ("YES", True), ("false", False), ("0", False), ("No", False)],
+)
+def test_a_yes_or_no_may_be_written_in_six_ways(text: str, is_so: bool) -> None:
+    assert Settings.load(environ={"KEYTURN_TRUST_LOG": text}).trust_log is is_so
+
+
+@pytest.mark.parametrize("name", [*FIELDS, "config", "colour"])
+def test_an_empty_variable_counts_as_not_set(name: str) -> None:
+    assert Settings.load(environ={f"KEYTURN_{name.upper()}": ""}) == Settings()
+
+
+KUBERNETES = {
+    "KEYTURN_PORT": "tcp://10.0.0.1:8000",
+    "KEYTURN_SERVICE_HOST": "10.0.0.1",
+    "KEYTURN_SERVICE_PORT": "8000",
+    "KEYTURN_SERVICE_PORT_HTTP": "8000",
+    "KEYTURN_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+    "KEYTURN_PORT_8000_TCP_PROTO": "tcp",
+    "KEYTURN_PORT_8000_TCP_PORT": "8000",
+    "KEYTURN_PORT_8000_TCP_ADDR": "10.0.0.1",
+    "KEYTURN_WEB_PORT": "tcp://10.0.0.2:80",
+    "KEYTURN_WEB_SERVICE_HOST": "10.0.0.2",
+}
+
+
+def test_what_kubernetes_puts_beside_a_service_called_keyturn_is_no_setting() -> None:
+    assert Settings.load(environ=KUBERNETES) == Settings()
+
+
+@pytest.mark.parametrize("variable", ["KEYTURN_PORT", "KEYTURN_SERVICE", "KEYTURN_PORT_TCP"])
+def test_what_only_looks_like_kubernetes_is_an_unknown_setting(variable: str) -> None:
+    with pytest.raises(SettingsError, match="unknown setting"):
+        Settings.load(environ={variable: "8000"})
+
+
+@pytest.mark.parametrize(
+    "content", [b'\xef\xbb\xbfname = "web"', b'name = "web"\r\npool_size = 4\r\n']
+)
+def test_a_byte_order_mark_and_line_ends_of_windows_are_fine_in_a_settings_file(
+    content: bytes, toml: Path
+) -> None:
+    toml.write_bytes(content)
+
+    assert Settings.load(config=toml, environ={}).name == "web"
+
+
+def test_settings_are_replaced_where_something_is_said() -> None:
+    settings = Settings(name="web", expiry=60)
+
+    other = settings.replace({"name": msgspec.UNSET, "expiry": "2h", "store": "memory:"})
+
+    assert other == Settings(name="web", expiry=7200, store="memory:")
+    with pytest.raises(SettingsError) as raised:
+        settings.replace({"colour": "red"})
+    assert raised.value.key == "colour"
+
+
+@pytest.mark.parametrize(
+    ("bad", "key"),
+    [
+        ({"rotate_every": 60, "expiry": None}, "overlap"),
+        ({"rotate_every": "0.5"}, "rotate_every"),
+        ({"name": "a\nb"}, "name"),
+        ({"initiator": "x" * 256}, "initiator"),
+    ],
+)
+def test_settings_that_no_manager_could_start_with_are_refused(
+    bad: dict[str, Any], key: str
+) -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.load(bad, environ={})
+
+    assert raised.value.key == key
+
+
+def test_a_manager_gets_its_options_in_one_value() -> None:
+    settings = Settings(name="web", expiry="1h", rotate_every="1d", initiator="ops")  # type: ignore[arg-type]
+
+    options = settings.manager_options()
+
+    assert options == ManagerOptions(name="web", expiry=3600, rotate_every=86400, initiator="ops")
+    assert options.rotation == RotationPolicy(86400, 3600)
+    assert Settings().manager_options() == ManagerOptions()
 
 
 def test_the_default_expiry_is_a_day() -> None:
@@ -141,10 +279,15 @@ def test_the_default_expiry_is_a_day() -> None:
         ({"KEYTURN_POOL_SIZE": "00000010001"}, "pool_size"),
         ({"KEYTURN_LOCK_TIMEOUT": "1e6"}, "lock_timeout"),
         ({"KEYTURN_POOL_SIZE": "9" * 5000}, "pool_size"),
-        ({"KEYTURN_PATH": ""}, "path"),
+        ({"KEYTURN_LOCK_TIMEOUT": "25h"}, "lock_timeout"),
+        ({"KEYTURN_EXPIRY": "30 minutes"}, "expiry"),
+        ({"KEYTURN_EXPIRY": "null"}, "expiry"),
+        ({"KEYTURN_OVERLAP": "0.5s"}, "overlap"),
+        ({"KEYTURN_OVERLAP": "101000d"}, "overlap"),
+        ({"KEYTURN_OVERLAP": "never"}, "overlap"),
+        ({"KEYTURN_TRUST_LOG": "maybe"}, "trust_log"),
         ({"KEYTURN_PATH": "~nobody-of-this-name/data"}, "path"),
         ({"KEYTURN_STORE": "mysql://host/db"}, "store"),
-        ({"KEYTURN_NAME": ""}, "name"),
     ],
 )
 def test_an_error_in_a_variable_names_the_key_and_the_variable(
@@ -168,6 +311,11 @@ def test_an_error_in_a_variable_names_the_key_and_the_variable(
         ("expiry = inf", "expiry"),
         ("expiry = [1]", "expiry"),
         ("name = 7", "name"),
+        ('name = ""', "name"),
+        ('path = ""', "path"),
+        ("trust_log = 1", "trust_log"),
+        ("overlap = 60.0", "overlap"),
+        ("pool_size = true", "pool_size"),
         ("path = 7", "path"),
         ('path = "a\\u0000b"', "path"),
         ('store = "sqlite:///"', "store"),
@@ -195,6 +343,9 @@ def test_an_error_in_a_file_names_the_key_and_the_file_and_shows_no_value(
         ("expiry", "soon"),
         ("expiry", float("nan")),
         ("expiry", 10**400),
+        ("expiry", True),
+        ("trust_log", None),
+        ("freshness", ["strict"]),
         ("lock_timeout", None),
         ("name", None),
         ("log_level", None),
@@ -262,6 +413,22 @@ def test_the_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.path == Path("/home/alice/keys")
 
 
+@pytest.mark.parametrize(
+    ("wanted", "key"), [("data_folder", "path"), ("store_url", "path"), ("anchor_path", "anchor")]
+)
+def test_without_a_home_the_error_says_which_setting_helps(
+    wanted: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)  # a container's user, who is in no passwd
+
+    with pytest.raises(SettingsError, match=f"KEYTURN_{key.upper()}") as raised:
+        getattr(Settings(), wanted)
+
+    assert raised.value.key == key
+
+
 def visible_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
@@ -275,7 +442,7 @@ def test_without_a_path_data_and_anchor_lie_apart(
     keyturn.open(password=None).close()
 
     assert visible_names(tmp_path / "data/keyturn") == ["keyring.json", "keyturn.db"]
-    assert visible_names(tmp_path / "state/keyturn") == ["anchor.json"]
+    assert visible_names(tmp_path / "state/keyturn") == ["anchor.json.d"]
 
 
 @pytest.mark.parametrize("name", ["a b", "100%", "what?", "no#1", "ключ", "a%20b", ":memory:"])
@@ -288,5 +455,5 @@ def test_any_name_will_do_for_the_data_folder(name: str, tmp_path: Path) -> None
         is_good = service.verify_token(token)
 
     assert is_good
-    assert visible_names(folder) == ["anchor.json", "keyring.json", "keyturn.db"]
+    assert visible_names(folder) == ["anchor.json.d", "keyring.json", "keyturn.db"]
     assert list(tmp_path.iterdir()) == [folder]

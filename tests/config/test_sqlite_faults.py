@@ -186,7 +186,7 @@ def test_g8_once_there_is_room_again_resets_work_and_nothing_acknowledged_is_los
 # --- read-only ---------------------------------------------------------------------------------
 
 
-def test_g8_on_a_read_only_file_system_opening_is_a_clear_error_and_works_once_it_is_writable(
+def test_g8_a_read_only_file_system_is_read_and_written_once_it_is_writable(
     small_disk: Path,
 ) -> None:
     folder, remount = small_disk / "data", ["mount", "-o"]
@@ -194,8 +194,12 @@ def test_g8_on_a_read_only_file_system_opening_is_a_clear_error_and_works_once_i
         token = service.create_token()
     subprocess.run([*remount, "remount,ro", str(small_disk)], check=True)
 
-    with pytest.raises(LogUnavailableError, match="check that its folder is there and writable"):
-        keyturn.open(path=folder, password=None)
+    with keyturn.open(path=folder, password=None) as service:
+        assert service.verify_token(token)
+        with pytest.raises(LogUnavailableError, match="read-only here") as caught:
+            service.reset_key()
+        assert caught.value.recorded is False
+        assert [change.kind for change in service.history()] == ["generated"]
     with pytest.raises(LogUnavailableError, match=r"other\.db cannot be opened: Read-only"):
         keyturn.open_event_log(f"sqlite:///{small_disk}/other.db")
     subprocess.run([*remount, "remount,rw", str(small_disk)], check=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import subprocess
 import sys
@@ -69,29 +68,6 @@ def test_many_processes_may_start_on_an_empty_folder_at_once_and_share_one_first
     printed = [process.communicate(timeout=60)[0] for process in processes]
 
     assert printed == ["['generated']\n"] * 6
-
-
-@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="needs Linux's list of locks")
-def test_making_the_file_drops_no_locks_of_another_thread_that_opens_it(
-    path: Path, open_log: Callable[[], EventLog], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made, close = threading.Event(), os.close
-
-    def slow_close(fd: int) -> None:
-        made.set()
-        threading.Event().wait(0.3)
-        close(fd)
-
-    monkeypatch.setattr(os, "close", slow_close)
-    first = threading.Thread(target=open_log)
-    first.start()
-    made.wait(timeout=10)
-    log = open_log()
-    first.join(timeout=10)
-    monkeypatch.undo()
-
-    assert f":{path.stat().st_ino} " in Path("/proc/locks").read_text()
-    assert log.load("default") is None
 
 
 def test_another_service_in_the_same_process_that_closes_leaves_the_first_its_locks(

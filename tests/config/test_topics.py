@@ -14,8 +14,9 @@ from eventsourcing.domain import Aggregate, event
 
 import keyturn
 from keyturn import KeyRing
-from keyturn.domain.errors import LogError, NotAKeyturnLogError
+from keyturn.domain.errors import LogDamagedError, LogError, NotAKeyturnLogError
 from keyturn.domain.session_keys import manager_id
+from tests.heads import keys_at_head
 
 from .making import new_keys
 
@@ -70,14 +71,19 @@ except NotAKeyturnLogError as error:
 
 READ_IT = """
 import sqlite3, sys, keyturn
-from keyturn.domain.errors import NotAKeyturnLogError
+from keyturn.domain.errors import LogDamagedError, NotAKeyturnLogError
+from keyturn.projections.head_reader import HeadReader
 log = keyturn.open_event_log("sqlite:///" + sys.argv[1])
+reader = HeadReader(log, "default", log.owner())
 sqlite3.connect(sys.argv[1], isolation_level=None).execute(sys.argv[2], sys.argv[3:])
-for read in (lambda: log.load("default"), lambda: list(log.key_events("default"))):
-    try:
-        read()
-    except NotAKeyturnLogError as error:
-        print(error)
+try:
+    reader.get()
+except LogDamagedError as error:
+    print(error)
+try:
+    list(log.key_events("default"))
+except NotAKeyturnLogError as error:
+    print(error)
 log.close()
 """
 
@@ -123,13 +129,19 @@ def test_g5_a_foreign_topic_that_comes_later_is_refused_on_reading_and_never_imp
     "topic",
     ["", "keyturn", "keyturn.", "keyturn.KeyStolen", "keyturn.domain.session_keys:SessionKeys"],
 )
-def test_g5_a_topic_that_only_looks_like_ours_is_refused_on_reading(
+def test_g5_a_topic_that_only_looks_like_ours_is_refused_at_open_and_on_reading(
     topic: str, path: Path
 ) -> None:
+    log = keyturn.open_event_log(f"sqlite:///{path}")
     execute(path, PLACES["head"], topic)
 
+    with pytest.raises(LogDamagedError, match="not Keyturn's") as caught:
+        keys_at_head(log)
+    log.close()
+
+    assert caught.value.position == 5
     with pytest.raises(NotAKeyturnLogError):
-        keyturn.open_event_log(f"sqlite:///{path}").load("default")
+        keyturn.open_event_log(f"sqlite:///{path}")
 
 
 @pytest.mark.parametrize("kind", [Invoice, ProForma])

@@ -14,7 +14,7 @@ import pytest
 
 import keyturn
 from keyturn import Service, SessionKeys
-from keyturn.domain.provenance import NO_DIGEST
+from keyturn.domain.chain import NO_DIGEST
 
 from .second_process import SecondProcess
 

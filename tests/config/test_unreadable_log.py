@@ -67,8 +67,9 @@ def public_folder() -> Iterator[Path]:
         os.chmod(parent, 0o711)
         folder = Path(parent, "data")
         keyturn.open(path=folder, password=None).close()
-        for name in ("keyring.json", "anchor.json", ".anchor.json.lock"):
-            os.chown(folder / name, NOBODY, NOBODY)
+        anchor = folder / "anchor.json.d"
+        for path in (folder / "keyring.json", anchor, *anchor.iterdir()):
+            os.chown(path, NOBODY, NOBODY)
         yield folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sqlite3
 import subprocess
@@ -13,12 +14,11 @@ from pathlib import Path
 
 import pytest
 
-import keyturn
-from keyturn import KeyRing
-from keyturn.config import wal_index
+from keyturn.config import sqlite_files
 from keyturn.config.sqlite import SQLiteStore
+from keyturn.domain.errors import LogUnavailableError
 
-from .making import new_keys
+from .sqlite_logs import history, newest
 
 WRITER = """
 import os, sqlite3, sys
@@ -48,16 +48,15 @@ def counted_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         raise OSError
 
     if request.param == "data_version":
-        monkeypatch.setattr(wal_index, "_map", cannot)
+        monkeypatch.setattr(sqlite_files, "_map", cannot)
     return str(request.param)
 
 
 @pytest.fixture
-def path(tmp_path: Path, key_ring: KeyRing) -> Path:
+def path(tmp_path: Path) -> Path:
     path = tmp_path / "log.db"
-    log = keyturn.open_event_log(f"sqlite:///{path}")
-    log.append(new_keys(key_ring))
-    log.close()
+    with contextlib.closing(SQLiteStore(path)) as store:
+        store.insert_events(history(1))
     return path
 
 
@@ -117,20 +116,6 @@ def test_changes_stays_while_others_only_read_or_roll_back(
     assert store.changes() == before
 
 
-def test_a_file_is_mapped_where_it_can_be(path: Path) -> None:
-    with contextlib.closing(SQLiteStore(path)) as store:
-        assert isinstance(store.changes(), bytes)
-
-
-def test_where_it_cannot_be_mapped_data_version_is_asked(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wal_index, "_WAL_INDEX_VERSION", 0)
-
-    with contextlib.closing(SQLiteStore(path)) as store:
-        assert isinstance(store.changes(), int)
-
-
 def test_g2_a_store_that_opened_its_file_anew_says_that_something_changed(
     store: SQLiteStore,
 ) -> None:
@@ -145,7 +130,7 @@ def test_g2_while_the_file_cannot_be_opened_everybody_is_told_to_read(
     path: Path, store: SQLiteStore
 ) -> None:
     path.rename(path.with_name("away"))
-    with contextlib.suppress(sqlite3.Error):
+    with pytest.raises(LogUnavailableError, match="removed or replaced"):
         store.reopen()
 
     values = [store.changes() for _ in range(3)]
@@ -157,11 +142,10 @@ def test_once_the_file_can_be_opened_again_its_changes_are_counted_again(
     path: Path, store: SQLiteStore
 ) -> None:
     path.rename(path.with_name("away"))
-    with contextlib.suppress(sqlite3.Error):
+    with pytest.raises(LogUnavailableError):
         store.reopen()
-    store.changes()
     path.with_name("away").rename(path)
-    store.changes()
+    newest(store)
 
     missed = count_missed_commits(path, store.changes, 50)
 
@@ -169,9 +153,26 @@ def test_once_the_file_can_be_opened_again_its_changes_are_counted_again(
     assert missed == (50, 0)
 
 
+def test_changes_never_opens_the_file_it_is_left_to_who_reads(
+    path: Path, store: SQLiteStore
+) -> None:
+    before = store.changes()
+    Path(f"{path}-shm").unlink()
+    while store.changes() == before:
+        pass
+    descriptors = os.listdir("/proc/self/fd")
+
+    values = {store.changes() for _ in range(10)}
+
+    assert len(values) == 10
+    assert os.listdir("/proc/self/fd") == descriptors
+    assert newest(store) == 1
+    assert store.changes() == store.changes()
+
+
 def test_the_maps_of_removed_files_are_forgotten(tmp_path: Path) -> None:
     def open_and_close(number: int) -> int:
-        keyturn.open_event_log(f"sqlite:///{tmp_path}/{number}.db").close()
+        SQLiteStore(tmp_path / f"{number}.db").close()
         return len(os.listdir("/proc/self/fd"))
 
     counts = [open_and_close(number) for number in range(50)]
@@ -189,11 +190,15 @@ def test_a_file_that_is_opened_again_and_again_is_mapped_once(path: Path) -> Non
     assert len(set(counts)) == 1
 
 
-def test_a_log_that_is_collected_waits_for_no_lock(tmp_path: Path) -> None:
-    log: list[object] = [keyturn.open_event_log(f"sqlite:///{tmp_path}/log.db")]
+def test_a_store_that_is_collected_waits_for_no_lock(tmp_path: Path) -> None:
+    store: list[object] = [SQLiteStore(tmp_path / "log.db")]
 
-    collector = threading.Thread(target=log.clear, daemon=True)
-    with wal_index._maps_lock:
+    def collect() -> None:
+        store.clear()
+        gc.collect()
+
+    collector = threading.Thread(target=collect, daemon=True)
+    with sqlite_files._lock:
         collector.start()
         collector.join(10)
 

@@ -6,20 +6,27 @@ import base64
 import hmac
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from eventsourcing.persistence import JSONTranscoder, StoredEvent
 
 from keyturn import KeyRing
-from keyturn.config.anchor import Mark
-from keyturn.domain import provenance
-from keyturn.domain.event_mapper import KeyEventMapper
+from keyturn.domain import chain
+from keyturn.domain.claims import Claims
+from keyturn.domain.ended_sessions import EndedSessions
+from keyturn.domain.key_events import KeyEvent
+from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike, key_id_of
-from keyturn.domain.session_keys import Origin, SessionKeys
-from keyturn.domain.tokens import Claims, KeySet, SessionKey, SigningKey
+from keyturn.domain.mark import Mark
+from keyturn.domain.session_keys import Origin, SessionKeys, manager_id
+from keyturn.domain.stored_events import KeyEventMapper
+from keyturn.domain.tokens import KeySet, SessionKey, SigningKey
+from keyturn.projections.export import lines_of, read_lines
 from tests.domain import golden
 
+OLD_LOGS = Path(__file__).parent.parent / "old_logs"
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
 NOW = 1_750_000_000.25
 """The time of the tokens in the tests, seconds since the epoch."""
@@ -33,8 +40,18 @@ def origin(seconds: float = 0.0, reason: str | None = "a test") -> Origin:
     return Origin("tester@here", reason, NOON + timedelta(seconds=seconds))
 
 
-def new_keys(ring: KeyRingLike, manager: str = "default") -> SessionKeys:
-    return SessionKeys.generate(manager, secret(1), ring, origin())
+def new_keys(
+    ring: KeyRingLike, manager: str = "default", by: Origin | None = None
+) -> SessionKeys:
+    keys = SessionKeys.blank(manager)
+    keys.regenerate(secret(1), ring, by or origin())
+    return keys
+
+
+def keys_in(log: KeyLog, manager: str = "default") -> SessionKeys:
+    """The keys of a manager as its whole history gives them, blank if it has none."""
+    events = list(log.key_events(manager))
+    return SessionKeys.fold(events) if events else SessionKeys.blank(manager)
 
 
 def history(ring: KeyRingLike, manager: str = "default", *, resets: int = 3) -> list[Any]:
@@ -45,7 +62,7 @@ def history(ring: KeyRingLike, manager: str = "default", *, resets: int = 3) -> 
     return list(keys.collect_events())
 
 
-def mark_of(event: SessionKeys.Event) -> Mark:
+def mark_of(event: KeyEvent) -> Mark:
     return Mark(event.originator_version, event.digest, event.signature)
 
 
@@ -53,14 +70,21 @@ def mapper() -> KeyEventMapper:
     return KeyEventMapper(JSONTranscoder())
 
 
+def old_rows(name: str, manager: str = "default") -> list[StoredEvent]:
+    """The rows of a manager in one of the logs in `tests/old_logs`."""
+    with (OLD_LOGS / name).open("rb") as file:
+        found = list(read_lines(lines_of(file), golden.NODE_ID))
+    return [row for row in found if row.originator_id == manager_id(manager)]
+
+
 def signed_row(ring: KeyRing, row: StoredEvent, **changes: object) -> StoredEvent:
     """A row of `golden` with other fields (... leaves one out), signed anew by the node."""
     fields = {**json.loads(row.state), **changes}
     fields = {name: value for name, value in fields.items() if value is not ...}
     id_, position = golden.MANAGER_ID, row.originator_version
-    digest = provenance.digest(row.topic, id_, position, fields)
-    fields["signature"] = provenance.sign(ring, id_, position, digest)
-    return with_state(row, provenance.encode_state(fields))
+    digest = chain.digest(row.topic, id_, position, fields)
+    fields["signature"] = chain.sign(ring, id_, position, digest)
+    return with_state(row, chain.encode_state(fields))
 
 
 def with_state(row: StoredEvent, state: bytes) -> StoredEvent:
@@ -76,7 +100,7 @@ def signing_key(number: int = 1) -> SigningKey:
 
 def key_set(*keys: SigningKey) -> KeySet:
     """Keys that are all accepted, the first of them current."""
-    return KeySet(keys[0], {key.header: (key, None) for key in keys})
+    return KeySet(keys[0], {key.header: (key, None) for key in keys}, EndedSessions(), 0)
 
 
 def base64url(data: bytes) -> str:
@@ -107,6 +131,7 @@ def good_claims(**changes: object) -> Claims:
         "jti": "j" * 22,
         "sid": "s" * 22,
         "auth_time": int(NOW),
+        "keyturn_pos": 0,
         "exp": int(NOW) + 60,
     }
     return {name: value for name, value in {**claims, **changes}.items() if value is not ...}

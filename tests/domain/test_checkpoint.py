@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keyturn
-from keyturn import Checkpoint, FindingKind, KeyRing, SessionKeys, audit
+from keyturn import Checkpoint, FindingKind, KeyRing, audit
 from keyturn.domain.errors import CheckpointError
 from keyturn.domain.limits import MAX_NAME
 from keyturn.domain.session_keys import Origin
 from tests.domain import golden
-from tests.domain.builders import NOON, history, secret
+from tests.domain.builders import NOON, history, new_keys
 
 RING = golden.KEY_RING
 EVENT = history(RING)[-1]
@@ -29,7 +29,7 @@ moments = st.datetimes(timezones=st.just(UTC))
 
 
 def line_of(manager: str, at: datetime = NOON) -> str:
-    keys = SessionKeys.generate(manager, secret(1), RING, Origin("a test", None, at))
+    keys = new_keys(RING, manager, Origin("a test", None, at))
     return str(Checkpoint.of(keys.collect_events()[0]))  # type: ignore[arg-type]
 
 
@@ -251,7 +251,7 @@ def test_g5_a_log_rolled_back_behind_its_checkpoint_is_truncated(data: Path) -> 
     (data / "keyturn.db").write_bytes(old)
 
     log = keyturn.open_event_log(f"sqlite:///{data}/keyturn.db", for_audit=True)
-    report = audit(log, against=checkpoint)
+    report = audit(log, against=[checkpoint], node_id=checkpoint.node_id)
     log.close()
 
     assert [(f.kind, f.position) for f in report.findings] == [(FindingKind.TRUNCATED, 4)]

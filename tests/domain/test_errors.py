@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from keyturn.actors.reply import AskTimeoutError
+from keyturn.actors.asking import ActorStoppedError, AskTimeoutError
 from keyturn.domain import errors
 from keyturn.domain.errors import KeyturnError, Refusal
 
@@ -16,7 +16,7 @@ ERRORS = [
     found
     for _, found in inspect.getmembers(errors, inspect.isclass)
     if issubclass(found, BaseException)
-] + [AskTimeoutError]
+] + [AskTimeoutError, ActorStoppedError]
 
 FACTS: dict[str, object] = {
     "path": "/data/keyring.json",
@@ -26,6 +26,7 @@ FACTS: dict[str, object] = {
     "expected": "vone",
     "found": "vother",
     "position": 7,
+    "what": "its signature is wrong",
     "line": 3,
     "expected_position": 9,
     "found_position": 5,
@@ -37,6 +38,8 @@ FACTS: dict[str, object] = {
     "source": "KEYTURN_STORE",
     "timeout": 2.5,
     "limit": 32,
+    "managers": ("default",),
+    "name": "defualt",
     "until": datetime(2026, 11, 24, tzinfo=UTC),
 }
 

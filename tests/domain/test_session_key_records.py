@@ -17,7 +17,7 @@ from keyturn.domain.errors import (
 )
 from keyturn.domain.key_ring import key_id_of, unseal_key
 from keyturn.domain.limits import MAX_INITIATOR, MAX_NAME, MAX_REASON, check_name
-from keyturn.domain.session_keys import Origin, SessionKeys, manager_id
+from keyturn.domain.session_keys import Origin, manager_id
 from tests.domain import golden
 from tests.domain.builders import NOON, history, mapper, new_keys, origin, secret
 
@@ -86,7 +86,16 @@ def test_who_did_it_when_and_why_is_recorded() -> None:
 
     event: Any = keys.pending_events[-1]
     assert (event.initiator, event.reason, event.timestamp) == ("alice", "laptop stolen", NOON)
-    assert event.node_id == RING.node_id
+    assert (event.node_id, event.recorded_by) == (RING.node_id, None)
+
+
+def test_the_user_of_the_operating_system_is_recorded_beside_whoever_says_it_was_them() -> None:
+    keys = new_keys(RING)
+
+    keys.reset(secret(2), RING, Origin("alice", None, NOON, recorded_by="deploy@web-1"))
+
+    event: Any = MAPPER.to_domain_event(MAPPER.to_stored_event(keys.pending_events[-1]))
+    assert (event.initiator, event.recorded_by) == ("alice", "deploy@web-1")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +131,7 @@ def test_a_text_of_just_the_right_length_is_recorded_whole() -> None:
 
 @given(st.text(max_size=30), st.none() | st.text(max_size=30))
 def test_any_text_is_recorded_as_it_is(initiator: str, reason: str | None) -> None:
-    keys = SessionKeys.generate("default", secret(1), RING, Origin(initiator, reason, NOON))
+    keys = new_keys(RING, by=Origin(initiator, reason, NOON))
 
     mapped: Any = MAPPER.to_domain_event(MAPPER.to_stored_event(keys.pending_events[0]))
 

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyturn import KeyRing
-from keyturn.domain import provenance, session_keys
+from keyturn.domain import chain, session_keys
 from keyturn.domain.errors import (
     ExpiryError,
     OverlapLimitError,
     SessionManagerDestroyedError,
 )
+from keyturn.domain.key_events import Abandoned
 from keyturn.domain.key_ring import key_id_of
 from keyturn.domain.session_keys import MAX_RETIRING, SessionKeys
 from tests.domain import golden
@@ -29,7 +30,9 @@ STATE = ("id", "version", "manager", "node_id", "generation", "key_id", "sealed_
 
 commands = st.lists(
     st.tuples(
-        st.sampled_from(["reset", "rotate", "destroy", "regenerate"]),
+        st.sampled_from(
+            ["reset", "rotate", "destroy", "regenerate", "end_session", "end_sessions"]
+        ),
         st.floats(0, 5000),  # seconds since the command before
         st.integers(0, 10_000),  # the overlap of a rotation
     ),
@@ -38,7 +41,8 @@ commands = st.lists(
 
 
 def state_of(keys: Any) -> dict[str, object]:
-    return {name: getattr(keys, name) for name in (*STATE, "digest", "signature", "modified_on")}
+    names = (*STATE, "since", "is_purged", "digest", "signature", "modified_on")
+    return {name: getattr(keys, name) for name in names}
 
 
 def carry_out(steps: list[tuple[str, float, int]]) -> SessionKeys:
@@ -56,6 +60,10 @@ def carry_out(steps: list[tuple[str, float, int]]) -> SessionKeys:
             keys.rotate(secret(number), RING, by, overlap=overlap)
         elif name == "destroy":
             keys.destroy(RING, by)
+        elif name == "end_session":
+            keys.end_session(f"sid-{number}", RING, by)
+        elif name == "end_sessions":
+            keys.end_sessions("alice", RING, by, keep="sid-0" if overlap % 2 else None)
     return keys
 
 
@@ -63,7 +71,7 @@ def carry_out(steps: list[tuple[str, float, int]]) -> SessionKeys:
 
 
 @given(commands)
-def test_g7_replaying_the_whole_log_gives_what_resuming_from_its_end_does(
+def test_g7_replaying_the_whole_log_gives_what_reading_it_from_since_on_does(
     steps: list[tuple[str, float, int]],
 ) -> None:
     keys = carry_out(steps)
@@ -75,7 +83,7 @@ def test_g7_replaying_the_whole_log_gives_what_resuming_from_its_end_does(
     for event in events:
         replayed = event.mutate(replayed)
 
-    resumed = SessionKeys.resume(events[-1])
+    resumed = SessionKeys.fold(events[events[-1].since - 1 :])
     assert state_of(replayed) == state_of(resumed) == state_of(keys)
 
 
@@ -85,7 +93,7 @@ def test_g5_each_event_carries_the_digest_of_the_one_before(
 ) -> None:
     events: list[Any] = list(carry_out(steps).pending_events)
 
-    before = [provenance.NO_DIGEST, *(event.digest for event in events)]
+    before = [chain.NO_DIGEST, *(event.digest for event in events)]
 
     assert [event.previous_digest for event in events] == before[:-1]
 
@@ -94,7 +102,7 @@ def test_g5_each_event_carries_the_digest_of_the_one_before(
 def test_generations_and_positions_have_no_gaps(steps: list[tuple[str, float, int]]) -> None:
     events: list[Any] = list(carry_out(steps).pending_events)
 
-    generations = [event.generation for event in events if event.kind != "destroyed"]
+    generations = [event.generation for event in events if event.makes_a_key]
 
     assert generations == list(range(1, len(generations) + 1))
     assert [event.originator_version for event in events] == list(range(1, len(events) + 1))
@@ -110,7 +118,7 @@ def test_g7_the_log_of_version_0_1_is_replayed() -> None:
 
 
 def test_keys_that_were_resumed_go_on_from_there() -> None:
-    resumed = SessionKeys.resume(history(RING)[-1])
+    resumed = SessionKeys.fold(history(RING)[-1:])
 
     resumed.reset(secret(99), RING, origin(99))
 
@@ -176,6 +184,34 @@ def test_a_destroyed_manager_has_no_key() -> None:
     assert (keys.is_destroyed, keys.sealed_key, keys.retiring) == (True, None, ())
 
 
+def test_a_purge_is_recorded_of_keys_that_were_destroyed_before_too() -> None:
+    keys = new_keys(RING)
+    keys.destroy(RING, origin(1))
+
+    keys.destroy(RING, origin(2), purge=True)
+
+    assert (keys.is_destroyed, keys.is_purged, keys.version, keys.since) == (True, True, 3, 3)
+
+
+def test_after_a_purge_a_manager_goes_on_from_its_position() -> None:
+    keys = new_keys(RING)
+    keys.destroy(RING, origin(1), purge=True)
+
+    keys.regenerate(secret(2), RING, origin(2))
+
+    assert (keys.generation, keys.version, keys.since) == (2, 3, 3)
+    assert not keys.is_purged
+
+
+def test_an_accepted_roll_back_is_recorded_with_the_position_that_was_given_up() -> None:
+    keys = new_keys(RING)
+
+    keys.reset(secret(2), RING, origin(1), abandoned=Abandoned(9, "9" * 64))
+
+    event: Any = MAPPER.to_domain_event(MAPPER.to_stored_event(keys.pending_events[-1]))
+    assert event.abandoned == Abandoned(9, "9" * 64)
+
+
 def test_a_destroyed_manager_goes_on_with_the_next_generation() -> None:
     keys = new_keys(RING)
     keys.destroy(RING, origin(1))
@@ -191,9 +227,11 @@ def test_a_destroyed_manager_goes_on_with_the_next_generation() -> None:
         lambda keys: keys.reset(secret(2), RING, origin(2)),
         lambda keys: keys.rotate(secret(2), RING, origin(2), overlap=5),
         lambda keys: keys.destroy(RING, origin(2)),
+        lambda keys: keys.end_session("sid", RING, origin(2)),
+        lambda keys: keys.end_sessions("alice", RING, origin(2)),
         lambda keys: keys.unseal(RING),
     ],
-    ids=["reset", "rotate", "destroy", "unseal"],
+    ids=["reset", "rotate", "destroy", "end session", "end sessions", "unseal"],
 )
 def test_a_destroyed_manager_refuses_work(command: Callable[[SessionKeys], None]) -> None:
     keys = new_keys(RING)

@@ -27,7 +27,9 @@ from tests.domain.builders import (
 
 KEY = signing_key()
 KEYS = key_set(KEY, signing_key(2))
-TOKEN = mint(KEY, issuer="vnode", subject="alice", now=NOW, expiry=60, claims={"role": "a>?~"})
+TOKEN = mint(
+    KEY, issuer="vnode", subject="alice", began=1, now=NOW, expiry=60, claims={"role": "a>?~"}
+)
 HEADER, PAYLOAD, SIGNATURE = TOKEN.split(".")
 BASE64URL = string.ascii_letters + string.digits + "-_"
 
@@ -107,7 +109,9 @@ def test_g3_no_piece_of_a_token_can_be_exchanged(start: int, end: int, piece: st
 
 
 def test_g3_the_parts_of_two_good_tokens_make_no_third() -> None:
-    other = mint(signing_key(2), issuer="vnode", subject="bob", now=NOW, expiry=60).split(".")
+    other = mint(
+        signing_key(2), issuer="vnode", subject="bob", began=1, now=NOW, expiry=60
+    ).split(".")
     ours = TOKEN.split(".")
 
     mixed = [

@@ -20,7 +20,13 @@ KEYS = key_set(KEY)
 
 
 def token_of(**arguments: Any) -> str:
-    defaults: dict[str, Any] = {"issuer": "vnode", "subject": "alice", "now": NOW, "expiry": 60}
+    defaults: dict[str, Any] = {
+        "issuer": "vnode",
+        "subject": "alice",
+        "began": 3,
+        "now": NOW,
+        "expiry": 60,
+    }
     return mint(KEY, **{**defaults, **arguments})
 
 
@@ -102,7 +108,7 @@ def test_what_is_not_a_number_of_seconds_is_no_expiry(expiry: object) -> None:
 def test_no_refresh_takes_a_session_beyond_its_lifetime(
     age: int, lifetime: int, expiry: int | None
 ) -> None:
-    session = Session("s" * 22, int(NOW), "alice", {})
+    session = Session("s" * 22, int(NOW), 1, "alice", {}, expiry=60)
     now = NOW + age
 
     token = token_of(now=now, expiry=expiry, max_lifetime=lifetime, session=session)

@@ -22,7 +22,9 @@ from tests.domain.builders import (
 
 KEY = signing_key()
 KEYS = key_set(KEY, signing_key(2))
-TOKEN = mint(KEY, issuer="vnode", subject="alice", now=NOW, expiry=60, claims={"role": "a>?~"})
+TOKEN = mint(
+    KEY, issuer="vnode", subject="alice", began=1, now=NOW, expiry=60, claims={"role": "a>?~"}
+)
 HEADER, PAYLOAD, SIGNATURE = TOKEN.split(".")
 
 

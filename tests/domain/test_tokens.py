@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyturn.domain.claims import RESERVED_CLAIMS, Claims, check_claims
+from keyturn.domain.ended_sessions import EndedSessions
 from keyturn.domain.errors import ClaimError, Refusal, TokenRefusedError
 from keyturn.domain.tokens import (
     MAX_TOKEN_LENGTH,
@@ -44,7 +45,13 @@ host_claims = st.dictionaries(names, json_values, max_size=5)
 
 
 def token_of(**arguments: Any) -> str:
-    defaults: dict[str, Any] = {"issuer": "vnode", "subject": "alice", "now": NOW, "expiry": 60}
+    defaults: dict[str, Any] = {
+        "issuer": "vnode",
+        "subject": "alice",
+        "began": 3,
+        "now": NOW,
+        "expiry": 60,
+    }
     return mint(KEY, **{**defaults, **arguments})
 
 
@@ -74,7 +81,7 @@ def test_a_token_says_who_for_whom_when_and_until_when() -> None:
 
     assert (claims["iss"], claims["sub"]) == ("vnode", "alice")
     assert (claims["iat"], claims["auth_time"]) == (int(NOW), int(NOW))
-    assert claims["exp"] == int(NOW + 60)
+    assert (claims["exp"], claims["keyturn_pos"]) == (int(NOW + 60), 3)
 
 
 def test_a_token_has_exactly_the_documented_header() -> None:
@@ -108,12 +115,14 @@ def test_a_refreshed_token_is_of_the_same_session() -> None:
     session = session_of(first)
 
     again = verify(
-        token_of(now=NOW + 50, session=session, subject=session.subject, claims=session.claims),
+        token_of(
+            now=NOW + 50, began=9, session=session, subject=session.subject, claims=session.claims
+        ),
         KEYS,
         NOW + 50,
     )
 
-    kept = ("sid", "auth_time", "sub", "role")
+    kept = ("sid", "auth_time", "keyturn_pos", "sub", "role")
     assert [again[name] for name in kept] == [first[name] for name in kept]
     assert again["jti"] != first["jti"]
 
@@ -123,7 +132,7 @@ def test_a_session_is_what_a_refresh_keeps() -> None:
 
     session = session_of(claims)
 
-    assert session == Session(claims["sid"], int(NOW), "alice", {"role": "admin"})
+    assert session == Session(claims["sid"], int(NOW), 3, "alice", {"role": "admin"}, expiry=60)
 
 
 @given(st.integers(7000, 8500))
@@ -158,18 +167,23 @@ def test_g3_a_token_of_a_key_that_is_not_accepted_is_refused() -> None:
 
 
 def mint_with(key: SigningKey) -> str:
-    return mint(key, issuer="vnode", subject="alice", now=NOW, expiry=60)
+    return mint(key, issuer="vnode", subject="alice", began=1, now=NOW, expiry=60)
+
+
+def key_set_with_overlap(old: SigningKey, new: SigningKey, good_until: float) -> KeySet:
+    accepted = {new.header: (new, None), old.header: (old, good_until)}
+    return KeySet(new, accepted, EndedSessions(), 3)
 
 
 def test_without_keys_no_token_is_good() -> None:
     with pytest.raises(TokenRefusedError):
-        verify(token_of(), KeySet(None, {}), NOW)
+        verify(token_of(), KeySet(None, {}, EndedSessions(), 3), NOW)
 
 
 @given(st.floats(1, 59))
 def test_a_key_in_overlap_is_accepted_until_its_overlap_ends(overlap: float) -> None:
     old, new = signing_key(1), signing_key(2)
-    keys = KeySet(new, {new.header: (new, None), old.header: (old, NOW + overlap)})
+    keys = key_set_with_overlap(old, new, NOW + overlap)
     token = mint_with(old)
 
     assert verify(token, keys, math.nextafter(NOW + overlap, 0))
@@ -180,7 +194,7 @@ def test_a_key_in_overlap_is_accepted_until_its_overlap_ends(overlap: float) -> 
 
 def test_a_token_of_a_key_in_overlap_still_expires() -> None:
     old = signing_key(1)
-    keys = KeySet(signing_key(2), {old.header: (old, NOW + 1000)})
+    keys = key_set_with_overlap(old, signing_key(2), NOW + 1000)
 
     with pytest.raises(TokenRefusedError) as caught:
         verify(mint_with(old), keys, NOW + 100)

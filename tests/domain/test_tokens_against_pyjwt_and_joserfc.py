@@ -71,19 +71,21 @@ def by_us(token: str) -> Claims | None:
 def test_our_tokens_are_read_by_others_with_the_same_claims(
     decode: Any, claims: Claims, expiry: int | None
 ) -> None:
-    token = mint(KEY, issuer="vnode", subject="alice", now=NOW, expiry=expiry, claims=claims)
+    token = mint(
+        KEY, issuer="vnode", subject="alice", began=1, now=NOW, expiry=expiry, claims=claims
+    )
 
     assert decode(token) == verify(token, KEYS, NOW)
 
 
 def test_our_header_is_read_by_others() -> None:
-    token = mint(KEY, issuer="vnode", subject="alice", now=NOW, expiry=60)
+    token = mint(KEY, issuer="vnode", subject="alice", began=1, now=NOW, expiry=60)
 
     assert jwt.get_unverified_header(token) == HEADER
 
 
 def test_others_refuse_our_tokens_under_another_key() -> None:
-    token = mint(signing_key(8), issuer="vnode", subject="alice", now=NOW, expiry=60)
+    token = mint(signing_key(8), issuer="vnode", subject="alice", began=1, now=NOW, expiry=60)
 
     with pytest.raises(jwt.InvalidSignatureError):
         by_pyjwt(token)
@@ -131,7 +133,9 @@ def test_a_token_of_pyjwt_with_escapes_is_refused() -> None:
 
 # --- ours is stricter: what it accepts, others accept, and read alike --------------------------
 
-TOKEN = mint(KEY, issuer="vnode", subject="alice", now=NOW, expiry=60, claims={"role": "é>?"})
+TOKEN = mint(
+    KEY, issuer="vnode", subject="alice", began=1, now=NOW, expiry=60, claims={"role": "é>?"}
+)
 SPELLINGS = st.sampled_from(
     ["exp", "sub", "é", "\\u0061", "a", "1", "1.0", "1e3", " ", '"', ",", ":"]
 )

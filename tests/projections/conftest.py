@@ -10,7 +10,9 @@ import pytest
 
 import keyturn
 from keyturn import EventLog, KeyRing, SessionKeys
+from keyturn.domain.key_events import Abandoned
 from keyturn.domain.session_keys import Origin
+from keyturn.projections.head_reader import HeadReader
 
 
 class Hand:
@@ -26,31 +28,54 @@ class Hand:
         self.now += timedelta(hours=1)
         return Origin(initiator, reason, self.now)
 
-    def generate(self, initiator: str = "alice", reason: str | None = None) -> None:
-        keys = self.log.load(self._manager) or SessionKeys.blank(self._manager)
-        keys.regenerate(secrets.token_bytes(32), self._key_ring, self.by(initiator, reason))
+    def generate(
+        self,
+        initiator: str = "alice",
+        reason: str | None = None,
+        abandoned: Abandoned | None = None,
+    ) -> None:
+        keys, secret = self.keys(), secrets.token_bytes(32)
+        keys.regenerate(secret, self._key_ring, self.by(initiator, reason), abandoned=abandoned)
         assert self.log.append(keys)
 
-    def reset(self, initiator: str = "alice", reason: str | None = None) -> None:
-        keys = self._load()
-        keys.reset(secrets.token_bytes(32), self._key_ring, self.by(initiator, reason))
+    def reset(
+        self,
+        initiator: str = "alice",
+        reason: str | None = None,
+        abandoned: Abandoned | None = None,
+    ) -> None:
+        keys, secret = self.keys(), secrets.token_bytes(32)
+        keys.reset(secret, self._key_ring, self.by(initiator, reason), abandoned=abandoned)
         assert self.log.append(keys)
 
     def rotate(self, overlap: int) -> None:
-        keys = self._load()
+        keys = self.keys()
         by = self.by("alice", None)
         keys.rotate(secrets.token_bytes(32), self._key_ring, by, overlap=overlap)
         assert self.log.append(keys)
 
+    def end_session(self, sid: str, subject: str | None = None) -> None:
+        keys = self.keys()
+        keys.end_session(sid, self._key_ring, self.by("alice", "logout"), subject=subject)
+        assert self.log.append(keys)
+
+    def end_sessions(self, subject: str, keep: str | None = None) -> None:
+        keys = self.keys()
+        keys.end_sessions(subject, self._key_ring, self.by("alice", None), keep=keep)
+        assert self.log.append(keys)
+
     def destroy(self) -> None:
-        keys = self._load()
+        keys = self.keys()
         keys.destroy(self._key_ring, self.by("alice", None))
         assert self.log.append(keys)
 
-    def _load(self) -> SessionKeys:
-        keys = self.log.load(self._manager)
-        assert keys is not None
-        return keys
+    def purge(self) -> None:
+        keys = self.keys()
+        keys.destroy(self._key_ring, self.by("alice", None), purge=True)
+        assert self.log.purge(keys)
+
+    def keys(self) -> SessionKeys:
+        return HeadReader(self.log, self._manager, self._key_ring.node_id).get().keys.draft()
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from typing import Any
 
 import keyturn
 from keyturn import AuditReport, EventLog, FindingKind, KeyRing, SessionKeys, audit
-from keyturn.config.anchor import Mark
+from keyturn.domain.mark import Mark
 from keyturn.domain.session_keys import Origin, manager_id
+from tests.domain.builders import keys_in
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 KINDS = ["generated", "reset", "rotated", "destroyed", "generated", "reset"]
@@ -52,7 +53,7 @@ def record(
     """Append these changes to a log, one commit each."""
     with opened(path) as log:
         for kind in kinds:
-            keys = log.load(manager) or SessionKeys.blank(manager)
+            keys = keys_in(log, manager)
             change(keys, kind, key_ring, START + keys.version * step)
             assert log.append(keys)
 
@@ -78,9 +79,21 @@ def copy(path: Path, to: Path) -> Path:
     return to
 
 
-def audit_file(path: Path, **arguments: Any) -> AuditReport:
+class Marks(dict[str, Mark]):
+    """What an anchor has seen."""
+
+    def marks(self) -> dict[str, Mark]:
+        return self
+
+
+def audit_file(path: Path, marks: dict[str, Mark] | None = None, **arguments: Any) -> AuditReport:
+    """Audit a log, of any node unless told otherwise."""
     with opened(path) as log:
-        return audit(log, **arguments)
+        return audit_log(log, anchor=None if marks is None else Marks(marks), **arguments)
+
+
+def audit_log(log: EventLog, **arguments: Any) -> AuditReport:
+    return audit(log, any_node="node_id" not in arguments, **arguments)
 
 
 def mark_of(path: Path, manager: str = "default") -> Mark:

@@ -20,13 +20,14 @@ from keyturn import (
     SessionKeys,
     audit,
 )
-from keyturn.config.anchor import Mark
+from keyturn.domain.mark import Mark
 from keyturn.domain.session_keys import Origin
 from tests.projections.conftest import Hand
 from tests.projections.sqlite_log import (
     KINDS,
     LAST,
     audit_file,
+    audit_log,
     copy,
     execute,
     mark_of,
@@ -95,11 +96,11 @@ def test_g5_a_purged_manager_leaves_a_record_that_holds(tmp_path: Path) -> None:
     with keyturn.open(path=tmp_path, password=None) as service:
         report = service.audit()
 
-    assert (report.holds, report.findings, report.events) == (True, (), 1)
+    assert (report.holds, report.findings, report.events) == (True, (), 2)
 
 
 def test_an_empty_log_holds(log: EventLog) -> None:
-    report = audit(log)
+    report = audit_log(log)
 
     assert report == AuditReport(node_id=None, events=0, heads={}, findings=())
     assert report.holds
@@ -145,7 +146,7 @@ def test_g5_a_truncated_tail_is_found_against_a_checkpoint(path: Path, kept: int
     checkpoint = audit_file(path).heads["default"]
     execute(path, "DELETE FROM stored_events WHERE originator_version > ?", kept)
 
-    report = audit_file(path, against=checkpoint)
+    report = audit_file(path, against=[checkpoint])
 
     assert places(report) == [(FindingKind.TRUNCATED, LAST)]
 
@@ -175,7 +176,7 @@ def test_g5_a_fork_signed_by_the_same_key_ring_is_found(
     if witness == "anchor":
         report = audit_file(old, marks={"default": mark_of(path)})
     else:
-        report = audit_file(old, against=head)
+        report = audit_file(old, against=[head])
 
     assert places(report) == [(finding, head.position)]
 
@@ -251,7 +252,7 @@ def test_g5_a_checkpoint_of_another_node_is_foreign(path: Path, tmp_path: Path) 
     record(tmp_path / "other.db", KeyRing.ephemeral())
     checkpoint = audit_file(tmp_path / "other.db").heads["default"]
 
-    report = audit_file(path, against=checkpoint)
+    report = audit_file(path, against=[checkpoint])
 
     assert places(report) == [(FindingKind.FOREIGN, LAST)]
 
@@ -284,7 +285,7 @@ def test_events_of_a_host_that_nobody_named_are_foreign(tmp_path: Path) -> None:
     with keyturn.open(path=tmp_path, password=None, aggregates=[Visit]) as service:
         service.log.save(Visit("alice"))
 
-        report = audit(service.log)
+        report = audit_log(service.log)
 
     assert places(report) == [(FindingKind.FOREIGN, None)]
 
@@ -319,7 +320,7 @@ def test_an_audit_of_a_long_log_takes_no_more_memory(tmp_path: Path, key_ring: K
         record_at_once(tmp_path / name, key_ring, resets)
         with opened(tmp_path / name) as log:
             tracemalloc.start()
-            audit(log)
+            audit_log(log)
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
 

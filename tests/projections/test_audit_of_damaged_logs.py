@@ -12,12 +12,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from keyturn import EventLog, FindingKind, KeyRing, audit
+from keyturn import EventLog, FindingKind, KeyRing
 from tests.projections.sqlite_log import (
     ID,
     LAST,
     POSITIONS,
     audit_file,
+    audit_log,
     execute,
     mark_of,
     opened,
@@ -51,7 +52,7 @@ class Vandal:
         )
         rowid = position
         try:
-            return places(audit(self.log))
+            return places(audit_log(self.log))
         finally:
             self._connection.execute(
                 "UPDATE stored_events SET (originator_id, originator_version, topic, state) "

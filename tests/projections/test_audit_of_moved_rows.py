@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from keyturn import FindingKind, KeyRing
-from keyturn.domain import provenance
+from keyturn.domain import chain
 from tests.projections.sqlite_log import (
     ID,
     LAST,
@@ -44,10 +44,10 @@ def append_signed(path: Path, key_ring: KeyRing, position: int, **changes: objec
     [(topic, state)] = execute(
         path, "SELECT topic, state FROM stored_events ORDER BY rowid DESC LIMIT 1"
     )
-    fields = {**json.loads(state), "node_id": key_ring.node_id, **changes}
-    digest = provenance.digest(topic, UUID(ID), position, fields)
-    fields["signature"] = provenance.sign(key_ring, UUID(ID), position, digest)
-    row = (ID, position, topic, provenance.encode_state(fields))
+    fields = {**json.loads(state), "node_id": key_ring.node_id, "since": position, **changes}
+    digest = chain.digest(topic, UUID(ID), position, fields)
+    fields["signature"] = chain.sign(key_ring, UUID(ID), position, digest)
+    row = (ID, position, topic, chain.encode_state(fields))
     execute(path, "INSERT INTO stored_events VALUES (?, ?, ?, ?)", *row)
 
 

@@ -23,14 +23,14 @@ from keyturn.domain.errors import (
     LogDamagedError,
     LogNotEmptyError,
     NotAKeyturnLogError,
+    SettingsError,
 )
 from keyturn.domain.key_log import Row
 from keyturn.domain.limits import MAX_REASON
 from keyturn.domain.session_keys import Origin, RetiringKey, SessionKeys
 from keyturn.projections.export import MAX_LINE, export_lines, lines_of, read_lines
-
-from . import golden
-from .builders import NOON, new_keys, origin, secret, signed_row
+from tests.domain import golden
+from tests.domain.builders import NOON, new_keys, origin, secret, signed_row
 
 RING = golden.KEY_RING
 NODE_ID = golden.NODE_ID
@@ -202,7 +202,7 @@ def test_whatever_reasons_there_are_they_come_back(
 
 
 def test_the_longest_reason_of_the_worst_characters_comes_back(log: EventLog) -> None:
-    keys = SessionKeys.generate("default", secret(1), RING, origin(reason="\0" * MAX_REASON))
+    keys = new_keys(RING, by=origin(reason="\0" * MAX_REASON))
     source = log_of(keys)
 
     log.restore(read_lines(export_lines(source.rows(), NODE_ID), NODE_ID))
@@ -255,7 +255,7 @@ def test_a_file_cut_in_the_middle_of_a_line_is_said_to_be_cut_off() -> None:
 
 
 def test_a_file_cut_in_the_middle_of_a_character_is_said_to_be_cut_off() -> None:
-    keys = SessionKeys.generate("default", secret(1), RING, origin(reason="naïve"))
+    keys = new_keys(RING, by=origin(reason="naïve"))
     content = b"".join(export_lines(log_of(keys).rows(), NODE_ID))
 
     error = refused(content[: content.index("ï".encode()) + 1])
@@ -265,7 +265,7 @@ def test_a_file_cut_in_the_middle_of_a_character_is_said_to_be_cut_off() -> None
 
 
 def test_half_a_character_in_a_whole_line_is_refused() -> None:
-    keys = SessionKeys.generate("default", secret(1), RING, origin(reason="naïve"))
+    keys = new_keys(RING, by=origin(reason="naïve"))
     content = b"".join(export_lines(log_of(keys).rows(), NODE_ID))
 
     assert refused(content.replace("ï".encode(), "ï".encode()[:1])).line == 2
@@ -280,7 +280,7 @@ def test_a_file_without_its_closing_line_is_refused(lines: int) -> None:
 
 
 @pytest.mark.parametrize("more", [b"\n", b" \n", b"x", b"{}\n", LINES[1], LINES[-1], EXPORT])
-def test_whatever_stands_behind_the_closing_line_is_refused(more: bytes) -> None:
+def test_whatever_stands_after_the_closing_line_is_refused(more: bytes) -> None:
     assert refused(EXPORT + more).line == len(LINES) + 1
 
 
@@ -314,12 +314,12 @@ def test_an_export_of_a_newer_version_is_refused_with_the_way_out() -> None:
 
 
 def test_an_event_of_a_newer_version_is_refused_with_the_reason() -> None:
-    newer = signed_row(RING, golden.ROWS[0], class_version=2)
+    newer = signed_row(RING, golden.ROWS[0], class_version=3)
 
     error = refused(closed([LINES[0], line_of(newer)]))
 
     assert error.line == 2
-    assert "this Keyturn reads 1" in str(error)
+    assert "this Keyturn reads 2" in str(error)
 
 
 @pytest.mark.parametrize("lines", [[2, 1, 3, 4], [1, 1, 2, 3], [1, 3, 4], [2, 3, 4], [1, 2, 2]])
@@ -330,7 +330,7 @@ def test_events_that_are_missing_or_out_of_order_are_refused(lines: list[int]) -
     error = refused(content)
 
     assert error.line == first_wrong + 2
-    assert "missing or out of order" in str(error)
+    assert "missing, or are out of order" in str(error)
 
 
 def test_an_event_that_does_not_follow_the_one_before_it_is_refused() -> None:
@@ -339,7 +339,7 @@ def test_an_event_that_does_not_follow_the_one_before_it_is_refused() -> None:
     error = refused(closed([LINES[0], line_of(other), *LINES[2:-1]]))
 
     assert error.line == 3
-    assert "does not follow the one before it" in str(error)
+    assert "does not follow the event before it" in str(error)
 
 
 def test_a_generation_that_does_not_follow_is_refused() -> None:
@@ -497,21 +497,6 @@ def test_an_export_is_not_loaded_twice(log: EventLog) -> None:
     assert list(log.rows()) == GOLDEN_ROWS
 
 
-def test_who_wrote_while_the_export_was_read_wins(store_url: str) -> None:
-    log = keyturn.open_event_log(store_url)
-
-    def events() -> Iterator[StoredEvent]:
-        yield from read(EXPORT)
-        log.append(new_keys(RING))
-
-    with pytest.raises(LogNotEmptyError):
-        log.restore(events())
-
-    versions = [row.originator_version for row in log.rows()]
-    log.close()
-    assert versions == [1]
-
-
 def test_events_that_clash_leave_nothing_behind(store_url: str) -> None:
     log = keyturn.open_event_log(store_url)
 
@@ -555,7 +540,7 @@ def test_an_altered_row_is_not_exported(change: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("places", [[1, 2, 3], [0, 2, 3], [1, 0, 2, 3], [0, 0]])
 def test_a_log_with_gaps_or_out_of_order_is_not_exported(places: list[int]) -> None:
-    with pytest.raises(LogDamagedError, match="missing or out of order"):
+    with pytest.raises(LogDamagedError, match="missing, or are out of order"):
         exporting(GOLDEN_ROWS[place] for place in places)
 
 
@@ -579,6 +564,40 @@ def test_a_topic_of_the_host_is_left_out() -> None:
     lines = export_lines([theirs, *GOLDEN_ROWS], NODE_ID, host_topics={"shop:Cart.Filled"})
 
     assert b"".join(lines) == EXPORT
+
+
+def test_our_own_events_are_never_left_out_as_a_hosts() -> None:
+    with pytest.raises(SettingsError, match="Keyturn's own"):
+        list(export_lines(GOLDEN_ROWS, NODE_ID, host_topics={"keyturn.KeyReset"}))
+
+
+def purged_rows() -> tuple[list[Row], list[Row]]:
+    """The rows of a history that was purged and went on, and those that were removed."""
+    keys = new_keys(RING)
+    log = log_of(keys)
+    removed = list(log.rows())
+    keys.destroy(RING, origin(1), purge=True)
+    assert log.purge(keys)
+    keys.regenerate(secret(2), RING, origin(2))
+    assert log.append(keys)
+    return list(log.rows()), removed
+
+
+def test_a_history_that_begins_with_a_purge_comes_back(log: EventLog) -> None:
+    rows, _ = purged_rows()
+
+    log.restore(read_lines(export_lines(rows, NODE_ID), NODE_ID))
+
+    assert [row.originator_version for row in log.rows()] == [2, 3]
+    assert list(log.rows()) == rows
+
+
+@pytest.mark.parametrize("written", ["before", "after"])
+def test_rows_that_came_back_after_a_purge_are_not_exported(written: str) -> None:
+    rows, removed = purged_rows()
+
+    with pytest.raises(LogDamagedError):
+        exporting([*removed, *rows] if written == "before" else [*rows, *removed])
 
 
 def test_an_export_that_an_error_cut_short_cannot_be_read() -> None:

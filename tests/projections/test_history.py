@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from keyturn import EventLog, KeyRing, RotationHistory
+from keyturn.domain.key_events import Abandoned
+from keyturn.domain.session_keys import Origin
 from keyturn.projections.history import HistoryFilter
 from tests.projections.conftest import Hand
 
@@ -156,13 +158,13 @@ def test_a_filter_changes_nothing_about_the_rows_it_shows(history: RotationHisto
 
 @pytest.mark.parametrize("newest_first", [False, True])
 @pytest.mark.parametrize("limit", [1, 2, 3, 10])
-def test_pages_one_behind_the_other_make_up_the_whole(
+def test_pages_one_after_the_other_make_up_the_whole(
     history: RotationHistory, newest_first: bool, limit: int
 ) -> None:
     rows: list[Any] = []
     while page := list(
         history.changes(
-            newest_first=newest_first, limit=limit, behind=rows[-1].position if rows else None
+            newest_first=newest_first, limit=limit, after=rows[-1].position if rows else None
         )
     ):
         assert len(page) <= limit
@@ -171,7 +173,7 @@ def test_pages_one_behind_the_other_make_up_the_whole(
     assert rows == list(history.changes(newest_first=newest_first))
 
 
-# --- at a moment, and of a key -----------------------------------------------------------------
+# --- at a moment -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -186,38 +188,88 @@ def test_the_key_at_a_moment_is_the_one_of_the_last_change_before_it(
     assert (None if change is None else change.generation) == generation
 
 
-@pytest.mark.parametrize(("position", "ends_after"), [(1, 2 * HOUR), (3, 4 * HOUR), (5, None)])
-def test_a_key_was_good_until_the_change_that_ended_it(
-    history: RotationHistory, position: int, ends_after: timedelta | None
+# --- ended sessions ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_sessions(hand: Hand) -> RotationHistory:
+    """Generated, two ends of sessions, reset, one more, destroyed: an hour apart each."""
+    hand.end_session("s1", subject="alice")
+    hand.end_sessions("bob", keep="s2")
+    hand.reset()
+    hand.end_session("s3")
+    hand.destroy()
+    return RotationHistory(hand.log)
+
+
+def test_the_end_of_a_session_is_a_row_that_says_whose(with_sessions: RotationHistory) -> None:
+    rows = [(c.position, c.kind, c.sid, c.subject, c.keep) for c in with_sessions]
+
+    assert rows == [
+        (1, "generated", None, None, None),
+        (2, "session ended", "s1", "alice", None),
+        (3, "sessions ended", None, "bob", "s2"),
+        (4, "reset", None, None, None),
+        (5, "session ended", "s3", None, None),
+        (6, "destroyed", None, None, None),
+    ]
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_a_key_lives_on_while_sessions_are_ended(
+    with_sessions: RotationHistory, newest_first: bool
 ) -> None:
-    key_id = list(history)[position - 1].key_id
+    rows = with_sessions.changes(newest_first=newest_first)
 
-    span = history.span_of(key_id)
-
-    assert span is not None
-    assert span.ends_at == (None if ends_after is None else START + ends_after)
-
-
-def test_a_rotated_key_was_good_until_its_overlap_ended(history: RotationHistory) -> None:
-    key_id = list(history)[1].key_id
-
-    span = history.span_of(key_id)
-
-    assert span is not None
-    assert span.ends_at == START + 3 * HOUR + timedelta(seconds=60)
+    assert {row.position: row.lifetime for row in rows} == {
+        1: 3 * HOUR,
+        2: None,
+        3: None,
+        4: 2 * HOUR,
+        5: None,
+        6: 2 * HOUR,
+    }
 
 
-def test_a_reset_ends_an_overlap_early(hand: Hand) -> None:
-    hand.rotate(overlap=100_000)
-    hand.reset("bob")
-    first, _, reset = RotationHistory(hand.log)
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_pages_with_ended_sessions_have_the_same_lifetimes(
+    with_sessions: RotationHistory, newest_first: bool, limit: int
+) -> None:
+    rows: list[Any] = []
+    while page := list(
+        with_sessions.changes(
+            newest_first=newest_first, limit=limit, after=rows[-1].position if rows else None
+        )
+    ):
+        rows += page
 
-    span = RotationHistory(hand.log).span_of(first.key_id)
-
-    assert span is not None
-    assert span.ended_with is not None
-    assert (span.ends_at, span.ended_with.initiator) == (reset.at, "bob")
+    assert rows == list(with_sessions.changes(newest_first=newest_first))
 
 
-def test_a_key_that_never_was_has_no_span(history: RotationHistory) -> None:
-    assert history.span_of("AAAAAAAAAAAAAAAA") is None
+def test_the_end_of_a_session_makes_no_key_current(with_sessions: RotationHistory) -> None:
+    change = with_sessions.at(START + 3 * HOUR)
+
+    assert change is not None
+    assert (change.kind, change.position) == ("generated", 1)
+
+
+def test_ends_of_sessions_can_be_asked_for(with_sessions: RotationHistory) -> None:
+    rows = with_sessions.changes(HistoryFilter(kind="session ended"))
+
+    assert [row.position for row in rows] == [2, 5]
+
+
+def test_a_row_says_whose_it_is_and_who_recorded_it(hand: Hand, key_ring: KeyRing) -> None:
+    keys = hand.keys()
+    by = Origin("the host", None, START + 9 * HOUR, recorded_by="deploy@web-1")
+    keys.reset(bytes(32), key_ring, by, abandoned=Abandoned(7, "7" * 64))
+    hand.log.append(keys)
+
+    *_, change = RotationHistory(hand.log)
+
+    assert (change.manager, change.recorded_by, change.abandoned) == (
+        "default",
+        "deploy@web-1",
+        7,
+    )

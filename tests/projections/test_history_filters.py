@@ -94,13 +94,13 @@ def fitting(which: HistoryFilter) -> list[KeyChange]:
 
 
 def pages(
-    which: HistoryFilter, limit: int, *, newest_first: bool, behind: int | None = None
+    which: HistoryFilter, limit: int, *, newest_first: bool, after: int | None = None
 ) -> Iterator[list[KeyChange]]:
     while page := list(
-        HISTORY.changes(which, newest_first=newest_first, behind=behind, limit=limit)
+        HISTORY.changes(which, newest_first=newest_first, after=after, limit=limit)
     ):
         yield page
-        behind = page[-1].position
+        after = page[-1].position
 
 
 # --- filters -----------------------------------------------------------------------------------
@@ -123,14 +123,14 @@ def test_filters_together_show_what_filtering_a_plain_list_does(
 @given(
     filters, st.booleans(), st.none() | st.integers(-1, LENGTH + 2), st.integers(0, LENGTH + 2)
 )
-def test_behind_and_limit_show_what_slicing_a_plain_list_does(
-    which: HistoryFilter, newest_first: bool, behind: int | None, limit: int
+def test_after_and_limit_show_what_slicing_a_plain_list_does(
+    which: HistoryFilter, newest_first: bool, after: int | None, limit: int
 ) -> None:
     rows = fitting(which)[::-1] if newest_first else fitting(which)
-    if behind is not None:
-        rows = [r for r in rows if (r.position < behind if newest_first else r.position > behind)]
+    if after is not None:
+        rows = [r for r in rows if (r.position < after if newest_first else r.position > after)]
 
-    shown = list(HISTORY.changes(which, newest_first=newest_first, behind=behind, limit=limit))
+    shown = list(HISTORY.changes(which, newest_first=newest_first, after=after, limit=limit))
 
     assert shown == rows[:limit]
 
@@ -164,7 +164,7 @@ def test_pages_go_over_the_borders_of_what_is_read_at_a_time(
         history = RotationHistory(log)
         everything = list(history)
 
-        tail = list(history.changes(newest_first=True, behind=1003, limit=1002))
+        tail = list(history.changes(newest_first=True, after=1003, limit=1002))
 
     assert tail == everything[1001::-1]
 
@@ -238,30 +238,27 @@ def busy(service: Service) -> Service:
     return service
 
 
-async def awaited(service: Service, arguments: dict[str, Any]) -> list[KeyChange]:
-    return [change async for change in AsyncService(service).history(**arguments)]
+async def awaited(service: Service, *which: HistoryFilter, **rest: Any) -> list[KeyChange]:
+    return [change async for change in AsyncService(service).history(*which, **rest)]
 
 
+@pytest.mark.parametrize("rest", [{}, {"limit": 2}, {"newest_first": True, "after": 5}])
 @pytest.mark.parametrize(
-    "arguments",
+    "which",
     [
-        {},
-        {"initiator": "alice"},
-        {"kind": "reset", "newest_first": True},
-        {"generation": 3},
-        {"since": START, "until": START + HOUR},
-        {"initiator": "bob", "behind": 3},
-        {"newest_first": True, "behind": 5, "limit": 2},
-        {"limit": 2},
+        HistoryFilter(),
+        HistoryFilter(initiator="alice"),
+        HistoryFilter(kind="reset"),
+        HistoryFilter(generation=3),
+        HistoryFilter(since=START, until=START + HOUR),
     ],
 )
-def test_handle_message_and_async_give_the_same(busy: Service, arguments: dict[str, Any]) -> None:
-    rest = {n: v for n, v in arguments.items() if n in ("newest_first", "behind", "limit")}
-    which = HistoryFilter(**{n: v for n, v in arguments.items() if n not in rest})
-
-    by_handle = list(busy.history(**arguments))
+def test_handle_message_and_async_give_the_same(
+    busy: Service, which: HistoryFilter, rest: dict[str, Any]
+) -> None:
+    by_handle = list(busy.history(which, **rest))
     by_message = list(keyturn.ask(busy.manager, ReadHistory(which, **rest)))
-    by_async = asyncio.run(awaited(busy, arguments))
+    by_async = asyncio.run(awaited(busy, which, **rest))
 
     assert by_handle == by_message == by_async
     assert by_handle == list(RotationHistory(busy.log).changes(which, **rest))

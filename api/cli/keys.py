@@ -1,0 +1,121 @@
+"""The commands about keys: reset, rotate, destroy, and which managers there are."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from keyturn import show
+from keyturn.cli.base import (
+    DURATION,
+    Command,
+    as_json,
+    cli,
+    command,
+    initiator_option,
+    reason_option,
+    show_change,
+)
+from keyturn.config.token_file import TokenFile
+
+_ROW = "{:24} {:>10} {:>10}  {:19}  {}"
+
+
+@cli.command()
+@reason_option
+@initiator_option
+@click.option(
+    "--clear-file", type=click.Path(path_type=Path), help="Remove a token file afterwards."
+)
+@as_json
+@command
+def reset(
+    obj: Command,
+    reason: str | None,
+    initiator: str | None,
+    clear_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Make a new key: every token is refused at once, in every running process."""
+    with obj.open(initiator=initiator) as service:
+        service.reset_key(reason)
+        show_change(service, as_json)
+    if clear_file is not None:
+        TokenFile(clear_file).clear()
+
+
+@cli.command()
+@click.option(
+    "--overlap",
+    type=DURATION,
+    required=True,
+    help="How long tokens under the key before stay good: seconds, or 30m, 24h, 7d.",
+)
+@reason_option
+@initiator_option
+@as_json
+@command
+def rotate(
+    obj: Command, overlap: float, reason: str | None, initiator: str | None, as_json: bool
+) -> None:
+    """Make a new key: tokens under the one before stay good until the overlap ends."""
+    if not overlap.is_integer():
+        raise click.BadParameter("an overlap is of whole seconds", param_hint="--overlap")
+    with obj.open(initiator=initiator) as service:
+        service.rotate_key(int(overlap), reason)
+        show_change(service, as_json)
+
+
+@cli.command()
+@reason_option
+@initiator_option
+@click.option("--purge", is_flag=True, help="Remove the history, too, for good.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+@command
+def destroy(
+    obj: Command,
+    reason: str | None,
+    initiator: str | None,
+    purge: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """End a manager: every token is refused, and it has no key until `init` makes one."""
+    if not yes:
+        name = show.plain(obj.settings.name)
+        what = "its keys and its history" if purge else "its keys"
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"this destroys manager {name}, {what}: say --yes")
+        click.confirm(f"Destroy manager {name}, {what}?", abort=True, err=True)
+    with obj.open(initiator=initiator) as service:
+        service.stop()
+        service.destroy(purge, reason)
+        show_change(service, as_json)
+
+
+@cli.command()
+@as_json
+@command
+def managers(obj: Command, as_json: bool) -> None:
+    """Show the managers of the log. Needs no password.
+
+    This is what the log says; whether it is true, `keyturn audit` tells.
+    """
+    states = obj.log().managers()
+    if as_json:
+        for state in states:
+            click.echo(show.json_line(state))
+        return
+    click.echo(_ROW.format("manager", "generation", "position", "changed (UTC)", "").rstrip())
+    for state in states:
+        row = _ROW.format(
+            show.plain(state.name),
+            state.generation,
+            state.position,
+            f"{state.changed_at:%Y-%m-%d %H:%M:%S}",
+            "destroyed" if state.is_destroyed else "",
+        )
+        click.echo(row.rstrip())

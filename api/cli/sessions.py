@@ -1,0 +1,135 @@
+"""The commands about sessions and the token files of clients."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+import keyturn
+from keyturn import show
+from keyturn.cli.base import (
+    Command,
+    as_json,
+    cli,
+    command,
+    initiator_option,
+    reason_option,
+    show_change,
+)
+from keyturn.cli.exit_codes import REFUSED
+from keyturn.cli.tokens import read_token, token_argument
+from keyturn.config.token_file import TokenFile
+from keyturn.token_file import ClientSession
+
+
+@cli.group()
+def session() -> None:
+    """Read, write and clear a client's token file; end its session."""
+
+
+@session.command("read")
+@click.argument("path", type=click.Path(path_type=Path))
+def read_session(path: Path) -> None:
+    """Print the token in a token file; exit code 1 if there is none."""
+    token = TokenFile(path).read()
+    if token is None:
+        sys.exit(REFUSED)
+    click.echo(token)
+
+
+@session.command("write")
+@click.argument("path", type=click.Path(path_type=Path))
+@token_argument
+@click.option("--replacing", help="Only if the file still holds this token; '' for none.")
+def write_session(path: Path, token: str | None, replacing: str | None) -> None:
+    """Write a token to a token file; exit code 1 if --replacing found another one."""
+    with ClientSession(path) as client:
+        text = read_token(token, None)
+        condition = keyturn.ANY_TOKEN if replacing is None else (replacing or None)
+        if not client.write_token(text, condition):
+            click.echo("not written: the file holds another token", err=True)
+            sys.exit(REFUSED)
+
+
+@session.command("clear")
+@click.argument("path", type=click.Path(path_type=Path))
+def clear_session(path: Path) -> None:
+    """Remove the token: log out here."""
+    with ClientSession(path) as client:
+        client.clear_token()
+
+
+@session.command("end")
+@click.option("--token", help="A token of the session; - for standard input.")
+@click.option("--sid", help="The id of the session.")
+@click.option(
+    "--file",
+    "file",
+    type=click.Path(path_type=Path),
+    help="A token file; it is cleared afterwards.",
+)
+@reason_option
+@initiator_option
+@as_json
+@command
+def end_session(
+    obj: Command,
+    token: str | None,
+    sid: str | None,
+    file: Path | None,
+    reason: str | None,
+    initiator: str | None,
+    as_json: bool,
+) -> None:
+    """End one session: its tokens are refused at once; exit code 1 if there is nothing to end."""
+    if [token, sid, file].count(None) != 2:
+        raise click.UsageError("give one of --token, --sid and --file")
+    text = read_token(token, file) if sid is None else None
+    with obj.open() as service:
+        is_ended = service.end_session(text, sid, reason, initiator)
+        if is_ended:
+            show_change(service, as_json)
+    if file is not None:
+        TokenFile(file).clear()
+    if not is_ended:
+        _nothing_to_end(as_json)
+
+
+@cli.group()
+def sessions() -> None:
+    """End many sessions at once."""
+
+
+@sessions.command("end")
+@click.option("--subject", help="All sessions of this subject that have begun.")
+@click.option("--keep", help="But for this one: a good token of that subject, or a sid.")
+@click.option("--sid", "sids", multiple=True, help="This one; may be given more than once.")
+@reason_option
+@initiator_option
+@as_json
+@command
+def end_sessions(
+    obj: Command,
+    subject: str | None,
+    keep: str | None,
+    sids: tuple[str, ...],
+    reason: str | None,
+    initiator: str | None,
+    as_json: bool,
+) -> None:
+    """End all sessions of a subject, or those of some ids, in one change."""
+    with obj.open() as service:
+        ended = service.end_sessions(subject, keep, sids or None, reason, initiator)
+        if ended:
+            show_change(service, as_json)
+    if not ended:
+        _nothing_to_end(as_json)
+
+
+def _nothing_to_end(as_json: bool) -> None:
+    if as_json:
+        click.echo(show.json_line({"events": 0}))
+    click.echo("nothing to end: no good token, or it was ended before", err=True)
+    sys.exit(REFUSED)

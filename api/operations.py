@@ -1,0 +1,78 @@
+"""Methods of the handles, made from messages: a message says what a method takes and returns."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from keyturn.actors.messages import Destroy, Message, Start, Stop
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Asks(Protocol):
+    """What sends a message and waits for its reply."""
+
+    def ask(self, message: Message[R]) -> R: ...
+
+
+class AsksAwaited(Protocol):
+    """What sends a message and awaits its reply."""
+
+    async def ask(self, message: Message[R]) -> R: ...
+
+
+def operation(message: Callable[P, Message[R]]) -> Callable[Concatenate[Asks, P], R]:
+    """Return a method that sends this message and returns its reply.
+
+    Its arguments and its documentation are the message's.
+    """
+
+    def call(self: Asks, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.ask(message(*args, **kwargs))
+
+    return _described(call, message)
+
+
+def awaited_operation(
+    message: Callable[P, Message[R]],
+) -> Callable[Concatenate[AsksAwaited, P], Awaitable[R]]:
+    """Return a method that sends this message, to be awaited: see `operation`."""
+
+    async def call(self: AsksAwaited, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await self.ask(message(*args, **kwargs))
+
+    return _described(call, message)
+
+
+def asking_time(message: object, timeout: float | None, lock_timeout: float) -> dict[str, Any]:
+    """Return how long to wait for the reply to a message, as arguments of `keyturn.ask`.
+
+    Args:
+        message: the message.
+        timeout: seconds, as the caller said; None: nothing was said.
+        lock_timeout: seconds within which the actor must begin then. One that starts, stops or
+            destroys has the default: it comes after all that was asked before.
+    """
+    if timeout is not None:
+        return {"timeout": timeout}
+    return {} if isinstance(message, Start | Stop | Destroy) else {"begin_within": lock_timeout}
+
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def _described(call: C, message: Callable[..., Any]) -> C:
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(message).parameters.values()
+    call.__signature__ = inspect.Signature([own, *parameters])  # type: ignore[attr-defined]
+    call.__doc__ = (message.__doc__ or "").replace("Attributes:", "Args:")
+    call.__name__ = _method_name(message.__name__)
+    call.__qualname__ = call.__name__
+    return call
+
+
+def _method_name(message: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in message).lstrip("_")

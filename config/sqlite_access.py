@@ -1,0 +1,247 @@
+"""Which connection a SQLite store uses, and when: for reading, for writing, after a doubt.
+
+It knows nothing of the rows. What makes connections durable and tells whether their files are
+still there is in `sqlite_database`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from keyturn.config import sqlite_files
+from keyturn.config.change_poller import ChangePoller, Watchers
+from keyturn.config.sqlite_database import (
+    Connection,
+    Database,
+    RetiredError,
+    drop,
+    move,
+    refuse_after_fork,
+    when_free,
+)
+from keyturn.config.sqlite_read_only import open_database
+from keyturn.config.store import Store
+from keyturn.domain.errors import LogClosedError, LogError, LogUnavailableError
+
+
+class SQLiteAccess(Store):
+    """The database that is in use now, opened anew if need be: see `SQLiteStore`."""
+
+    def __init__(self, path: Path, *, lock_timeout: float = 5.0) -> None:
+        self.location = str(path)
+        self._path = path.absolute()
+        self._lock_timeout = lock_timeout
+        self._is_closed = False
+        self._opening = threading.RLock()
+        self._writing = threading.RLock()
+        self._begun: dict[int, Connection] = {}  # by the thread that began to write
+        sqlite_files.make_file(self._path)
+        self._database = self._open(self._deadline())
+        self._poller = ChangePoller(self.changes, Watchers(self))
+
+    @property
+    def is_read_only(self) -> bool:  # type: ignore[override]
+        """Whether it can only be read here; then nothing of it is ever written."""
+        return self._database.is_read_only
+
+    # --- reading ---
+
+    def _fetch(self, sql: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of one statement; within `exclusive` what its writer sees."""
+        deadline = self._deadline()
+        begun = self._begun.get(threading.get_ident())
+        if begun is not None:
+            return begun.database.fetch(begun, sql, values, deadline)
+        mine: list[Connection] = []
+        try:
+            connection = self._take(mine, deadline)
+            rows = connection.database.fetch(connection, sql, values, deadline)
+            move(mine, connection.database.idle)
+        finally:
+            drop(mine)  # if something was raised
+        connection.database.after_use()
+        self._poller.make_sure_it_runs()
+        return rows
+
+    # --- writing ---
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        with self._turn_to_write() as deadline:
+            connection = self._begin(deadline)
+            try:
+                yield
+            finally:
+                if threading.get_ident() in self._begun:
+                    self._end(connection)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """Write in the block, and commit at its end."""
+        with self._turn_to_write() as deadline:
+            connection = self._begun.get(threading.get_ident()) or self._begin(deadline)
+            try:
+                yield connection
+                self._refuse_if_displaced(connection.database, recorded=False)
+                connection.execute("COMMIT")
+                self._refuse_if_displaced(connection.database, recorded=None)
+            finally:
+                self._end(connection)
+
+    @contextlib.contextmanager
+    def _turn_to_write(self) -> Iterator[float]:
+        """Keep other threads from writing in the block; give the deadline for other processes."""
+        deadline = self._deadline()
+        self._refuse_if_unusable(self._database)
+        if not self._writing.acquire(timeout=self._lock_timeout):
+            why = "other threads have kept it busy for too long; try again"
+            raise self._unavailable(why, is_busy=True)
+        try:
+            yield deadline
+        finally:
+            self._writing.release()
+
+    def _begin(self, deadline: float) -> Connection:
+        connection = self._take([], deadline)
+        try:
+            if connection.database.is_read_only:
+                raise self._unavailable("it is read-only here; let this user write to it")
+            when_free(partial(connection.execute, "BEGIN IMMEDIATE"), deadline)
+            connection.database.check_schema(connection)
+        except BaseException:
+            self._end(connection)
+            raise
+        self._begun[threading.get_ident()] = connection
+        return connection
+
+    def _end(self, connection: Connection) -> None:
+        """Give back a connection that wrote; what it has not committed is taken back."""
+        self._begun.pop(threading.get_ident(), None)
+        database = connection.database
+        if database.is_abandoned:
+            return
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            drop([connection])
+        else:
+            database.idle.append(connection)
+            database.after_use()
+
+    def _refuse_if_displaced(self, database: Database, *, recorded: bool | None) -> None:
+        """Refuse what was written to files that are not those at the path any more."""
+        try:
+            is_in_place = database.look()
+        except LogUnavailableError as error:
+            error.recorded = recorded
+            raise
+        if not is_in_place:
+            message = (
+                f"files of the log {self.location} were removed while it was open; it is opened "
+                "anew: try again"
+            )
+            raise LogUnavailableError(message, location=self.location, recorded=recorded)
+
+    def _empty_wal(self) -> bool:
+        """Write all of the WAL into the database; return whether that was possible."""
+        with self._turn_to_write() as deadline:
+            connection = self._take([], deadline)
+            try:
+                if connection.database.is_read_only:
+                    return False
+                is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                return not is_busy
+            finally:
+                self._end(connection)
+
+    # --- changes ---
+
+    def changes(self) -> object:
+        database = self._database
+        if time.monotonic() > database.look_at:
+            self._refuse_if_unusable(database)
+            if database.is_retired or not database.look():
+                return object()  # and whoever reads then opens it anew
+        return database.era, database.count()
+
+    def watch(
+        self, on_change: Callable[[], None], originator_id: UUID | str | None = None
+    ) -> Callable[[], None]:
+        return self._poller.watch(on_change, originator_id)
+
+    # --- opening and closing ---
+
+    def reopen(self) -> bool:
+        """Give up all connections and open new ones: after an error nothing else is sure.
+
+        Returns:
+            Whether what the log holds now is final. A commit that failed may lie in the WAL
+            unseen, and come back in a recovery: emptying the WAL sees to it that it does not.
+        """
+        self._refuse_if_unusable(self._database)
+        self._database.retire()
+        return self._empty_wal()
+
+    def stop_soon(self) -> None:
+        """There is no thread that nobody else ends."""
+
+    def close(self) -> None:
+        self._is_closed = True
+        database, is_in_place = self._database, False
+        with contextlib.suppress(LogError):
+            is_in_place = database.look()
+        database.retire(tidily=is_in_place)
+        sqlite_files.forget_removed_files()
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._lock_timeout
+
+    def _open(self, deadline: float) -> Database:
+        while True:
+            try:
+                return open_database(self._path, deadline)
+            except RetiredError:
+                continue
+
+    def _take(self, mine: list[Connection], deadline: float) -> Connection:
+        """Return a connection of the database that is in use now, opened anew if need be.
+
+        It is put into the list, and whatever is raised, the caller closes what is in there.
+        """
+        while True:
+            database = self._database
+            self._refuse_if_unusable(database)
+            if not database.is_retired and database.look():
+                try:
+                    return database.take(mine, deadline)
+                except RetiredError:
+                    mine.clear()
+                    continue
+            with self._opening:  # for no longer than the deadline of who is in it
+                if self._database is database:
+                    database.retire()
+                    self._database = self._open(deadline)
+            if self._is_closed:
+                self._database.retire(tidily=True)
+
+    def _refuse_if_unusable(self, database: Database) -> None:
+        if database.is_abandoned:
+            refuse_after_fork(self.location)
+        if self._is_closed:
+            message = f"{self.location} was closed: open it again"
+            raise LogClosedError(message, location=self.location)
+
+    def _unavailable(self, why: str, *, is_busy: bool = False) -> LogUnavailableError:
+        message = f"the log {self.location} is not available: {why}"
+        return LogUnavailableError(
+            message, location=self.location, recorded=False, is_busy=is_busy
+        )

@@ -1,0 +1,422 @@
+"""The SQLite file of a log, with all connections that were made to it at one time.
+
+A `Database` is never mended: when something about its files or connections is in doubt, or the
+process forks, it is retired, and another one is opened in its place. No lock is held while
+something is read. A connection is in one list at any moment, and who has that list gives it
+back or closes it, so that a signal handler that raises leaves nothing behind.
+
+A connection that two processes use loses rows, so a forked child never touches those it got.
+With SQLite that is not enough. It believes that a child holds the locks of its parent, which it
+does not: in the child, connections to the same file, new ones too, then read and write without
+locks. So before a fork all connections are closed. Where one is in use for longer than a
+moment, the child is told not to open that file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import random
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import quote
+
+from keyturn.config import sqlite_files, sqlite_schema
+from keyturn.config.sqlite_files import Inode
+from keyturn.config.sqlite_schema import pragma
+from keyturn.config.store import SCHEMA_VERSION
+from keyturn.config.store_errors import BUSY, primary_code
+from keyturn.domain.errors import LogClosedError, LogError, LogUnavailableError
+
+_LOOK_EVERY = 0.1  # seconds: a look at the files costs twenty times as much as counting changes
+_LONGEST_FORK = 0.2  # seconds that a fork waits for all that is in use, in all
+_MOST_IDLE = 4  # connections that wait for the next user
+
+_Result = TypeVar("_Result")
+
+# `valuerefs` copies the dictionary in one step, whatever other threads add meanwhile.
+_databases: weakref.WeakValueDictionary[int, Database] = weakref.WeakValueDictionary()
+_fork_lock = threading.RLock()  # held by a fork, and for a moment by who opens a connection
+_carried: set[Inode] = set()  # the files to which this process has connections of its parent's
+_leaked: list[object] = []
+
+
+class RetiredError(Exception):
+    """A database gives out no connection any more: use the one in its place."""
+
+
+class Connection(sqlite3.Connection):
+    """A connection that its database knows of before SQLite opens it.
+
+    Args:
+        database: whose.
+        owner: a list that it is put into before it is opened; see `move`.
+        mode: of opening, as in a URI of SQLite.
+    """
+
+    def __init__(self, database: Database, owner: list[Connection], mode: str) -> None:
+        self.database = database
+        owner.append(self)
+        try:
+            with _fork_lock:
+                if database.is_retired:
+                    raise RetiredError
+                database.connections[id(self)] = self
+                super().__init__(
+                    f"file:{quote(str(database.file))}?{mode}",
+                    uri=True,
+                    timeout=0,  # `when_free` waits
+                    isolation_level=None,
+                    check_same_thread=False,
+                )
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        with contextlib.suppress(sqlite3.ProgrammingError):  # it never was opened
+            super().close()
+        self.database.connections.pop(id(self), None)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            super().close()
+
+
+def move(source: list[Connection], target: list[Connection]) -> None:
+    """Move a connection from one list to another; `IndexError` if there is none.
+
+    In one call of the interpreter's own, in which no signal is handled. A connection that is in
+    no list would stay open, since its cache of statements refers to it.
+    """
+    target.extend(islice(iter(source.pop, None), 1))
+
+
+def drop(connections: list[Connection]) -> None:
+    """Close connections that are in doubt, or of no use any more."""
+    while connections:
+        database = connections[0].database
+        if not database.is_abandoned:
+            connections[0].close()
+        del connections[0]
+        database.after_use()
+
+
+class Database:
+    """The file of a log, and all connections to it that were made at one time.
+
+    Args:
+        path: where it lies, and must be.
+        deadline: until when to wait for others, by the monotonic clock.
+
+    Attributes:
+        idle: connections that nobody uses; for reading and, one thread at a time, for writing.
+        is_retired: it gives out no connection any more.
+        is_abandoned: it is the parent's, and this is a child.
+        look_at: when to look at the files again, by the monotonic clock.
+        era: what another database says of changes is unlike all that this one says.
+        count: returns a value that differs after any commit.
+    """
+
+    is_read_only = False
+
+    def __init__(self, path: Path, deadline: float) -> None:
+        self.path = self.file = path
+        self.inode: Inode | None = None
+        self.idle: list[Connection] = []
+        self.is_retired = self.is_abandoned = False
+        self.look_at = -math.inf
+        self.era = object()
+        self.count: Callable[[], object] = object
+        self.connections: weakref.WeakValueDictionary[int, Connection]
+        self.connections = weakref.WeakValueDictionary()
+        self._process = os.getpid()
+        self._shm = sqlite_files.files_of(path)[2]
+        self._wal_index: Inode | None = None
+        self._keeper: list[Connection] = []
+        self._keeping = threading.RLock()
+        self._schema: int | None = None
+        _databases[id(self)] = self
+        try:
+            self._open(deadline)
+        except BaseException:
+            self.retire()
+            raise
+
+    def _open(self, deadline: float) -> None:
+        self.inode = sqlite_files.inode(self.path)
+        self._close_displaced(deadline)
+        if self.inode in _carried:
+            raise LogClosedError(
+                f"{self.path} was in use when this process was forked, and cannot be used here: "
+                "fork while nobody reads or writes it, or start a process of its own (spawn)",
+                location=str(self.path),
+            )
+        opening: list[Connection] = []  # not idle yet, or a fork would close them
+        try:
+            self.connect(opening, deadline)
+            # It keeps the WAL-index in place whatever becomes of the others; and it cannot
+            # write, so that SQLite leaves the WAL alone when it is closed last.
+            keeper = self.connect(opening, deadline, "mode=ro")
+            when_free(lambda: self.check_schema(keeper), deadline)
+            self._wal_index = sqlite_files.inode(self._shm)
+            if self._wal_index is None:  # SQLite uses one that was removed
+                raise _in_doubt(self.path)
+            self.count = sqlite_files.header_reader(self._shm) or self._data_version
+            move(opening, self._keeper)
+            move(opening, self.idle)
+        finally:
+            drop(opening)
+
+    def connect(
+        self, owner: list[Connection], deadline: float, mode: str = "mode=rw"
+    ) -> Connection:
+        """Return a new connection, after putting it into a list."""
+        connection = Connection(self, owner, mode)
+        try:
+            when_free(lambda: self._configure(connection), deadline)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _configure(self, connection: Connection) -> None:
+        version = sqlite_schema.version(connection)  # it leaves a stranger's database alone
+        sqlite_files.make_private(self.path)
+        if pragma(connection, "journal_mode") != "wal":
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        durable = (pragma(connection, "journal_mode"), pragma(connection, "synchronous"))
+        if durable != ("wal", 2):
+            raise LogUnavailableError(
+                f"the log {self.path} is not available: its place allows no write-ahead log; "
+                "choose a local disk",
+                location=str(self.path),
+            )
+        if version < SCHEMA_VERSION:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                sqlite_schema.prepare(connection)
+
+    # --- using connections ---
+
+    def take(self, owner: list[Connection], deadline: float) -> Connection:
+        """Return an idle connection or a new one, after putting it into the caller's list.
+
+        Raises:
+            RetiredError: use the database in the place of this one.
+        """
+        try:
+            move(self.idle, owner)
+        except IndexError:
+            return self.connect(owner, deadline)
+        return owner[-1]
+
+    def after_use(self) -> None:
+        """Close what is too many, after a connection became idle again."""
+        if self.is_retired:
+            self.retire()
+        elif len(self.idle) > _MOST_IDLE:
+            self._close_one(self.idle)
+
+    def fetch(
+        self, connection: Connection, sql: str, values: Iterable[Any], deadline: float
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows of one statement, read while the schema was as it must be."""
+        while True:
+            try:
+                rows = when_free(
+                    lambda: connection.execute(sql, tuple(values)).fetchall(), deadline
+                )
+            except sqlite3.OperationalError as error:
+                if primary_code(error) == sqlite3.SQLITE_ERROR:  # no such table, no such column
+                    sqlite_schema.check(connection)
+                raise
+            if when_free(lambda: self.check_schema(connection), deadline):
+                return rows
+
+    def check_schema(self, connection: Connection) -> bool:
+        """Look at the schema if it changed since the last look; return whether it did not.
+
+        Raises: what `sqlite_schema.check` raises.
+        """
+        schema = pragma(connection, "schema_version")
+        if schema == self._schema:
+            return True
+        sqlite_schema.check(connection)
+        self._schema = schema
+        return False
+
+    # --- noticing changes ---
+
+    def look(self) -> bool:
+        """Return whether the files are still those that were opened; if not, this is retired.
+
+        Raises:
+            LogUnavailableError: the database itself was removed or replaced.
+        """
+        if os.getpid() != self._process:  # forked by something that Python does not know of
+            self.abandon()
+            refuse_after_fork(self.path)
+        if sqlite_files.inode(self.path) != self.inode:
+            raise sqlite_files.displaced(self.path)
+        is_in_place = self._wal_index in (None, sqlite_files.inode(self._shm))
+        self.look_at = time.monotonic() + _LOOK_EVERY
+        if self.is_retired or not is_in_place:
+            self._stop()
+        return is_in_place
+
+    def _data_version(self) -> object:
+        """Count changes where there is no WAL-index to map, in 3 µs.
+
+        One thread at a time: while a statement runs, its connection sees no later commit.
+        """
+        try:
+            with self._keeping:
+                return pragma(self._keeper[0], "data_version")
+        except (IndexError, sqlite3.Error):
+            return object()  # like no other value: whoever compares it reads the log
+
+    # --- the end ---
+
+    def retire(self, *, tidily: bool = False) -> bool:
+        """Give out no connection any more, and close those that nobody uses.
+
+        Args:
+            tidily: write all of the WAL into the database if no other process has it open.
+
+        Returns:
+            Whether no connection is left.
+        """
+        self._stop()
+        if self.is_abandoned:
+            return True
+        if sqlite_files.descriptors_are_closed():
+            # SQLite would close files that are somebody else's by now.
+            _leaked.extend((self, self._connections_left()))
+            return True
+        with self._keeping:
+            while tidily and self._close_one(self._keeper):
+                pass
+            while self._close_one(self.idle):
+                pass
+            if self._connections_left() == self._keeper:
+                self._close_one(self._keeper)
+        return not self._connections_left()
+
+    def abandon(self) -> None:
+        """Leave the parent's connections alone: to use or to close them here loses its rows."""
+        self._process = os.getpid()
+        self.is_abandoned = True
+        self._stop()
+        left = self._connections_left()
+        if left and self.inode is not None:
+            _carried.add(self.inode)
+        _leaked.extend((self, left))
+
+    def _stop(self) -> None:
+        self.is_retired = True
+        self.look_at = -math.inf
+        self.count = object  # lets go of the map
+
+    def _close_one(self, connections: list[Connection]) -> bool:
+        """Close one of them; return whether there was one."""
+        mine: list[Connection] = []
+        try:
+            move(connections, mine)
+            mine[0].close()
+        except IndexError:
+            return False
+        finally:
+            for connection in mine:  # again, if something was raised before it was closed
+                connection.close()
+        return True
+
+    def _connections_left(self) -> list[Connection]:
+        found = [reference() for reference in self.connections.valuerefs()]
+        return [connection for connection in found if connection is not None]
+
+    def _close_displaced(self, deadline: float) -> None:
+        """Have everybody in this process let go of a WAL-index that was removed.
+
+        SQLite would give it to new connections, too, as long as one is left.
+
+        Raises:
+            LogUnavailableError: somebody still reads.
+        """
+        displaced = []
+        for other in _all():
+            with contextlib.suppress(LogError):
+                if other.inode == self.inode and not other.look():
+                    displaced.append(other)
+        while not _retire(displaced):
+            if time.monotonic() >= deadline:
+                raise _in_doubt(self.path)  # a host's own connection, or a long read
+            time.sleep(0.001)
+
+
+def when_free(action: Callable[[], _Result], deadline: float) -> _Result:
+    """Do something, again and again while others keep the file locked.
+
+    SQLite itself would wait up to 0.1 s between its tries, starve beside a process that writes
+    without a pause, and hear no signal meanwhile.
+    """
+    while True:
+        try:
+            return action()
+        except sqlite3.OperationalError as error:
+            if primary_code(error) not in BUSY or time.monotonic() >= deadline:
+                raise
+        time.sleep(random.uniform(0.0005, 0.003))  # noqa: S311
+
+
+def refuse_after_fork(location: object) -> NoReturn:
+    """Raise the error for who uses a log that was opened before a fork."""
+    message = f"{location} was opened before a fork: open it again in this process"
+    raise LogClosedError(message, location=str(location))
+
+
+def _in_doubt(path: Path) -> LogUnavailableError:
+    return LogUnavailableError(
+        f"the log {path} is being opened anew, because its files were removed or the process "
+        "forks, and something in this process still uses them: end that, and try again",
+        location=str(path),
+        recorded=False,
+        is_busy=True,
+    )
+
+
+def _all() -> list[Database]:
+    found = [reference() for reference in _databases.valuerefs()]
+    return [database for database in found if database is not None]
+
+
+def _retire(databases: list[Database]) -> bool:
+    """Retire all of them, and return whether no connection is left."""
+    return min([database.retire() for database in databases], default=True)
+
+
+def _before_fork() -> None:
+    _fork_lock.acquire()
+    deadline = time.monotonic() + _LONGEST_FORK
+    while not _retire(_all()) and time.monotonic() < deadline:
+        time.sleep(0.0005)
+
+
+def _after_in_child() -> None:
+    for database in _all():
+        database.abandon()
+    _fork_lock.release()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_fork_lock.release, after_in_child=_after_in_child
+)

@@ -1,0 +1,197 @@
+"""What a place where a log can lie must do: eventsourcing's recorder, and a little more.
+
+SQLite, PostgreSQL and memory each implement this with statements of their own. A store knows
+rows; what they mean is for others. Safe to use from any thread.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NoReturn
+from uuid import UUID
+
+from eventsourcing.persistence import (
+    ApplicationRecorder,
+    InfrastructureFactory,
+    Notification,
+    StoredEvent,
+    Subscription,
+)
+from eventsourcing.utils import Environment
+
+from keyturn.domain.key_log import Row
+
+SCHEMA_VERSION = 2
+"""Of the tables. 1: of version 0.1."""
+
+
+class Store(ApplicationRecorder):
+    """One log in one place.
+
+    Attributes:
+        location: what to call it in messages; never holds a password.
+        table: the name of the table of events, as an SQL statement has it.
+        is_server: whether what it says of a commit is final. A file may be told that a commit
+            failed, and find it there after a recovery.
+        is_read_only: whether it can only be read here; then nothing of it is ever written.
+    """
+
+    location: str
+    table: str = "stored_events"
+    is_server: bool = False
+    is_read_only: bool = False
+
+    # --- eventsourcing's own ---
+
+    @abstractmethod
+    def insert_events(
+        self,
+        stored_events: Iterable[StoredEvent],
+        *,
+        may_begin_anywhere: bool = False,
+        **kwargs: Any,
+    ) -> Sequence[int] | None:
+        """Write events in one durable commit, in this order.
+
+        Args:
+            stored_events: of one or more aggregates; taken one by one, so that an import needs
+                no memory for all. What taking one raises leaves the store as it is.
+            may_begin_anywhere: an import of a purged stream begins with a later position.
+            kwargs: of eventsourcing; not used.
+
+        Raises:
+            IntegrityError: a position is taken, or the one before it is not there.
+            LogUnavailableError: they cannot be written now.
+        """
+
+    @abstractmethod
+    def select_events(
+        self,
+        originator_id: UUID | str,
+        *,
+        gt: int | None = None,
+        lte: int | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> Sequence[StoredEvent]:
+        """Return rows of one aggregate in the order of their positions, in one statement.
+
+        Raises:
+            LogDamagedError: a row holds values that are not those of an event.
+        """
+
+    @abstractmethod
+    def select_notifications(
+        self,
+        start: int | None,
+        limit: int,
+        stop: int | None = None,
+        topics: Sequence[str] = (),
+        *,
+        inclusive_of_start: bool = True,
+    ) -> Sequence[Notification]:
+        """Return rows of all aggregates in the order of writing."""
+
+    @abstractmethod
+    def max_notification_id(self) -> int | None:
+        """Return the number of the row written last, None if there is none."""
+
+    def subscribe(
+        self, gt: int | None = None, topics: Sequence[str] = ()
+    ) -> Subscription[ApplicationRecorder]:
+        """Refuse: whoever wants to follow the log uses `watch`."""
+        raise NotImplementedError("follow a Keyturn log with Service.subscribe")
+
+    # --- ours ---
+
+    @abstractmethod
+    def changes(self) -> object:
+        """Return a value which differs once anybody has committed: see `KeyLog.changes`."""
+
+    @abstractmethod
+    def watch(
+        self, on_change: Callable[[], None], originator_id: UUID | str | None = None
+    ) -> Callable[[], None]:
+        """Call `on_change` after commits, in a thread of its own: see `KeyLog.watch`."""
+
+    @abstractmethod
+    def rows(self) -> Generator[Row, None, None]:
+        """Yield every row as it lies there, in the order of writing, as of one moment."""
+
+    @abstractmethod
+    def newest_rows(self, topics: Collection[str]) -> list[StoredEvent]:
+        """Return the newest row of every aggregate that has an event of one of these topics.
+
+        Rows whose values are not those of an event are left out.
+        """
+
+    @abstractmethod
+    def unknown_topic(self, known: Collection[str]) -> str | None:
+        """Return a topic in the log that is not known, if there is one.
+
+        It asks an index for one topic after the other, so it does not grow with the log.
+        """
+
+    @abstractmethod
+    def schema_problems(self) -> list[str]:
+        """Return what is wrong with the store itself, besides its rows: a line each."""
+
+    def seconds_since_heard(self) -> float:
+        """Return how old what `changes` says may be: 0 where the store is asked each time."""
+        return 0.0
+
+    @abstractmethod
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep other writers out for the length of the block: see `KeyLog.exclusive`.
+
+        The same thread's next `insert_events` in the block is its one commit.
+        """
+
+    @abstractmethod
+    def purge(self, last: StoredEvent) -> None:
+        """Append an event, and remove all earlier ones of its aggregate, in one commit.
+
+        Raises: what `insert_events` raises.
+        """
+
+    @abstractmethod
+    def remove(self, originator_id: UUID | str) -> None:
+        """Remove every row of an aggregate: for tests, whose histories begin anew."""
+
+    @abstractmethod
+    def reopen(self) -> bool:
+        """Give up all connections and open new ones: after an error nothing else is sure.
+
+        Returns:
+            Whether what the log holds now is final.
+        """
+
+    @abstractmethod
+    def stop_soon(self) -> None:
+        """Have its threads end in a moment. Waits for nothing: a finalizer may call it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close it. What is asked of it later raises `LogClosedError`."""
+
+
+class StoreFactory(InfrastructureFactory[Any]):
+    """Gives eventsourcing's application the store that is there already."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(Environment("keyturn", {}))
+        self._store = store
+
+    def application_recorder(self) -> ApplicationRecorder:
+        return self._store
+
+    def aggregate_recorder(self, purpose: str = "events") -> NoReturn:
+        raise NotImplementedError(f"a Keyturn log records no {purpose} apart")
+
+    def tracking_recorder(self, *_: object, **__: object) -> NoReturn:
+        raise NotImplementedError("a Keyturn log tracks no other application")
+
+    def process_recorder(self) -> NoReturn:
+        raise NotImplementedError("a Keyturn log tracks no other application")

@@ -1,0 +1,70 @@
+"""What somebody who can write to the files of a log does to them, and who looks afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PAGE = 4096
+
+
+def execute(folder: Path, *statements: str, values: tuple[object, ...] = ()) -> list[Any]:
+    """Execute statements with SQLite's own tools; return what the last one finds."""
+    path = folder / "keyturn.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        found: list[Any] = []
+        for statement in statements:
+            found = connection.execute(statement, values).fetchall()
+        return found
+
+
+def hide_the_newest_row_in_the_index(folder: Path) -> None:
+    """Move the first cell pointer of the table's index behind the others, in a closed log.
+
+    The row that is the newest by the index is then the first one.
+    """
+    path = folder / "keyturn.db"
+    [(root,)] = execute(
+        folder,
+        "SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_autoindex_stored_events_1'",
+    )
+    content = bytearray(path.read_bytes())
+    page = (root - 1) * PAGE
+    assert content[page] == 0x0A, "not the leaf of an index"
+    count = int.from_bytes(content[page + 3 : page + 5], "big")
+    cells = content[page + 8 : page + 8 + 2 * count]
+    content[page + 8 : page + 8 + 2 * count] = cells[2:] + cells[:2]
+    path.write_bytes(content)
+
+
+def forget_what_was_seen(folder: Path) -> None:
+    """Remove the anchor, as on a machine that has never seen the log."""
+    shutil.rmtree(folder / "anchor.json.d")
+
+
+def in_another_process(code: str, *arguments: object) -> str:
+    """Run a piece of Python with these arguments; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
+    """Wait until something is so, and fail if it is not within these seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.002)
