@@ -18,10 +18,10 @@ def check(dist: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     (sdist,) = dist.glob("*.tar.gz")
     modules = {
-        ("" if folder == "api" else f"{folder}/") + path.name
+        path.relative_to("api" if folder == "api" else ".").as_posix()
         for folder in FOLDERS
-        for path in Path(folder).glob("*.py")
-    } | {"py.typed", "report.css", "report.js"}
+        for path in Path(folder).rglob("*.py")
+    } | {"py.typed", "report/report.css", "report/report.js"}
 
     in_wheel = set(zipfile.ZipFile(wheel).namelist())
     package = {name.removeprefix("keyturn/") for name in in_wheel if name.startswith("keyturn/")}
