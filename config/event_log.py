@@ -94,11 +94,6 @@ class EventLog(Application[UUID]):
         return self._location
 
     @property
-    def is_read_only(self) -> bool:
-        """Whether the log can only be read here."""
-        return self._store.is_read_only
-
-    @property
     def host_topics(self) -> frozenset[str]:
         """The topics of the host's own aggregates."""
         return self._host_topics
