@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,16 +12,19 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 
 from keyturn import EventLog, KeyRing, Refusal
-from keyturn.actors.token_inspector import TokenInspector, inspector_of
+from keyturn.actors.manager_parts import ManagerParts
+from keyturn.actors.token_inspector import TokenInspector
 from keyturn.config.memory import MemoryStore
 from keyturn.domain import chain, tokens
 from keyturn.domain.errors import LogDamagedError, LogRolledBackError
 from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.key_ring import key_id_of
 from keyturn.domain.mark import Mark
+from keyturn.domain.options import ManagerOptions
 from keyturn.domain.session_keys import Origin, SessionKeys
 from keyturn.domain.tokens import SessionKey, SigningKey
 from keyturn.projections.key_lifetimes import NEARBY, NEWEST
+from tests.actors.reading import claims_of
 from tests.domain.builders import new_keys, secret
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
@@ -51,7 +56,12 @@ def keys(log: EventLog, key_ring: KeyRing) -> SessionKeys:
 
 @pytest.fixture
 def inspector(log: EventLog, key_ring: KeyRing) -> TokenInspector:
-    return inspector_of(log, key_ring, "default", max_lifetime=None)
+    return inspector_of(log, key_ring)
+
+
+def inspector_of(log: EventLog, key_ring: KeyRing, anchor: Any = None) -> TokenInspector:
+    options = ManagerOptions()
+    return ManagerParts.of(log, key_ring, options, anchor=anchor).inspector
 
 
 def at(minutes: float, reason: str | None = None) -> Origin:
@@ -63,16 +73,20 @@ def moment(minutes: float) -> datetime:
 
 
 def token_of(
-    number: int, generation: int, minutes: float = 0, began: int | None = None, key: str = ""
+    number: int, generation: int, minutes: float = 0, began: Any = "absent", key: str = ""
 ) -> str:
-    """A token of alice, signed with the secret of a number; `began` is its position."""
-    claims = {} if began is None else {"keyturn_pos": began}
+    """A token of alice, signed with the secret of a number; `began` is its `keyturn_pos`."""
     signing_key = SigningKey(
         SessionKey(generation, key or key_id_of(secret(number)), secret(number))
     )
-    return tokens.mint(
-        signing_key, "vnode", "alice", moment(minutes).timestamp(), None, claims=claims
-    )
+    token = tokens.mint(signing_key, "vnode", "alice", 0, moment(minutes).timestamp(), None)
+    claims = claims_of(token)
+    del claims["keyturn_pos"]
+    if began != "absent":
+        claims["keyturn_pos"] = began
+    header = signing_key.encoded_header
+    payload = urlsafe_b64encode(json.dumps(claims, separators=(",", ":")).encode()).rstrip(b"=")
+    return b".".join((header, payload, signing_key.signature(payload))).decode()
 
 
 def sid_of(inspector: TokenInspector, token: str) -> str:
@@ -117,14 +131,15 @@ def test_a_token_was_good_until_its_session_was_ended(
 
 
 @pytest.mark.parametrize(
-    ("began", "refusal"), [(1, Refusal.SESSION_ENDED), (2, None), (None, Refusal.SESSION_ENDED)]
+    ("began", "refusal"),
+    [(1, Refusal.SESSION_ENDED), (2, None), ("absent", Refusal.SESSION_ENDED)],
 )
 def test_the_end_of_all_sessions_of_a_subject_counts_for_those_that_had_begun(
     inspector: TokenInspector,
     log: EventLog,
     keys: SessionKeys,
     key_ring: KeyRing,
-    began: int | None,
+    began: Any,
     refusal: Refusal | None,
 ) -> None:
     keys.end_sessions("alice", key_ring, at(1, "password changed"))
@@ -179,7 +194,7 @@ def test_a_forged_end_of_a_session_is_not_told(
     store._streams[keys.id][2] = forged
 
     with pytest.raises(LogDamagedError) as caught:
-        inspector_of(log, key_ring, "default", max_lifetime=None).inspect(token)
+        inspector_of(log, key_ring).inspect(token)
 
     assert caught.value.position == 2
     assert "forged" not in str(caught.value)
@@ -240,7 +255,7 @@ def test_an_inspection_refuses_a_log_that_ends_before_the_anchor(
         def read(self, manager: str) -> Mark:
             return Mark(2, "f" * 64, "")
 
-    inspector = inspector_of(log, key_ring, "default", max_lifetime=None, anchor=Ahead())
+    inspector = inspector_of(log, key_ring, anchor=Ahead())
 
     with pytest.raises(LogRolledBackError):
         inspector.inspect(token_of(1, 1))
