@@ -6,6 +6,7 @@ when a test first uses a fixture.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -31,3 +32,10 @@ def replay() -> Iterator[Replay]:
 
     with Replay() as replay:
         yield replay
+
+
+def pytest_runtest_logfinish() -> None:
+    """Have the clock of the process forget a test that travelled in time."""
+    clock = sys.modules.get("keyturn.config.clock")
+    if clock is not None:
+        clock.reset_steady_time()
