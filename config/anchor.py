@@ -25,6 +25,7 @@ from uuid import UUID
 import msgspec
 
 from keyturn.config import files
+from keyturn.config.os_errors import reason
 from keyturn.domain import chain
 from keyturn.domain.errors import AnchorError
 from keyturn.domain.mark import Mark
@@ -295,11 +296,11 @@ def _read_version_1(path: Path) -> _Version1:
 
 
 def _unreadable(path: Path, error: OSError) -> AnchorError:
-    return AnchorError(f"the anchor {path} cannot be read: {error.strerror}", path=str(path))
+    return AnchorError(f"the anchor {path} cannot be read: {reason(error)}", path=str(path))
 
 
 def _unwritable(path: Path, error: OSError) -> AnchorError:
-    return AnchorError(f"the anchor {path} cannot be written: {error.strerror}", path=str(path))
+    return AnchorError(f"the anchor {path} cannot be written: {reason(error)}", path=str(path))
 
 
 def _damaged(path: Path, what: str) -> AnchorError:

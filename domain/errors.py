@@ -41,6 +41,10 @@ class KeyRingPermissionError(KeyRingError):
     """The file cannot be read, or others can read it too."""
 
 
+class KeyRingUnavailableError(KeyRingError):
+    """The file cannot be read or written now: a full or broken disk, too many open files."""
+
+
 class KeyRingDamagedError(KeyRingError):
     """The file is not a whole and unaltered key ring."""
 

@@ -100,7 +100,9 @@ def password(obj: Command, no_password: bool) -> None:
     """Change the password of the key ring."""
     old = obj.password()
     new = None if no_password else ask_for_password("New password", confirm=True)
-    KeyRing.change_password(obj.settings.key_ring_path, old, new)
+    KeyRing.change_password(
+        obj.settings.key_ring_path, old, new, group_readable=obj.settings.group_readable
+    )
 
 
 @cli.command()

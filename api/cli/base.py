@@ -158,7 +158,9 @@ class Command:
                 "with one that changes something, `keyturn --accept-rollback reset`"
             )
         settings = self.settings
-        key_ring = KeyRing.open(settings.key_ring_path, self.password())
+        key_ring = KeyRing.open(
+            settings.key_ring_path, self.password(), group_readable=settings.group_readable
+        )
         anchor = Anchor(settings.anchor_path, key_ring.node_id)
         parts = ManagerParts.of(self.log(), key_ring, settings.manager_options(), anchor=anchor)
         if parts.reader.open(trust_log=settings.trust_log).position == 0:
@@ -175,7 +177,9 @@ class Command:
 
     def password(self) -> str | None:
         """Return the password of the key ring, asked for if it needs one that nobody gave."""
-        stored = key_ring_file.read(self.settings.key_ring_path)
+        stored = key_ring_file.read(
+            self.settings.key_ring_path, group_readable=self.settings.group_readable
+        )
         password = find_password(self.settings)
         if not stored.has_password:
             return None

@@ -20,6 +20,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.KeyRingNotFoundError, os.EX_NOINPUT),
     (errors.KeyRingExistsError, os.EX_CANTCREAT),
     (errors.KeyRingPermissionError, os.EX_NOPERM),
+    (errors.KeyRingUnavailableError, os.EX_IOERR),
     (errors.WrongPasswordError, os.EX_NOPERM),
     (errors.KeyRingError, os.EX_DATAERR),
     (errors.LogNotFoundError, os.EX_NOINPUT),

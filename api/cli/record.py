@@ -189,7 +189,9 @@ def _expectations(obj: Command, node_id: str | None) -> tuple[str | None, Anchor
     """Return what the record is to be held against: the node, and where the anchor ends."""
     own_id = None
     with contextlib.suppress(KeyRingNotFoundError):
-        own_id = key_ring_file.read(obj.settings.key_ring_path).node_id
+        own_id = key_ring_file.read(
+            obj.settings.key_ring_path, group_readable=obj.settings.group_readable
+        ).node_id
     node_id = node_id or own_id
     if node_id is None or node_id != own_id or Anchor.is_blank(obj.settings.anchor_path):
         return node_id, None
