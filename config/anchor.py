@@ -84,13 +84,19 @@ class Anchor:
 
     @staticmethod
     def is_blank(path: Path) -> bool:
-        """Whether there is no anchor at `path`, or one that has no entry for any manager."""
+        """Whether there is no anchor at `path`, or one that has no entry for any manager.
+
+        Raises:
+            AnchorError: that cannot be told.
+        """
         try:
             return not _entries_in(folder_of(path)) and not _read_version_1(path).managers
         except FileNotFoundError:
             return True
-        except (OSError, ValueError, RecursionError):
+        except (ValueError, RecursionError):
             return False
+        except OSError as error:
+            raise _unreadable(path, error) from error
 
     def exists(self) -> bool:
         """Whether this node has an anchor at all, for any manager."""

@@ -45,6 +45,18 @@ def make_private_folder(folder: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
 
 
+def check_path(path: Path) -> None:
+    """Raise `OSError` if a text is no path at all: no file can have it."""
+    try:
+        is_path = b"\0" not in str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        is_path = False
+    if not is_path:
+        raise OSError(
+            errno.EILSEQ, "its path is not valid UTF-8, or holds a NUL: choose another one"
+        )
+
+
 class WiderMode(enum.Enum):
     """What to do with a file that others can read too."""
 
@@ -153,11 +165,21 @@ def write_private(
 
 
 def remove_private(path: Path) -> bool:
-    """Remove the file for good; return False if there was none."""
+    """Remove the file for good; return False if there was none.
+
+    What is mounted by itself, and cannot be removed, is made empty.
+    """
     try:
         os.unlink(path)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        with open_private(path, os.O_RDWR) as fd:
+            os.ftruncate(fd, 0)
+            os.fsync(fd)
+        return True
     _sync_folder(path.parent)
     return True
 

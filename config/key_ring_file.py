@@ -151,6 +151,7 @@ def read(path: Path, *, group_readable: bool = False) -> StoredKeyRing:
     """
     wider_mode = WiderMode.GROUP if group_readable else WiderMode.REFUSE
     try:
+        files.check_path(path)
         place = safe_target(path) if path.is_symlink() else path
         content = files.read_private(place, limit=_LIMIT, wider_mode=wider_mode)
     except FileNotFoundError as error:
@@ -241,6 +242,7 @@ def write(
 def exclusive(path: Path) -> Iterator[None]:
     """Keep other processes from writing this key ring."""
     try:
+        files.check_path(path)
         with files.locked(path, timeout=_LOCK_TIMEOUT):
             files.sweep_temp_files(path)
             yield

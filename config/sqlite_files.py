@@ -133,6 +133,7 @@ def make_file(path: Path) -> None:
         LogUnavailableError: it cannot be made.
     """
     try:
+        files.check_path(path)
         files.make_private_folder(path.parent)
         with _lock:
             if not os.path.lexists(path):

@@ -38,6 +38,11 @@ class TokenFile:
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path).absolute()
+        try:
+            files.check_path(self._path)
+        except OSError as error:
+            self._path = Path(ascii(str(path)))  # in an error that can be printed
+            raise self._error(error, "used") from error
 
     def __repr__(self) -> str:
         return f"<TokenFile {self._path}>"

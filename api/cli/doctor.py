@@ -11,8 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from keyturn.config.anchor import folder_of
+from keyturn.config.file_system import problem_of
 from keyturn.config.settings import Settings
-from keyturn.config.store_url import is_postgres, shown
+from keyturn.config.store_url import is_postgres, shown, sqlite_path
 from keyturn.config.stores import server_facts
 from keyturn.domain.errors import KeyturnError
 
@@ -39,6 +40,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield from _postgres(settings)
     else:
         yield _sqlite()
+        yield _file_system(settings)
     for what, path in (
         ("data", settings.data_folder),
         ("key ring", settings.key_ring_path),
@@ -55,6 +57,14 @@ def _sqlite() -> Finding:
             "connections write to: keep backups, and use a newer SQLite where you can"
         )
     return Finding("sqlite", sqlite3.sqlite_version, warning)
+
+
+def _file_system(settings: Settings) -> Finding:
+    path = sqlite_path(settings.store_url)
+    if path is None or not path.parent.is_dir():
+        return Finding("file system", "none yet")
+    problem = problem_of(path.parent)
+    return Finding("file system", "cannot hold a log" if problem else "fit for a log", problem)
 
 
 def _postgres(settings: Settings) -> Iterator[Finding]:
