@@ -359,6 +359,20 @@ class SessionDestroyedError(DestroyedError, SessionNotRunningError):
     """The session was destroyed."""
 
 
+class NoThreadError(KeyturnError):
+    """The system has no room for another thread; nothing was changed.
+
+    Raise its limits (`ulimit -u`, the number of processes of a container), or use fewer.
+    """
+
+    def __init__(
+        self,
+        message: str = "the system has no room for another thread: raise its limit (ulimit -u, "
+        "or the number of processes of the container)",
+    ) -> None:
+        super().__init__(message)
+
+
 class UnknownMessageError(KeyturnError, TypeError):
     """A message that this actor has no handler for."""
 

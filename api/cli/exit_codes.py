@@ -35,6 +35,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.TokenFileLockedError, os.EX_TEMPFAIL),
     (errors.TokenFileError, os.EX_IOERR),
     (errors.LifecycleError, os.EX_UNAVAILABLE),
+    (errors.NoThreadError, os.EX_OSERR),
     (TimeoutError, os.EX_TEMPFAIL),
 )
 
