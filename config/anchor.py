@@ -99,8 +99,15 @@ class Anchor:
             raise _unreadable(path, error) from error
 
     def exists(self) -> bool:
-        """Whether this node has an anchor at all, for any manager."""
-        return self._folder.exists() or self._path.exists()
+        """Whether this node has an anchor at all, for any manager.
+
+        Raises:
+            AnchorError: that cannot be told.
+        """
+        try:
+            return self._folder.exists() or self._path.exists()
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
 
     def create(self) -> None:
         """Make an anchor without entries, unless there is one.

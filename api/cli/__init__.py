@@ -21,6 +21,7 @@ from keyturn.cli.exit_codes import REFUSED, exit_code
 from keyturn.config.anchor import Anchor, folder_of
 from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.logging import without_tokens
+from keyturn.config.os_errors import reason
 from keyturn.config.settings import Settings, find_password
 from keyturn.config.stores import has_log
 from keyturn.domain.errors import KeyRingExistsError, KeyturnError
@@ -141,6 +142,8 @@ def main() -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(os.EX_IOERR)
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {reason(error)}", os.EX_IOERR)
 
 
 def _fail(message: str, code: int) -> NoReturn:
