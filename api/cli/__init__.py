@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -127,6 +128,11 @@ def doctor(obj: Command, as_json: bool) -> None:
 
 def main() -> NoReturn:
     """Run the command line; exit with one of the codes of sysexits.h."""
+    if sys.stdin is None:  # it was closed; so no file of ours gets its number either
+        sys.stdin = Path(os.devnull).open()  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # of an old locale, that has not all characters
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except click.Abort:
