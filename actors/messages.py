@@ -7,15 +7,14 @@ know the type of the reply. Everything here is frozen.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from keyturn.actors.replies import Answer, Authenticated, TokenReport
 from keyturn.config.token_file import ANY_TOKEN, Unconditionally
-from keyturn.domain.claims import Claims
-from keyturn.domain.errors import Refusal, TokenRefusedError
-from keyturn.domain.tokens import SessionKey, SessionToken, host_claims
+from keyturn.domain.tokens import SessionKey, SessionToken
 from keyturn.projections.history import EVERYTHING, HistoryFilter, KeyChange
 
 if TYPE_CHECKING:
@@ -28,9 +27,6 @@ R_co = TypeVar("R_co", covariant=True)
 
 Subscriber: TypeAlias = "pykka.ActorRef[Any] | Callable[[Any], object]"
 """An actor, or a function that is called."""
-
-Answer: TypeAlias = "Authenticated | TokenRefusedError"
-"""Whose a token is, or why it is not good."""
 
 
 class Message(Generic[R_co]):
@@ -129,7 +125,7 @@ class VerifyTokens(Frozen[list[bool]], frozen=True):
     tran: Transaction | None = None
 
 
-class Authenticate(Frozen["Authenticated"], frozen=True):
+class Authenticate(Frozen[Authenticated], frozen=True):
     """Reply with whose token it is, if it is a good one.
 
     Attributes:
@@ -185,7 +181,7 @@ class RefreshToken(Frozen[SessionToken], frozen=True):
     tran: Transaction | None = None
 
 
-class InspectToken(Frozen["TokenReport"], frozen=True):
+class InspectToken(Frozen[TokenReport], frozen=True):
     """Reply with all that is known of a token, good or not.
 
     Attributes:
@@ -375,88 +371,6 @@ class CommitTransaction(Frozen[None], frozen=True):
 
     changes: ClassVar[bool] = True
     tran: Transaction
-
-
-class Authenticated(msgspec.Struct, frozen=True, gc=False):
-    """Whose a good token is.
-
-    Attributes:
-        token_claims: all claims of the token, Keyturn's own included.
-        generation: of the key that signed it.
-    """
-
-    token_claims: Claims
-    generation: int
-
-    @property
-    def subject(self) -> str:
-        """Whose session it is."""
-        subject: str = self.token_claims["sub"]
-        return subject
-
-    @property
-    def sid(self) -> str:
-        """The id of the session; a refresh keeps it."""
-        sid: str = self.token_claims["sid"]
-        return sid
-
-    @property
-    def claims(self) -> Claims:
-        """The host's own claims."""
-        return host_claims(self.token_claims)
-
-    @property
-    def issued_at(self) -> datetime:
-        """When the token was minted, in UTC."""
-        return _moment(self.token_claims["iat"])
-
-    @property
-    def expires_at(self) -> datetime | None:
-        """When it expires, in UTC; None: never. After the year 9999 it is the end of that."""
-        expires_at = self.token_claims.get("exp")
-        return None if expires_at is None else _moment(expires_at)
-
-    @property
-    def began_at(self) -> datetime:
-        """When the session began, in UTC: when its user was authenticated."""
-        return _moment(self.token_claims["auth_time"])
-
-    @property
-    def token_id(self) -> str:
-        """The id of this token (`jti`)."""
-        token_id: str = self.token_claims["jti"]
-        return token_id
-
-
-def _moment(seconds: int) -> datetime:
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        return datetime.max.replace(tzinfo=UTC)
-
-
-class TokenReport(msgspec.Struct, frozen=True):
-    """What is known of a token.
-
-    Attributes:
-        valid: whether it is good.
-        refusal: why not; None if it is good.
-        generation: of the key that signed it, once its signature was found genuine.
-        key_id: the `kid` it names, if it has the shape of a token.
-        claims: its claims, once its signature was found genuine.
-        revoked_at: when its key or its session ended; None if neither did, as far as is known.
-        revoked_by: who ended it.
-        revoked_because: why, if somebody said so.
-    """
-
-    valid: bool
-    refusal: Refusal | None = None
-    generation: int | None = None
-    key_id: str | None = None
-    claims: Claims | None = None
-    revoked_at: datetime | None = None
-    revoked_by: str | None = None
-    revoked_because: str | None = None
 
 
 # --- told to subscribers, besides the events of SessionKeys ------------------------------------
