@@ -217,7 +217,7 @@ class KeyWriter:
         raise self._conflict()
 
     def note_head(self, head: Head) -> None:
-        """Move the anchor to a head that was read, whoever wrote it."""
+        """Move the anchor to a head that was read, by whatever process it was written."""
         self._move_anchor(head)
 
     def _acknowledge(self, events: Sequence[object]) -> Head:

@@ -39,7 +39,7 @@ from keyturn.domain.tokens import KeySet, SessionKey
 
 
 class _HeadMoved:
-    """Told by whoever read newer events, in another thread."""
+    """Told by the thread that read newer events."""
 
 
 class SessionManager(ReadingActor):
@@ -368,7 +368,7 @@ class SessionManager(ReadingActor):
 
     def _look(self) -> None:
         """Read what is new in the log, from whatever thread, and tell subscribers."""
-        with contextlib.suppress(KeyturnError):  # whoever uses the log next gets it
+        with contextlib.suppress(KeyturnError):  # the next use of the log raises it
             self._reader.get()
         self._subscriptions.publish_news()
 

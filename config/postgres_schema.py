@@ -1,6 +1,6 @@
 """The table of a log in a PostgreSQL database: found, checked, made, or brought up to date.
 
-Whoever owns the table can make it lie: with a view, a trigger, a rule, a row policy, or another
+The owner of the table can make it lie: with a view, a trigger, a rule, a row policy, or another
 relation of its name. So the table is looked at when the log is opened, and again and again.
 Rows may also have numbers that no sequence gave them: copied, replicated, or chosen by a role
 that may. Then it is said how to mend that.
@@ -228,7 +228,7 @@ def look(connection: Connection, *schemas: str) -> list[Relation]:
     """Return all relations that could be taken for our table, in the order of the path.
 
     Args:
-        connection: of whoever would take them for it.
+        connection: of the role that would read it.
         schemas: where to look, if not in the whole search_path.
     """
     rows = connection.execute(_LOOK, (list(schemas) or connection.search_path,)).fetchall()
