@@ -326,8 +326,7 @@ class SessionManager(ReadingActor):
         """See `Destroy`."""
         is_new = self._lifecycle.should_destroy()
         if is_new or purge:
-            by = self._writer.by(initiator, reason)
-            self._writer.destroy(by, purge=purge, only_if_destroyed=not is_new)
+            self._writer.destroy(initiator, reason, purge=purge, only_if_destroyed=not is_new)
         if is_new:
             self._lifecycle.status = Status.DESTROYED
             self._subscriptions.publish(messages.ManagerDestroyed(self._parts.name))
