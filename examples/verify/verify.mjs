@@ -9,7 +9,7 @@ import { pathToFileURL } from "node:url";
 
 const TEXT = (value) => typeof value === "string";
 const WHOLE = (value) => Number.isSafeInteger(value);
-const TIME = (value) => /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z$/.test(value) && !isNaN(Date.parse(value));
+const TIME = (value) => TEXT(value) && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z$/.test(value) && !isNaN(Date.parse(value));
 const NULL_OR = (check) => (value) => value === null || check(value);
 const KEYS = (value) => Array.isArray(value) && value.every((key) => hasFields(key, RETIRING));
 const RETIRING = { generation: WHOLE, good_until: TIME, key_id: TEXT, sealed_key: TEXT };

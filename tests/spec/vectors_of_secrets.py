@@ -25,7 +25,7 @@ def sealed_keys() -> list[Vector]:
         "key_id": event.key_id,
         "sealed_key": event.sealed_key,  # type: ignore[attr-defined]
     }
-    altered = place["sealed_key"][:-1] + "A"  # type: ignore[index]
+    altered = place["sealed_key"][:-1] + "A"
     return [
         good("the first key of the old log", **place, key=(bytes([1]) * 32).hex()),
         bad("it was sealed for another generation", **{**place, "generation": 2}),
