@@ -44,7 +44,7 @@ _SECRET = frozenset({"token", "tokens", "session_token", "replacing", "keep"})
 """The fields that hold tokens."""
 
 
-class Frozen(msgspec.Struct, Message[R_co], Generic[R_co], frozen=True):
+class FrozenMessage(msgspec.Struct, Message[R_co], Generic[R_co], frozen=True):
     """A message that never changes, and shows no token when printed."""
 
     def __repr__(self) -> str:
@@ -56,13 +56,13 @@ class Frozen(msgspec.Struct, Message[R_co], Generic[R_co], frozen=True):
 # --- to a SessionManager -----------------------------------------------------------------------
 
 
-class SetupKey(Frozen[SessionKey], frozen=True):
+class SetupKey(FrozenMessage[SessionKey], frozen=True):
     """Make sure that there is a current key, and reply with it. Changes nothing if there is."""
 
     changes: ClassVar[bool] = True
 
 
-class CreateToken(Frozen[SessionToken], frozen=True):
+class CreateToken(FrozenMessage[SessionToken], frozen=True):
     """Mint a token, and with it a session.
 
     Attributes:
@@ -81,14 +81,14 @@ class CreateToken(Frozen[SessionToken], frozen=True):
     tran: Transaction | None = None
 
 
-class VerifyToken(Frozen[bool], frozen=True):
+class VerifyToken(FrozenMessage[bool], frozen=True):
     """Reply whether this is a good token: False for everything else there is."""
 
     token: object
     tran: Transaction | None = None
 
 
-class CreateTokens(Frozen[list[SessionToken]], frozen=True):
+class CreateTokens(FrozenMessage[list[SessionToken]], frozen=True):
     """Mint many tokens, each of a session of its own, in one turn: alike but for their ids.
 
     Attributes:
@@ -109,7 +109,7 @@ class CreateTokens(Frozen[list[SessionToken]], frozen=True):
     tran: Transaction | None = None
 
 
-class VerifyTokens(Frozen[list[bool]], frozen=True):
+class VerifyTokens(FrozenMessage[list[bool]], frozen=True):
     """Reply for each of many whether it is a good token, in their order.
 
     All are judged by the keys and the time of one moment, at which the message was taken up.
@@ -125,7 +125,7 @@ class VerifyTokens(Frozen[list[bool]], frozen=True):
     tran: Transaction | None = None
 
 
-class Authenticate(Frozen[Authenticated], frozen=True):
+class Authenticate(FrozenMessage[Authenticated], frozen=True):
     """Reply with whose token it is, if it is a good one.
 
     Attributes:
@@ -141,7 +141,7 @@ class Authenticate(Frozen[Authenticated], frozen=True):
     tran: Transaction | None = None
 
 
-class AuthenticateTokens(Frozen[list[Answer]], frozen=True):
+class AuthenticateTokens(FrozenMessage[list[Answer]], frozen=True):
     """Reply for each of many tokens whose it is, or with the error that says why it is not good.
 
     All are judged by the keys of one moment, at which the message was taken up.
@@ -160,7 +160,7 @@ class AuthenticateTokens(Frozen[list[Answer]], frozen=True):
     tran: Transaction | None = None
 
 
-class RefreshToken(Frozen[SessionToken], frozen=True):
+class RefreshToken(FrozenMessage[SessionToken], frozen=True):
     """Exchange a good token for a new one of the same session.
 
     The sid, the time of authentication, subject and the host's claims stay. Check and mint use
@@ -181,7 +181,7 @@ class RefreshToken(Frozen[SessionToken], frozen=True):
     tran: Transaction | None = None
 
 
-class InspectToken(Frozen[TokenReport], frozen=True):
+class InspectToken(FrozenMessage[TokenReport], frozen=True):
     """Reply with all that is known of a token, good or not.
 
     Attributes:
@@ -193,7 +193,7 @@ class InspectToken(Frozen[TokenReport], frozen=True):
     at: datetime | None = None
 
 
-class ReadHistory(Frozen[tuple[KeyChange, ...]], frozen=True):
+class ReadHistory(FrozenMessage[tuple[KeyChange, ...]], frozen=True):
     """Reply with a page of the history of keys: see `RotationHistory.changes`.
 
     Attributes:
@@ -211,7 +211,7 @@ class ReadHistory(Frozen[tuple[KeyChange, ...]], frozen=True):
     at: datetime | None = None
 
 
-class ResetKey(Frozen[None], frozen=True):
+class ResetKey(FrozenMessage[None], frozen=True):
     """Make a new key; every earlier token is refused at once, everywhere.
 
     Attributes:
@@ -226,7 +226,7 @@ class ResetKey(Frozen[None], frozen=True):
     tran: Transaction | None = None
 
 
-class RotateKey(Frozen[None], frozen=True):
+class RotateKey(FrozenMessage[None], frozen=True):
     """Make a new key; tokens under the one before stay good until an overlap ends.
 
     New tokens, refreshed ones too, are under the new key. A reset in between ends all others
@@ -246,7 +246,7 @@ class RotateKey(Frozen[None], frozen=True):
     initiator: str | None = None
 
 
-class EndSession(Frozen[bool], frozen=True):
+class EndSession(FrozenMessage[bool], frozen=True):
     """End a session: its token and all that it was or is refreshed to are refused, everywhere.
 
     By token: it must be genuine, under a key that is still good; whether it has expired does not
@@ -272,7 +272,7 @@ class EndSession(Frozen[bool], frozen=True):
     tran: Transaction | None = None
 
 
-class EndSessions(Frozen[int], frozen=True):
+class EndSessions(FrozenMessage[int], frozen=True):
     """End all sessions of a subject that have begun, or those of some sids, in one commit.
 
     Sessions that begin after this is recorded are not ended, whatever the clocks say. Reply how
@@ -301,7 +301,7 @@ class EndSessions(Frozen[int], frozen=True):
     tran: Transaction | None = None
 
 
-class Start(Frozen[None], frozen=True):
+class Start(FrozenMessage[None], frozen=True):
     """Start a stopped actor, of either kind. Running, it is an error to give an argument.
 
     Attributes:
@@ -314,13 +314,13 @@ class Start(Frozen[None], frozen=True):
     session_token: SessionToken | None = None
 
 
-class Stop(Frozen[None], frozen=True):
+class Stop(FrozenMessage[None], frozen=True):
     """Stop working; either kind of actor. It lives on, and can be started again."""
 
     changes: ClassVar[bool] = True
 
 
-class Destroy(Frozen[None], frozen=True):
+class Destroy(FrozenMessage[None], frozen=True):
     """Destroy a stopped actor.
 
     A manager ends its keys, for every process on the log. A session removes its token file.
@@ -338,7 +338,7 @@ class Destroy(Frozen[None], frozen=True):
     initiator: str | None = None
 
 
-class Subscribe(Frozen[None], frozen=True):
+class Subscribe(FrozenMessage[None], frozen=True):
     """From now on tell a subscriber what happens, in order.
 
     That is every domain event of this manager, by whatever process, every lifecycle event of
@@ -353,17 +353,17 @@ class Subscribe(Frozen[None], frozen=True):
     subscriber: Subscriber
 
 
-class Unsubscribe(Frozen[None], frozen=True):
+class Unsubscribe(FrozenMessage[None], frozen=True):
     """Tell a subscriber no more."""
 
     subscriber: Subscriber
 
 
-class BeginTransaction(Frozen["Transaction"], frozen=True):
+class BeginTransaction(FrozenMessage["Transaction"], frozen=True):
     """Open a transaction. `keyturn.transaction(ref)` does this and commits at the end."""
 
 
-class CommitTransaction(Frozen[None], frozen=True):
+class CommitTransaction(FrozenMessage[None], frozen=True):
     """Write all of a transaction at once.
 
     Errors: TransactionConflictError: the log moved meanwhile, and nothing was written.
@@ -405,11 +405,11 @@ class OverlapEnded(msgspec.Struct, frozen=True):
 # --- to a Session ------------------------------------------------------------------------------
 
 
-class ReadToken(Frozen[SessionToken | None], frozen=True):
+class ReadToken(FrozenMessage[SessionToken | None], frozen=True):
     """Reply with the token in the file; None if there is none."""
 
 
-class WriteToken(Frozen[bool], frozen=True):
+class WriteToken(FrozenMessage[bool], frozen=True):
     """Write the token to the file, and reply whether it was written.
 
     Attributes:
@@ -423,7 +423,7 @@ class WriteToken(Frozen[bool], frozen=True):
     replacing: SessionToken | None | Unconditionally = ANY_TOKEN
 
 
-class ClearToken(Frozen[None], frozen=True):
+class ClearToken(FrozenMessage[None], frozen=True):
     """Log out here: remove the token file."""
 
     changes: ClassVar[bool] = True
