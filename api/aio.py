@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import contextvars
 import functools
-import threading
 import inspect
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
