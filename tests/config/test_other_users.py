@@ -40,7 +40,7 @@ OPEN = """with keyturn.open(path=path, password="secret", {more}) as service:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that every user can get to: pytest takes its own away from others at each start."""
+    """A folder that all users can get to; those of pytest are closed at each start of it."""
     with tempfile.TemporaryDirectory(prefix="keyturn-users-") as name:
         folder = Path(name)
         folder.chmod(0o755)
