@@ -50,7 +50,13 @@ def console(*, record: bool = False, width: int | None = None) -> Console:
     """Return a console on standard output."""
     from rich.console import Console  # 55 ms, and programs ask for JSON
 
-    return Console(file=sys.stdout, record=record, width=width, highlight=False, soft_wrap=False)
+    class OurConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704 - rich calls it while it handles the error, and would exit by itself
+
+    return OurConsole(
+        file=sys.stdout, record=record, width=width, highlight=False, soft_wrap=False
+    )
 
 
 def history_table(changes: Sequence[KeyChange], width: int) -> Table:

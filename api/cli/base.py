@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import sys
+import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from msgspec import UNSET, UnsetType
@@ -13,6 +14,7 @@ from msgspec import UNSET, UnsetType
 import keyturn
 from keyturn import Service, Settings, show
 from keyturn.actors.manager_parts import ManagerParts
+from keyturn.cli import output
 from keyturn.config import key_ring_file
 from keyturn.config.anchor import Anchor
 from keyturn.config.durations import parse_duration
@@ -76,7 +78,19 @@ initiator_option = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Group(click.Group):
+    """All commands. What fails of standard output is told from what fails of anything else."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with output.watched():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with output.watched():
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(keyturn.__version__, prog_name="keyturn")
 @click.option("--path", type=click.Path(path_type=Path), help="The data folder.")
 @click.option("--store", help="The URL of the log, if it is not in the data folder.")
@@ -200,9 +214,19 @@ command = click.pass_obj
 
 
 def ask_for_password(prompt: str, *, confirm: bool = False) -> str:
-    """Ask the person at the terminal; standard input may be a token."""
-    if not sys.stdin.isatty() and not Path("/dev/tty").exists():
-        raise PasswordRequiredError("a password is needed: set KEYTURN_PASSWORD")
+    """Ask the person at the terminal; never standard input, which may be a token.
+
+    Raises:
+        PasswordRequiredError: there is no terminal.
+    """
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError as error:
+        message = (
+            "a password is needed, and there is no terminal to ask at: set KEYTURN_PASSWORD, or "
+            "KEYTURN_PASSWORD_FILE to a file that holds it"
+        )
+        raise PasswordRequiredError(message) from error
     answer: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)
     return answer
 
