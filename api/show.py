@@ -19,7 +19,7 @@ import msgspec
 
 from keyturn.actors.messages import TokenReport
 from keyturn.domain.checkpoint import Checkpoint
-from keyturn.projections.findings import AuditReport
+from keyturn.projections.findings import AuditReport, HeldAgainst
 from keyturn.projections.history import KeyChange
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _BAR_WIDTH = 12
 _WIDTH_FOR_BARS = 100
 _MAX_NAMES = 5
+CLOCK_WENT_BACK = "the clock went back"
+"""What stands for a lifetime that would be negative."""
 _KIND_STYLES = {"generated": "green", "reset": "yellow", "rotated": "cyan", "destroyed": "red"}
 
 
@@ -130,7 +132,7 @@ def audit_text(report: AuditReport) -> str:
     verdict = "The record holds" if report.holds else "The record does NOT hold"
     lines = [f"{verdict}: {report.events} events of node {report.node_id or '(none)'}"]
     lines.append(f"  held against {held_against_text(report)}")
-    lines += [f"  {plain(line)}" for line in caveats(report)]
+    lines += [f"  {plain(line)}" for line in report.caveats]
     for finding in report.findings:
         where = "" if finding.position is None else f" at position {finding.position}"
         whose = "" if finding.manager is None else f" of {plain(finding.manager)}"
@@ -139,33 +141,35 @@ def audit_text(report: AuditReport) -> str:
 
 
 def held_against_text(report: AuditReport) -> str:
-    """Return what the record was compared with."""
-    against = report.held_against
-    points = sum(map(len, against.checkpoints.values()))
-    parts = (
-        against.node_id and f"node {against.node_id}",
-        against.anchor and f"the anchor of {_counted(len(against.anchor), 'manager')}",
-        points and _counted(points, "checkpoint"),
-    )
-    return ", ".join(part for part in parts if part) or "nothing but itself"
+    """Return what the record was compared with, on one line."""
+    return "; ".join(held_against(report.held_against)) or "nothing but itself"
+
+
+def held_against(against: HeldAgainst) -> Iterator[str]:
+    """Yield each thing that a record was compared with, and who said it."""
+    if against.node_id is not None:
+        said = "" if against.node_id_from is None else f" (from the {against.node_id_from.value})"
+        yield f"node {against.node_id}{said}"
+    if against.anchor:
+        places = [(name, str(position)) for name, position in sorted(against.anchor.items())]
+        yield f"the anchor of {_counted(len(places), 'manager')}: {_places(places)}"
+    if against.checkpoints:
+        places = [
+            (name, " and ".join(map(str, sorted(positions))))
+            for name, positions in sorted(against.checkpoints.items())
+        ]
+        points = sum(map(len, against.checkpoints.values()))
+        yield f"{_counted(points, 'checkpoint')}: {_places(places)}"
+
+
+def _places(places: Sequence[tuple[str, str]]) -> str:
+    more = len(places) - _MAX_NAMES
+    shown = ", ".join(f"{plain(name)} at {place}" for name, place in places[:_MAX_NAMES])
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-def caveats(report: AuditReport) -> Iterator[str]:
-    """Yield what the verdict does not say, for want of something to compare the record with."""
-    if report.held_against.node_id is None and report.node_id is not None:
-        yield f"nobody said whose record it should be: it is that of node {report.node_id}"
-    if not report.is_end_known:
-        names = ", ".join(report.ends_unknown[:_MAX_NAMES])
-        more = len(report.ends_unknown) - _MAX_NAMES
-        whose = f" of {names}{f' and {more} more' if more > 0 else ''}" if names else ""
-        yield (
-            "no anchor and no checkpoint knows the end: nobody can tell whether the end "
-            f"of the history{whose} was cut off"
-        )
 
 
 def audit_facts(report: AuditReport) -> dict[str, object]:
@@ -174,8 +178,10 @@ def audit_facts(report: AuditReport) -> dict[str, object]:
         "holds": report.holds,
         "node_id": report.node_id,
         "events": report.events,
-        "heads": report.heads,
+        "is_quick": report.is_quick,
+        "heads": report.heads if report.holds else {},
         "held_against": report.held_against,
+        "caveats": report.caveats,
         "ends_known": tuple(sorted(report.ends_known)),
         "findings": tuple(
             {
@@ -184,6 +190,8 @@ def audit_facts(report: AuditReport) -> dict[str, object]:
                 "position": finding.position,
                 "manager": finding.manager,
                 "message": finding.message,
+                "last": finding.last,
+                "unproven": finding.unproven,
             }
             for finding in report.findings
         ),
@@ -212,6 +220,8 @@ def lifetime_text(lifetime: timedelta | None) -> str:
     """Return how long a key was current, in the two units that matter; "current" if it is."""
     if lifetime is None:
         return "current"
+    if lifetime < timedelta(0):
+        return CLOCK_WENT_BACK
     seconds = int(lifetime.total_seconds())
     days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
     if days:

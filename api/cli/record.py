@@ -19,15 +19,16 @@ from keyturn.config.anchor import Anchor
 from keyturn.config.event_log import EventLog
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.errors import CheckpointError, KeyRingNotFoundError, NodeIdError
+from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.node import decode_node_id
 from keyturn.domain.session_keys import KINDS
 from keyturn.projections.audit import audit
-from keyturn.projections.findings import AuditReport
+from keyturn.projections.findings import AuditReport, NodeIdFrom
 from keyturn.projections.history import (
     EVERYTHING,
     HistoryFilter,
     RotationHistory,
-    readable_changes,
+    changes_of,
 )
 
 _TABLE_ROWS = 50
@@ -134,7 +135,8 @@ def audit_log(
         raise click.UsageError("a checkpoint is one line, and no JSON")
     log = obj.log(for_audit=True)
     points = [_parse_checkpoint(text) for text in against]
-    anchor = None
+    events: list[KeyEvent] = []
+    source, anchor = NodeIdFrom.CALLER if node_id else NodeIdFrom.KEY_RING, None
     if not any_node:
         node_id, anchor = _expectations(obj, node_id)
     with _progress(log) as progress:
@@ -147,13 +149,15 @@ def audit_log(
             host_topics=obj.host_topics,
             quick=quick,
             progress=progress,
+            node_id_from=source,
+            on_event=(lambda event: None) if html is None else events.append,
         )
     if as_json:
         click.echo(show.json_line(show.audit_facts(report)))
     else:
         click.echo(show.audit_text(report), err=checkpoint)
     if html is not None:
-        _write_html(html, report, log)
+        _write_html(html, report, events)
     if not report.holds:
         sys.exit(os.EX_DATAERR)
     if checkpoint:
@@ -220,10 +224,10 @@ def _progress(log: EventLog) -> Iterator[Callable[[int], None]]:
         yield lambda events: progress.update(task, completed=events)
 
 
-def _write_html(path: Path, report: AuditReport, log: EventLog) -> None:
+def _write_html(path: Path, report: AuditReport, events: list[KeyEvent]) -> None:
     from keyturn.report import render
 
-    page = render(report, readable_changes(log), made_at=datetime.now(UTC))
+    page = render(report, changes_of(events), made_at=datetime.now(UTC))
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:

@@ -19,7 +19,7 @@ from importlib import resources
 from keyturn.projections.findings import AuditReport, Finding, FindingKind
 from keyturn.projections.history import KeyChange
 from keyturn.report.timeline import Segment, segments_of, ticks_of
-from keyturn.show import caveats, change_text, held_against_text, lifetime_text, plain
+from keyturn.show import change_text, held_against_text, lifetime_text, plain
 
 _MAX_ROWS = 5_000  # of the whole page
 _MIN_ROWS = 50  # of each manager, however many they are
@@ -140,7 +140,7 @@ def _verdict(
     else:
         state = "good"
         lead = "Every event is as it was signed, in its place, without a gap."
-        lead += "".join(f" {_text(line[0].upper() + line[1:])}." for line in caveats(report))
+        lead += "".join(f" {_text(line[0].upper() + line[1:])}." for line in report.caveats)
     warnings = sum(finding.kind.is_warning for finding in report.findings)
     heads = "".join(
         f"<div><dt>Checkpoint of {_text(name)}</dt><dd><code>{_text(str(head))}</code></dd></div>"

@@ -104,6 +104,7 @@ def test_the_verdict_for_programs_says_whether_the_record_holds(cli: Keyturn) ->
         "node_id": facts["node_id"],
         "anchor": {"default": 4},
         "checkpoints": {},
+        "node_id_from": "key ring",
     }
     assert facts["ends_known"] == ["default"]
 
