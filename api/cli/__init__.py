@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 
 import keyturn
 from keyturn import show
+from keyturn.cli import history as cli_history
 from keyturn.cli import keys as cli_keys
 from keyturn.cli import output
 from keyturn.cli import record as cli_record
@@ -29,7 +30,7 @@ from keyturn.config.stores import has_log
 from keyturn.domain.errors import KeyRingExistsError, KeyturnError
 from keyturn.opening import open_key_ring
 
-__all__ = ["cli", "cli_keys", "cli_record", "cli_sessions", "cli_tokens", "main"]
+__all__ = ["cli", "cli_history", "cli_keys", "cli_record", "cli_sessions", "cli_tokens", "main"]
 
 
 @cli.command()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 from msgspec import UNSET, UnsetType
@@ -30,7 +30,7 @@ from keyturn.opening import no_log
 
 
 class _Moment(click.ParamType[datetime]):
-    """A moment in ISO 8601; UTC unless it says otherwise."""
+    """A moment in ISO 8601, UTC unless it says otherwise; or how long ago it was."""
 
     name = "moment"
 
@@ -38,10 +38,23 @@ class _Moment(click.ParamType[datetime]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> datetime:
         try:
-            moment = datetime.fromisoformat(str(value))
+            moment: datetime | None = datetime.fromisoformat(str(value))
         except ValueError:
-            self.fail(f"{value!r} is no moment like 2026-11-24 or 2026-11-24T18:30Z", param, ctx)
+            moment = _ago(str(value))
+        if moment is None:
+            forms = "a moment like 2026-11-24 or 2026-11-24T18:30Z, or how long ago: 90m, 7d"
+            self.fail(f"{value!r} is not {forms}", param, ctx)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _ago(text: str) -> datetime | None:
+    """Return the moment that was so long ago; None: the text is no duration with a unit."""
+    if text.strip().isdecimal():  # it may be a year
+        return None
+    try:
+        return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
+    except (DurationError, OverflowError):
+        return None
 
 
 class _Duration(click.ParamType[float]):
@@ -206,6 +219,14 @@ class Command:
             # The anchor has seen a log: an audit is to say that it is gone.
             settings = settings.replace({"store": MEMORY})
         log = open_log(settings, host_topics=self.host_topics, for_audit=for_audit)
+        click.get_current_context().call_on_close(log.close)
+        return log
+
+    def exported_log(self, file: BinaryIO, *, for_audit: bool = False) -> EventLog:
+        """Open an export as a log; it is closed with the command."""
+        from keyturn.exported import open_export
+
+        log = open_export(file, for_audit=for_audit)
         click.get_current_context().call_on_close(log.close)
         return log
 

@@ -8,12 +8,11 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
 from keyturn import show
-from keyturn.cli.base import MOMENT, Command, as_json, cli, command
+from keyturn.cli.base import Command, as_json, cli, command
 from keyturn.config import key_ring_file
 from keyturn.config.anchor import Anchor
 from keyturn.config.event_log import EventLog
@@ -21,13 +20,9 @@ from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.errors import CheckpointError, KeyRingNotFoundError, NodeIdError
 from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.node import decode_node_id
-from keyturn.domain.session_keys import KINDS
 from keyturn.projections.audit import audit
 from keyturn.projections.findings import AuditReport, NodeIdFrom
 from keyturn.projections.history import (
-    EVERYTHING,
-    HistoryFilter,
-    RotationHistory,
     changes_of,
 )
 
@@ -42,58 +37,6 @@ def _check_node_id(ctx: click.Context, param: click.Parameter, value: str | None
         except NodeIdError as error:
             raise click.BadParameter(str(error), ctx, param) from error
     return value
-
-
-@cli.command()
-@click.option("--since", type=MOMENT, help="Not before this moment.")
-@click.option("--until", type=MOMENT, help="Not after this moment.")
-@click.option("--at", type=MOMENT, help="Only the change whose key was current at this moment.")
-@click.option("--generation", type=int, help="Only of this generation.")
-@click.option("--initiator", "--by", "initiator", help="Only by this initiator.")
-@click.option("--kind", type=click.Choice(KINDS), help="Only of this kind.")
-@click.option("--newest-first", is_flag=True, help="Newest first.")
-@click.option("--limit", type=click.IntRange(min=1), help="How many rows at the most.")
-@click.option("--after", type=int, help="Go on after the row at this position.")
-@click.option("--csv", "as_csv", is_flag=True, help="CSV, for spreadsheets.")
-@as_json
-@command
-def history(
-    obj: Command,
-    /,
-    at: datetime | None,
-    newest_first: bool,
-    limit: int | None,
-    after: int | None,
-    as_csv: bool,
-    as_json: bool,
-    **filters: Any,  # the options that are left: those of a `HistoryFilter`
-) -> None:
-    """Show the changes of keys and the ends of sessions. Needs no password.
-
-    The table shows the newest 50 unless told otherwise; JSON and CSV have all. What is shown is
-    what the log says: whether that is true, `keyturn audit` tells.
-    """
-    whole = RotationHistory(obj.log(), obj.settings.name)
-    which = HistoryFilter(**filters)
-    if at is not None:
-        if which != EVERYTHING or after is not None:
-            raise click.UsageError("--at goes with no other filter")
-        change = whole.at(at)
-        changes = iter([] if change is None else [change])
-    elif as_json or as_csv or after is not None:
-        changes = whole.changes(which, newest_first=newest_first, after=after, limit=limit)
-    else:
-        newest = list(whole.changes(which, newest_first=True, limit=limit or _TABLE_ROWS))
-        changes = iter(newest if newest_first else reversed(newest))
-    if as_json:
-        for change in changes:
-            click.echo(show.json_line(change))
-    elif as_csv:
-        for line in show.csv_lines(changes):
-            click.echo(line, nl=False)
-    else:
-        console = show.console()
-        console.print(show.history_table(list(changes), console.width))
 
 
 @cli.command("audit")

@@ -27,7 +27,7 @@ class Keyturn:
     def __call__(
         self, *arguments: str, stdin: str | None = None, code: int = 0
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in this process, and check its exit code and that no traceback was shown."""
+        """Run a command in this process; check its exit code, and that it shows no traceback."""
         command = ["--path", str(self.folder), *arguments]
         with _streams(stdin or "", self.environment) as (out, err):
             try:
