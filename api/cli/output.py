@@ -16,10 +16,11 @@ BROKEN_PIPE = 141
 
 
 class OutputError(Exception):
-    """Standard output cannot be written."""
+    """Standard output cannot be written, or a file, which it names then."""
 
     def __init__(self, error: OSError) -> None:
-        super().__init__(error.strerror)
+        what = error.filename or "standard output"
+        super().__init__(f"{what} cannot be used: {error.strerror or error}")
         self.is_broken_pipe = error.errno == errno.EPIPE
 
 
@@ -52,7 +53,7 @@ def finish(code: int) -> int:
 
 
 def failed(error: OutputError) -> int:
-    """Say that standard output cannot be written, if somebody may care, and return the code."""
+    """Say what cannot be written, if somebody may care, and return the exit code."""
     with contextlib.suppress(OSError, io.UnsupportedOperation):
         # What is left in it goes there when the process ends.
         nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -60,7 +61,7 @@ def failed(error: OutputError) -> int:
         os.close(nowhere)
     if error.is_broken_pipe:
         return BROKEN_PIPE
-    complain(f"standard output cannot be written: {error}")
+    complain(str(error))
     return os.EX_IOERR
 
 
