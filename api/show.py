@@ -93,21 +93,26 @@ def held_against_text(report: AuditReport) -> str:
     return "; ".join(held_against(report.held_against)) or "nothing but itself"
 
 
-def held_against(against: HeldAgainst) -> Iterator[str]:
-    """Yield each thing that a record was compared with, and who said it."""
+def held_against(against: HeldAgainst, *, node: str | None = None) -> Iterator[str]:
+    """Yield each thing that a record was compared with, and who said it.
+
+    Args:
+        against: what it was compared with.
+        node: what to call the node; None: by its id.
+    """
     if against.node_id is not None:
         said = "" if against.node_id_from is None else f" (from the {against.node_id_from.value})"
-        yield f"node {against.node_id}{said}"
+        yield f"{node or f'node {against.node_id}'}{said}"
     if against.anchor:
         places = [(name, str(position)) for name, position in sorted(against.anchor.items())]
-        yield f"the anchor of {_counted(len(places), 'manager')}: {_places(places)}"
+        yield f"the anchor of {counted(len(places), 'manager')}: {_places(places)}"
     if against.checkpoints:
         places = [
             (name, " and ".join(map(str, sorted(positions))))
             for name, positions in sorted(against.checkpoints.items())
         ]
         points = sum(map(len, against.checkpoints.values()))
-        yield f"{_counted(points, 'checkpoint')}: {_places(places)}"
+        yield f"{counted(points, 'checkpoint')}: {_places(places)}"
 
 
 def _places(places: Sequence[tuple[str, str]]) -> str:
@@ -116,7 +121,8 @@ def _places(places: Sequence[tuple[str, str]]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def _counted(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
+    """Return a number of things, as in "2 findings"."""
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
