@@ -23,7 +23,13 @@ from keyturn.domain.errors import (
     NotAKeyturnLogError,
     SettingsError,
 )
-from keyturn.projections.findings import AuditReport, Finding, FindingKind, HeldAgainst, NodeIdFrom
+from keyturn.projections.findings import (
+    AuditReport,
+    Finding,
+    FindingKind,
+    HeldAgainst,
+    NodeIdFrom,
+)
 
 
 @dataclass(frozen=True)

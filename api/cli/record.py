@@ -1,4 +1,4 @@
-"""The commands about the record: history, audit, export and import."""
+"""The commands about the record: audit, export and import."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
 from keyturn import show
 from keyturn.cli.base import Command, as_json, cli, command
-from keyturn.config import key_ring_file
-from keyturn.config.anchor import Anchor
+from keyturn.cli.evidence import (
+    checkpoints_of,
+    expectations,
+    open_evidence,
+    report_of_unreadable,
+)
 from keyturn.config.event_log import EventLog
-from keyturn.domain.checkpoint import Checkpoint
-from keyturn.domain.errors import CheckpointError, KeyRingNotFoundError, NodeIdError
+from keyturn.domain.errors import CheckpointError, NodeIdError
 from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.node import decode_node_id
 from keyturn.projections.audit import audit
 from keyturn.projections.findings import AuditReport, NodeIdFrom
-from keyturn.projections.history import (
-    changes_of,
-)
+from keyturn.projections.history import changes_of
 
-_TABLE_ROWS = 50
 _PROGRESS_FROM = 20_000
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import keyturn
 from tests.api.command_line import Keyturn
+from tests.config.postgres_stores import Stores
 from tests.postgres import PostgresServer
 
 
@@ -104,61 +105,74 @@ def test_what_is_wrong_with_an_export_is_found_and_where(
         assert finding in done.stdout
 
 
-def test_a_read_only_log_is_looked_at_and_left_as_it_is(cli: Keyturn, auditor: Keyturn) -> None:
-    node_id, export = node_id_of(cli), cli("export").stdout
-    cli("reset")  # which may leave a write-ahead log
-    database = cli.folder / "keyturn.db"
-    (cli.folder / "keyturn.db-wal").touch()
-    for file in cli.folder.glob("keyturn.db*"):
-        file.chmod(0o444)
-    auditor.environment["KEYTURN_STORE"] = f"sqlite:///{database}"
-    before = contents(cli.folder)
-
-    # Not as root, who writes to everything; in the group of nobody.
-    script = (
-        "import os, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534);"
-        "from keyturn.cli import main; main(sys.argv[1:])"
-    )
-    for command in (
-        ["audit", "--node-id", node_id],
-        ["history"],
-        ["managers"],
-        ["export", "--node-id", node_id],
-    ):
-        if os.getuid() == 0:
-            for folder in (cli.folder, *list(cli.folder.parents)[:-2]):
-                folder.chmod(folder.stat().st_mode | 0o055)
-            done = subprocess.run(
-                [sys.executable, "-c", script, *command],
-                env=auditor.environment | {"HOME": "/nonexistent"},
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            assert done.returncode == 0, done.stderr
-        else:
-            done = auditor(*command)
-        if command[0] == "export":
-            assert done.stdout.splitlines()[1:4] == export.splitlines()[1:4]
-    assert contents(cli.folder) == before
+@contextlib.contextmanager
+def somebody_else(folder: Path) -> Iterator[None]:
+    """Be a user who may read what is in a folder and not write there; root may everything."""
+    if os.getuid() != 0:
+        folder.chmod(0o500)
+        yield
+        folder.chmod(0o700)
+        return
+    for each in (folder, *list(folder.parents)[:-2]):
+        each.chmod(each.stat().st_mode | 0o055)
+    os.setegid(65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
 
 
-@pytest.fixture
-def read_only_role(cli: Keyturn, postgres: PostgresServer) -> Iterator[str]:
-    """The URL of a log in PostgreSQL, as a role that may read it and nothing else."""
-    schema = postgres.new_schema()
-    cli.environment["KEYTURN_STORE"] = postgres.tcp_url(schema)
-    export = cli("export") if False else None
-    assert export is None
-    yield schema
+def test_a_log_that_only_can_be_read_is_looked_at_and_left_as_it_is(
+    cli: Keyturn, auditor: Keyturn
+) -> None:
+    node_id = node_id_of(cli)
+    auditor.environment |= {"KEYTURN_STORE": f"sqlite:///{cli.folder}/keyturn.db"}
+    commands = [
+        ("audit", "--node-id", node_id),
+        ("history",),
+        ("managers",),
+        ("export", "--node-id", node_id),
+    ]
+    for command in commands:  # so that all is imported
+        auditor(*command)
+    with keyturn.open(path=cli.folder) as host:  # which leaves a write-ahead log
+        host.reset_key()
+        for file in cli.folder.glob("keyturn.db*"):
+            file.chmod(0o444)
+        before = contents(cli.folder)
+
+        with somebody_else(cli.folder):
+            shown = [auditor(*command).stdout for command in commands]
+
+        assert contents(cli.folder) == before
+    assert "keyturn.db-wal" in str(before)
+    assert shown[0].startswith("The record holds: 4 events")
+    assert shown[3].count("\n") == 6
 
 
 def test_an_auditor_in_postgresql_needs_select_alone(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
-    run = Keyturn(tmp_path / "data")
-    run.environment["KEYTURN_STORE"] = postgres.tcp_url(postgres.new_schema())
-    run("init", "--no-password")
-    token = run("token", "create").stdout
-    run("token", "verify", "-", stdin=token)
+    stores = Stores(postgres)
+    with contextlib.closing(stores):
+        run = Keyturn(tmp_path / "data")
+        run.environment["KEYTURN_STORE"] = postgres.url_of(stores.schema)
+        run("init", "--no-password")
+        token = run("token", "create").stdout
+        node_id = node_id_of(run)
+        role = stores.role("GRANT SELECT ON keyturn_events TO keyturn_service")
+
+        for cli in (run, Keyturn(tmp_path / "nowhere")):
+            cli.environment["KEYTURN_STORE"] = stores.url_of(role)
+            cli("audit", "--node-id", node_id)
+            cli("history")
+            cli("managers")
+            assert cli("export", "--node-id", node_id).stdout.count("\n") == 3
+        assert run("token", "verify", "-", stdin=token).stdout == "good\n"
+        facts = {
+            (fact := json.loads(line))["what"]: fact["value"]
+            for line in run("doctor", "--json").stdout.splitlines()
+        }
+        assert facts["role"] == "may only read"

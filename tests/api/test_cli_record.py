@@ -226,8 +226,7 @@ def test_a_page_that_cannot_be_written_keeps_nobody_from_the_verdict(cli: Keytur
         ("DROP TABLE stored_events", "table of events is missing"),
         ("CREATE VIEW spy AS SELECT * FROM stored_events", "DROP VIEW spy"),
         (
-            "CREATE TRIGGER hide AFTER INSERT ON stored_events BEGIN DELETE FROM stored_events "
-            "WHERE originator_version = new.originator_version; END",
+            "CREATE TRIGGER hide AFTER INSERT ON stored_events BEGIN SELECT raise(IGNORE); END",
             "DROP TRIGGER hide",
         ),
     ],
