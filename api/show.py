@@ -6,13 +6,14 @@ move the cursor, or turn the direction of writing, spelled out.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -153,7 +154,7 @@ def audit_facts(report: AuditReport) -> dict[str, object]:
 
 
 def report_text(report: TokenReport) -> str:
-    """Return what is known of a token, a fact a line."""
+    """Return what is known of a token, a fact a line; its claims stand apart, below."""
     facts = {
         "token": "good" if report.refusal is None else f"refused: {report.refusal.value}",
         "key": report.key_id,
@@ -161,13 +162,28 @@ def report_text(report: TokenReport) -> str:
         "ended": report.revoked_at and f"{report.revoked_at:%Y-%m-%d %H:%M:%S} UTC",
         "by": report.revoked_by,
         "because": report.revoked_because,
-        **(report.claims or {}),
     }
-    return "\n".join(
-        f"{plain(name):12} {plain(str(value))}"
-        for name, value in facts.items()
-        if value is not None
-    )
+    lines = [
+        f"{name:12} {plain(str(value))}" for name, value in facts.items() if value is not None
+    ]
+    if report.claims is not None:
+        times = claim_times(report)
+        lines.append("claims")
+        for name, value in report.claims.items():
+            text = value if isinstance(value, str) else json_line(value)
+            when = f" ({times[name]:%Y-%m-%d %H:%M:%S} UTC)" if name in times else ""
+            lines.append(f"  {plain(name):12} {plain(text)}{when}")
+    return "\n".join(lines)
+
+
+def claim_times(report: TokenReport) -> dict[str, datetime]:
+    """Return the claims that are moments, which a token has in seconds since the epoch."""
+    times = {}
+    for name in ("iat", "nbf", "exp", "auth_time"):
+        with contextlib.suppress(TypeError, ValueError, OverflowError, OSError):
+            value: Any = (report.claims or {}).get(name)
+            times[name] = datetime.fromtimestamp(value, UTC)
+    return times
 
 
 def lifetime_text(lifetime: timedelta | None) -> str:

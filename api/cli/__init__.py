@@ -25,7 +25,7 @@ from keyturn.cli.texts import for_command_line, usage_text
 from keyturn.config.anchor import Anchor, folder_of
 from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.logging import without_tokens
-from keyturn.config.settings import Settings, find_password
+from keyturn.config.settings import Settings, find_password, read_password_file
 from keyturn.config.stores import has_log
 from keyturn.domain.errors import KeyRingExistsError, KeyturnError
 from keyturn.opening import open_key_ring
@@ -99,11 +99,21 @@ def _lacks_manager(obj: Command) -> bool:
 
 @cli.command()
 @click.option("--no-password", is_flag=True, help="Take the password away.")
+@click.option(
+    "--new-password-file",
+    type=click.Path(path_type=Path),
+    help="Take the new one from this file, and ask nobody.",
+)
 @command
-def password(obj: Command, no_password: bool) -> None:
+def password(obj: Command, no_password: bool, new_password_file: Path | None) -> None:
     """Change the password of the key ring."""
+    if no_password and new_password_file is not None:
+        raise click.UsageError("give one of --no-password and --new-password-file")
     old = obj.password()
-    new = None if no_password else ask_for_password("New password", confirm=True)
+    if new_password_file is not None:
+        new: str | None = read_password_file(new_password_file, "--new-password-file")
+    else:
+        new = None if no_password else ask_for_password("New password", confirm=True)
     KeyRing.change_password(obj.settings.key_ring_path, old, new)
 
 

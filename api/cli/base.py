@@ -252,9 +252,9 @@ def ask_for_password(prompt: str, *, confirm: bool = False) -> str:
     return answer
 
 
-def show_change(service: Service, as_json: bool) -> None:
+def show_change(parts: ManagerParts, as_json: bool) -> None:
     """Show the change that this command made."""
-    events = service.parts.activity.last_written
+    events = parts.activity.last_written
     event = events[-1]
     if as_json:
         facts = {
@@ -265,6 +265,7 @@ def show_change(service: Service, as_json: bool) -> None:
             "position": event.originator_version,
             "at": event.timestamp,
             "initiator": event.initiator,
+            "recorded_by": event.recorded_by,
             "reason": event.reason,
         }
         click.echo(show.json_line(facts))

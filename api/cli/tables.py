@@ -69,7 +69,7 @@ def history_table(
             *([Text(plain(change.manager))] if with_manager else []),
             str(change.position),
             Text(change_text(change), _KIND_STYLES.get(change.kind, "")),
-            str(change.generation),
+            _key(change),
             *([when, by, why, lived] if is_wide else [_below(when, lived), _below(by, why)]),
             *([Text(_bar(_seconds(change), longest))] if has_bars else []),
         )
@@ -80,9 +80,10 @@ def change_line(change: KeyChange, *, with_manager: bool = False) -> str:
     """Return a change as one line, for who follows the log."""
     whose = f"{plain(change.manager)} " if with_manager else ""
     why = f": {plain(change.reason)}" if change.reason else ""
+    key = f"key {_key(change)}, " if _key(change) else ""
     return (
         f"{change.at:%Y-%m-%d %H:%M:%S}  {whose}{change.position}  {change_text(change)}, "
-        f"key {change.generation}, by {_who(change)}{why}"
+        f"{key}by {_who(change)}{why}"
     )
 
 
@@ -112,8 +113,16 @@ def _who(change: KeyChange) -> str:
     return plain(f"{change.initiator} (recorded by {change.recorded_by})")
 
 
+def _key(change: KeyChange) -> str:
+    """Return the generation of the key after a change; there is none after the end of all."""
+    return "" if change.kind == "destroyed" else str(change.generation)
+
+
 def _lived(change: KeyChange) -> str:
-    return "" if change.is_of_sessions else lifetime_text(change.lifetime)
+    """Return how long the key lived that began here, which stands there and nowhere else."""
+    if change.is_of_sessions or change.kind == "destroyed":
+        return ""
+    return lifetime_text(change.lifetime)
 
 
 def _below(upper: str | Text, lower: str | Text) -> Text:
