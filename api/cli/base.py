@@ -145,16 +145,22 @@ def cli(
     explicit = {key: value for key, value in given.items() if value is not None}
     settings = Settings.load(explicit, config=config)
     configure_for_command_line(settings.log_level)
-    context.obj = Command(settings, host_topics, accept_rollback)
+    sources = Settings.sources(explicit, config=config)
+    context.obj = Command(settings, host_topics, accept_rollback, sources)
 
 
 class Command:
     """What every command needs: the settings, and a service when it asks for one."""
 
     def __init__(
-        self, settings: Settings, host_topics: tuple[str, ...], accept_rollback: bool
+        self,
+        settings: Settings,
+        host_topics: tuple[str, ...],
+        accept_rollback: bool,
+        sources: dict[str, str],
     ) -> None:
         self.settings = settings
+        self.sources = sources
         self.host_topics = host_topics
         self._accept_rollback = accept_rollback
 
