@@ -13,7 +13,6 @@ from keyturn.cli.base import Command
 from keyturn.cli.health import Health, Level
 from keyturn.cli.places import look_at_places
 from keyturn.cli.texts import for_command_line
-from keyturn.config import key_ring_file
 from keyturn.config.anchor import Anchor
 from keyturn.config.event_log import EventLog
 from keyturn.config.local_key_ring import KeyRing
@@ -65,7 +64,7 @@ def _settings(obj: Command) -> Iterator[Health]:
 def _key_ring(obj: Command) -> Iterator[Health]:
     path = obj.settings.key_ring_path
     try:
-        stored = key_ring_file.read(path)
+        stored = obj.stored_key_ring()
         yield Health("node", stored.node_id)
         given = find_password(obj.settings)
         if not stored.has_password:
@@ -137,7 +136,7 @@ def _log(obj: Command) -> Iterator[Health]:
 def _managers(obj: Command, log: EventLog) -> Iterator[Health]:
     """Hold each manager of the log against the anchor, by the signatures of its newest events."""
     try:
-        node_id = key_ring_file.read(obj.settings.key_ring_path).node_id
+        node_id = obj.stored_key_ring().node_id
     except KeyturnError:
         yield Health("anchor", "not looked at: there is no key ring to read it by")
         return
