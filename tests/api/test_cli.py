@@ -272,7 +272,7 @@ def test_no_error_of_ours_speaks_of_python_once_it_is_for_the_command_line() -> 
 
 
 def test_a_bug_is_no_refused_token(cli: Keyturn, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("keyturn.cli.base.ManagerParts.of", fail)
