@@ -320,7 +320,7 @@ class _Builder:
         last = keys[-1]
         ended = [c.lifetime for c in keys if c.lifetime is not None and c.kind != "destroyed"]
         kinds = Counter(change.kind for change in self._all)
-        yield "Current key", key[0].upper() + key[1:], f"for {age}"
+        yield "Current key", key[0].upper() + key[1:], f"its age: {age}"
         yield "Changes", f"{len(self._all):,}", _counts(kinds)
         yield "Last change of the key by", last.initiator, last.reason or "no reason given"
         longest = lifetime_text(max(ended)) if ended else "none yet"
