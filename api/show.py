@@ -6,14 +6,14 @@ move the cursor, or turn the direction of writing, spelled out.
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import dataclasses
 import enum
-import io
+import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -24,14 +24,10 @@ from keyturn.projections.history import KeyChange
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
-_BAR_WIDTH = 12
-_WIDTH_FOR_BARS = 100
 _MAX_NAMES = 5
 CLOCK_WENT_BACK = "the clock went back"
 """What stands for a lifetime that would be negative."""
-_KIND_STYLES = {"generated": "green", "reset": "yellow", "rotated": "cyan", "destroyed": "red"}
 
 
 def plain(text: str) -> str:
@@ -44,50 +40,32 @@ def plain(text: str) -> str:
 
 
 def json_line(value: object) -> str:
-    """Return a value as one line of JSON: dataclasses by field, times in ISO 8601."""
-    return msgspec.json.encode(_jsonable(value)).decode("utf-8")
+    """Return a value as one line of JSON: dataclasses by field, times in ISO 8601.
+
+    What does not print (C1 and DEL, what turns the direction of writing) is escaped.
+    """
+    line = msgspec.json.encode(jsonable(value)).decode("utf-8")
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else _escaped(c) for c in line)
+
+
+def _escaped(character: str) -> str:
+    """Return a character as JSON may have it in a string, in ASCII."""
+    return json.dumps(character)[1:-1] if character != "\x7f" else "\\u007f"
 
 
 def console(*, record: bool = False, width: int | None = None) -> Console:
     """Return a console on standard output."""
     from rich.console import Console  # 55 ms, and programs ask for JSON
 
-    return Console(file=sys.stdout, record=record, width=width, highlight=False, soft_wrap=False)
+    class OurConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704 - rich calls it while it handles the error, and would exit by itself
 
-
-def history_table(changes: Sequence[KeyChange], width: int) -> Table:
-    """Return the history of key changes as a table for people.
-
-    Where there is the width for it (in characters), lifetimes are drawn to scale too.
-    """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("#", justify="right", style="dim")
-    table.add_column("change", no_wrap=True)
-    table.add_column("key", justify="right")
-    table.add_column("when (UTC)", no_wrap=True)
-    table.add_column("by", overflow="fold")
-    table.add_column("why", overflow="fold")
-    table.add_column("lived", justify="right", no_wrap=True)
-    has_bars = width >= _WIDTH_FOR_BARS
-    if has_bars:
-        table.add_column("", no_wrap=True, style="blue")
-    longest = max((_seconds(change) for change in changes), default=0.0)
-    for change in changes:
-        table.add_row(
-            str(change.position),
-            Text(change_text(change), _KIND_STYLES.get(change.kind, "")),
-            str(change.generation),
-            f"{change.at:%Y-%m-%d %H:%M:%S}",
-            Text(plain(change.initiator)),
-            Text(plain(change.reason or "")),
-            "" if change.is_of_sessions else lifetime_text(change.lifetime),
-            *([Text(_bar(_seconds(change), longest))] if has_bars else []),
-        )
-    return table
+    return OurConsole(
+        file=sys.stdout, record=record, width=width, highlight=False, soft_wrap=False
+    )
 
 
 def change_text(change: KeyChange) -> str:
@@ -96,29 +74,6 @@ def change_text(change: KeyChange) -> str:
         whose = change.sid if change.subject is None else change.subject
         return f"{change.kind}: {plain(whose or '')}"
     return f"{change.kind} +{change.overlap} s" if change.overlap else change.kind
-
-
-def csv_lines(changes: Iterable[KeyChange]) -> Iterator[str]:
-    """Yield the history as CSV, with a header.
-
-    A text that a spreadsheet would take for a formula gets an apostrophe in front.
-    """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    writer.writerow([field.name for field in dataclasses.fields(KeyChange)])
-    for change in changes:
-        row = [_jsonable(getattr(change, field.name)) for field in dataclasses.fields(change)]
-        writer.writerow([_cell(value) for value in row])
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
-    yield buffer.getvalue()
-
-
-def _cell(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return f"'{plain(value)}" if value.startswith(("=", "+", "-", "@")) else plain(value)
 
 
 def audit_text(report: AuditReport) -> str:
@@ -199,7 +154,7 @@ def audit_facts(report: AuditReport) -> dict[str, object]:
 
 
 def report_text(report: TokenReport) -> str:
-    """Return what is known of a token, a fact a line."""
+    """Return what is known of a token, a fact a line; its claims stand apart, below."""
     facts = {
         "token": "good" if report.refusal is None else f"refused: {report.refusal.value}",
         "key": report.key_id,
@@ -207,13 +162,28 @@ def report_text(report: TokenReport) -> str:
         "ended": report.revoked_at and f"{report.revoked_at:%Y-%m-%d %H:%M:%S} UTC",
         "by": report.revoked_by,
         "because": report.revoked_because,
-        **(report.claims or {}),
     }
-    return "\n".join(
-        f"{plain(name):12} {plain(str(value))}"
-        for name, value in facts.items()
-        if value is not None
-    )
+    lines = [
+        f"{name:12} {plain(str(value))}" for name, value in facts.items() if value is not None
+    ]
+    if report.claims is not None:
+        times = claim_times(report)
+        lines.append("claims")
+        for name, value in report.claims.items():
+            text = value if isinstance(value, str) else json_line(value)
+            when = f" ({times[name]:%Y-%m-%d %H:%M:%S} UTC)" if name in times else ""
+            lines.append(f"  {plain(name):12} {plain(text)}{when}")
+    return "\n".join(lines)
+
+
+def claim_times(report: TokenReport) -> dict[str, datetime]:
+    """Return the claims that are moments, which a token has in seconds since the epoch."""
+    times = {}
+    for name in ("iat", "nbf", "exp", "auth_time"):
+        with contextlib.suppress(TypeError, ValueError, OverflowError, OSError):
+            value: Any = (report.claims or {}).get(name)
+            times[name] = datetime.fromtimestamp(value, UTC)
+    return times
 
 
 def lifetime_text(lifetime: timedelta | None) -> str:
@@ -233,29 +203,17 @@ def lifetime_text(lifetime: timedelta | None) -> str:
     return f"{lifetime.total_seconds():.1f} s"
 
 
-def _seconds(change: KeyChange) -> float:
-    if change.kind == "destroyed" or change.is_of_sessions:
-        return 0.0
-    lifetime = datetime.now(UTC) - change.at if change.lifetime is None else change.lifetime
-    return max(0.0, lifetime.total_seconds())
-
-
-def _bar(seconds: float, longest: float) -> str:
-    """Return a bar to scale, in eighths of a character."""
-    eighths = round(8 * _BAR_WIDTH * seconds / longest) if longest else 0
-    return "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8]).strip()
-
-
-def _jsonable(value: object) -> object:  # noqa: PLR0911
+def jsonable(value: object) -> object:  # noqa: PLR0911
+    """Return a value as JSON and CSV have it: a dataclass as its fields, times as text."""
     if isinstance(value, Checkpoint):
         return str(value)
     if isinstance(value, Mapping):
-        return {key: _jsonable(item) for key, item in value.items()}
+        return {key: jsonable(item) for key, item in value.items()}
     if isinstance(value, tuple):
-        return [_jsonable(item) for item in value]
+        return [jsonable(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            field.name: _jsonable(getattr(value, field.name))
+            field.name: jsonable(getattr(value, field.name))
             for field in dataclasses.fields(value)
         }
     if isinstance(value, enum.Enum):

@@ -262,11 +262,25 @@ def find_password(
         return environ["KEYTURN_PASSWORD"]
     if settings.password_file is None:
         return UNSET
-    path = settings.password_file
+    return read_password_file(settings.password_file)
+
+
+def read_password_file(path: Path, setting: str = "password_file") -> str:
+    """Return the password that a file holds, without a byte order mark and one line end.
+
+    Container secrets are links, and root's, with a group that may read them: that is for others
+    to judge. A file that everybody can read is refused.
+
+    Args:
+        path: the file.
+        setting: what named it, for the error.
+
+    Raises:
+        SettingsError: it cannot be read, or everybody can.
+    """
     try:
-        # Container secrets are links, and root's: neither is for us to judge.
         content = files.read_private(
-            path.resolve(), limit=_PASSWORD_LIMIT, wider_mode=WiderMode.IGNORE
+            path.resolve(), limit=_PASSWORD_LIMIT, wider_mode=WiderMode.REFUSE_OTHERS
         )
         return content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except (
@@ -276,9 +290,7 @@ def find_password(
     ) as error:  # RuntimeError: links in a circle
         why = getattr(error, "strerror", None) or "is not UTF-8, or a link in a circle"
         raise SettingsError(
-            f"the password file {path} cannot be used: {why}",
-            key="password_file",
-            source=str(path),
+            f"the password file {path} cannot be used: {why}", key=setting, source=str(path)
         ) from None  # a UnicodeDecodeError holds the password
 
 

@@ -84,8 +84,10 @@ class HistoryFilter:
         since: not before this moment (an aware datetime).
         until: not after this moment.
         generation: of this generation.
-        initiator: by this initiator.
+        initiator: by this initiator: the whole name, exactly.
         kind: generated, reset, rotated, destroyed, session ended or sessions ended.
+        key_id: of the key of this id.
+        search: with this text in who, why, subject or session, in whatever case.
     """
 
     since: datetime | None = None
@@ -93,6 +95,8 @@ class HistoryFilter:
     generation: int | None = None
     initiator: str | None = None
     kind: str | None = None
+    key_id: str | None = None
+    search: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("since", "until"):
@@ -110,10 +114,18 @@ class HistoryFilter:
             and (self.generation is None or change.generation == self.generation)
             and (self.initiator is None or change.initiator == self.initiator)
             and (self.kind is None or change.kind == self.kind)
+            and (self.key_id is None or change.key_id == self.key_id)
+            and (self.search is None or self.search.casefold() in _texts_of(change))
         )
 
 
 EVERYTHING = HistoryFilter()
+
+
+def _texts_of(change: KeyChange) -> str:
+    """Return what a search looks at."""
+    texts = (change.initiator, change.recorded_by, change.reason, change.subject, change.sid)
+    return "\n".join(text for text in texts if text).casefold()
 
 
 class RotationHistory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,21 +13,24 @@ from msgspec import UNSET, UnsetType
 
 import keyturn
 from keyturn import show
+from keyturn.cli import history as cli_history
 from keyturn.cli import keys as cli_keys
+from keyturn.cli import output
 from keyturn.cli import record as cli_record
 from keyturn.cli import sessions as cli_sessions
 from keyturn.cli import tokens as cli_tokens
 from keyturn.cli.base import Command, as_json, ask_for_password, cli, command
 from keyturn.cli.exit_codes import REFUSED, exit_code
+from keyturn.cli.texts import for_command_line, usage_text
 from keyturn.config.anchor import Anchor, folder_of
 from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.logging import without_tokens
-from keyturn.config.settings import Settings, find_password
+from keyturn.config.settings import Settings, find_password, read_password_file
 from keyturn.config.stores import has_log
 from keyturn.domain.errors import KeyRingExistsError, KeyturnError
 from keyturn.opening import open_key_ring
 
-__all__ = ["cli", "cli_keys", "cli_record", "cli_sessions", "cli_tokens", "main"]
+__all__ = ["cli", "cli_history", "cli_keys", "cli_record", "cli_sessions", "cli_tokens", "main"]
 
 
 @cli.command()
@@ -95,11 +99,21 @@ def _lacks_manager(obj: Command) -> bool:
 
 @cli.command()
 @click.option("--no-password", is_flag=True, help="Take the password away.")
+@click.option(
+    "--new-password-file",
+    type=click.Path(path_type=Path),
+    help="Take the new one from this file, and ask nobody.",
+)
 @command
-def password(obj: Command, no_password: bool) -> None:
+def password(obj: Command, no_password: bool, new_password_file: Path | None) -> None:
     """Change the password of the key ring."""
+    if no_password and new_password_file is not None:
+        raise click.UsageError("give one of --no-password and --new-password-file")
     old = obj.password()
-    new = None if no_password else ask_for_password("New password", confirm=True)
+    if new_password_file is not None:
+        new: str | None = read_password_file(new_password_file, "--new-password-file")
+    else:
+        new = None if no_password else ask_for_password("New password", confirm=True)
     KeyRing.change_password(obj.settings.key_ring_path, old, new)
 
 
@@ -122,25 +136,38 @@ def doctor(obj: Command, as_json: bool) -> None:
         sys.exit(REFUSED)
 
 
-def main() -> NoReturn:
-    """Run the command line; exit with one of the codes of sysexits.h."""
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line; exit with one of the codes of sysexits.h.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+    """
+    output.prepare()
+    code = _run(sys.argv[1:] if arguments is None else list(arguments))
+    sys.exit(output.finish(code))
+
+
+def _run(arguments: list[str]) -> int:
+    """Run a command, say in one line what is wrong, and return the exit code."""
     try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
+        code = cli.main(arguments, prog_name="keyturn", standalone_mode=False)
+    except SystemExit as exit_:
+        code = exit_.code
     except click.Abort:
-        sys.exit(130)
-    except click.UsageError as error:
-        hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-        _fail(without_tokens(error.format_message()) + hint, os.EX_USAGE)
+        return 130
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return os.EX_USAGE
     except click.ClickException as error:
-        _fail(without_tokens(error.format_message()), os.EX_USAGE)
+        return _fail(usage_text(error), os.EX_USAGE)
     except (KeyturnError, TimeoutError) as error:
         text = ". ".join([str(error), *getattr(error, "__notes__", [])])
-        _fail(without_tokens(text), exit_code(error))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(os.EX_IOERR)
+        return _fail(for_command_line(text), exit_code(error))
+    except output.OutputError as error:
+        return output.failed(error)
+    return code if isinstance(code, int) else 0
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"keyturn: {show.plain(message)}", err=True)
-    sys.exit(code)
+def _fail(message: str, code: int) -> int:
+    output.complain(without_tokens(message))
+    return code

@@ -76,6 +76,7 @@ def test_the_password_comes_from_the_environment_or_from_a_file(tmp_path: Path) 
     wrong = run("token", "create", code=os.EX_NOPERM)
     del run.environment["KEYTURN_PASSWORD"]
     secret = tmp_path / "secret"
+    secret.touch(0o600)
     secret.write_text("correct horse\n")
     run.environment["KEYTURN_PASSWORD_FILE"] = str(secret)
     run("token", "create")
@@ -278,6 +279,24 @@ def test_the_password_is_changed_without_touching_the_log(tmp_path: Path) -> Non
     del run.environment["KEYTURN_PASSWORD"]
 
     assert run("token", "verify", token).stdout == "good\n"
+
+
+def test_the_password_is_changed_by_a_script(tmp_path: Path) -> None:
+    run = Keyturn(tmp_path / "data")
+    run.environment["KEYTURN_PASSWORD"] = "old"
+    run("init")
+    new = tmp_path / "new"
+    new.touch(0o600)
+    new.write_text("new\n")
+
+    run("password", "--new-password-file", str(new))
+    run("token", "create", code=os.EX_NOPERM)
+    run.environment["KEYTURN_PASSWORD"] = "new"
+    run("token", "create")
+    new.chmod(0o644)
+    refused = run("password", "--new-password-file", str(new), code=os.EX_CONFIG)
+
+    assert "chmod 600" in refused.stderr
 
 
 def test_every_command_explains_itself(cli: Keyturn) -> None:
