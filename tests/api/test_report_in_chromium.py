@@ -266,13 +266,14 @@ def make_picture(target: Path) -> None:
     """Make a picture of a report, a key's who and why shown."""
     script = """
 document.querySelectorAll(".segment")[2].dispatchEvent(new PointerEvent("pointerenter"));
+for (const row of document.querySelectorAll(".changes tr")) row.style.contentVisibility = "visible";
 """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "page.html"
         file.write_text(with_script(page(default=history()), script), "utf-8")
         chromium(
             file,
-            "--window-size=1200,1340",
+            "--window-size=1200,1420",
             "--blink-settings=preferredColorScheme=1",
             output=f"--screenshot={target.absolute()}",
         )
