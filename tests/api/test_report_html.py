@@ -212,6 +212,15 @@ def test_many_findings_are_cut_with_a_note() -> None:
     assert text.count("alien") == 1_000
 
 
+def test_a_manager_whose_findings_are_not_shown_does_not_hold_all_the_same() -> None:
+    many = [Finding(FindingKind.FOREIGN, None, None, "alien")] * 1_000
+    one = Finding(FindingKind.ALTERED, 3, "default", "its signature is wrong")
+
+    text = Parsed(page(*many, one, default=history())).text
+
+    assert "default does not hold: 1 finding" in text
+
+
 @pytest.mark.parametrize("changes", [{}, {"default": []}])
 def test_an_empty_history_has_a_page(changes: dict[str, list[KeyChange]]) -> None:
     parsed = Parsed(render(AuditReport(None, 0, {}, ()), changes, made_at=MADE))
@@ -306,7 +315,7 @@ def test_segments_are_to_scale_and_the_shortest_can_be_seen_and_focused() -> Non
 def test_keys_that_were_destroyed_end_in_no_key() -> None:
     parsed = Parsed(page(default=history([*WEEKS[:2], ("destroyed", 20, "alice", None)])))
 
-    assert "Current key None: destroyed its age: 21 d 7 h" in parsed.text
+    assert "Current key None: destroyed for 21 d 7 h" in parsed.text
     label = parsed.segments()[-1]["aria-label"] or ""
     assert label.startswith("generation 2, the last; change destroyed")
 
