@@ -385,3 +385,12 @@ def test_the_page_of_some_managers_since_a_moment(cli: Keyturn, tmp_path: Path) 
     assert "1 of 2 managers" in text
     assert "laptop stolen" not in text
     assert "--html" in refused.stderr
+
+
+def test_g5_the_verdict_says_what_an_altered_row_claims(cli: Keyturn) -> None:
+    altered = "replace(CAST(state AS TEXT), 'alice', 'mallory')"
+    alter(cli, f"UPDATE stored_events SET state = CAST({altered} AS BLOB)")
+
+    done = cli("audit", code=os.EX_DATAERR)
+
+    assert "by mallory)" in done.stdout
