@@ -21,6 +21,7 @@ from keyturn.cli import sessions as cli_sessions
 from keyturn.cli import tokens as cli_tokens
 from keyturn.cli.base import Command, as_json, ask_for_password, cli, command
 from keyturn.cli.exit_codes import REFUSED, exit_code
+from keyturn.cli.health import Level
 from keyturn.cli.texts import for_command_line, usage_text
 from keyturn.config.anchor import Anchor, folder_of
 from keyturn.config.local_key_ring import KeyRing
@@ -117,22 +118,30 @@ def password(obj: Command, no_password: bool, new_password_file: Path | None) ->
     KeyRing.change_password(obj.settings.key_ring_path, old, new)
 
 
-@cli.command()
+@cli.command("doctor")
+@click.option("--strict", is_flag=True, help="Warnings are wrong, too.")
 @as_json
 @command
-def doctor(obj: Command, as_json: bool) -> None:
-    """Show versions, places and modes, and what about them is not as it should be."""
-    from keyturn.cli.doctor import examine
+def check_health(obj: Command, strict: bool, as_json: bool) -> None:
+    """Check the health of this installation and its data: exit code 0 if nothing is wrong.
 
-    findings = list(examine(obj.settings))
+    It opens key ring and log, tries the password if there is one, compares the log with the
+    anchor, and shows the settings with where each comes from. It changes nothing.
+    """
+    from keyturn.cli.doctor import examine, verdict
+
+    findings = list(examine(obj))
+    if not as_json:
+        click.echo(verdict(findings))
     for finding in findings:
         if as_json:
             click.echo(show.json_line(finding))
         else:
-            click.echo(f"{finding.what:14} {show.plain(finding.value)}")
-            if finding.warning:
-                click.echo(f"{'':14} ! {show.plain(finding.warning)}")
-    if any(finding.warning for finding in findings):
+            click.echo(f"{finding.what:22} {show.plain(finding.value)}")
+            if finding.message:
+                click.echo(f"{'':22} {finding.level.value}: {show.plain(finding.message)}")
+    bad = {Level.WRONG, Level.WARNING} if strict else {Level.WRONG}
+    if any(finding.level in bad for finding in findings):
         sys.exit(REFUSED)
 
 

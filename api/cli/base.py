@@ -19,14 +19,20 @@ from keyturn.config import key_ring_file
 from keyturn.config.anchor import Anchor
 from keyturn.config.durations import parse_duration
 from keyturn.config.event_log import EventLog
+from keyturn.config.key_ring_file import StoredKeyRing
 from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.logging import configure_for_command_line
 from keyturn.config.settings import find_password
 from keyturn.config.store_url import MEMORY
 from keyturn.config.stores import has_log, open_log
-from keyturn.domain.errors import DurationError, LogNotTrustedError, PasswordRequiredError
+from keyturn.domain.errors import (
+    DurationError,
+    KeyRingNotFoundError,
+    LogNotTrustedError,
+    PasswordRequiredError,
+)
 from keyturn.domain.manager_state import manager_not_found
-from keyturn.opening import no_log
+from keyturn.opening import lost_key_ring, no_log
 
 
 class _Moment(click.ParamType[datetime]):
@@ -145,16 +151,22 @@ def cli(
     explicit = {key: value for key, value in given.items() if value is not None}
     settings = Settings.load(explicit, config=config)
     configure_for_command_line(settings.log_level)
-    context.obj = Command(settings, host_topics, accept_rollback)
+    sources = Settings.sources(explicit, config=config)
+    context.obj = Command(settings, host_topics, accept_rollback, sources)
 
 
 class Command:
     """What every command needs: the settings, and a service when it asks for one."""
 
     def __init__(
-        self, settings: Settings, host_topics: tuple[str, ...], accept_rollback: bool
+        self,
+        settings: Settings,
+        host_topics: tuple[str, ...],
+        accept_rollback: bool,
+        sources: dict[str, str],
     ) -> None:
         self.settings = settings
+        self.sources = sources
         self.host_topics = host_topics
         self._accept_rollback = accept_rollback
 
@@ -202,13 +214,20 @@ class Command:
 
     def password(self) -> str | None:
         """Return the password of the key ring, asked for if it needs one that nobody gave."""
-        stored = key_ring_file.read(self.settings.key_ring_path)
+        stored = self.stored_key_ring()
         password = find_password(self.settings)
         if not stored.has_password:
             return None
         if password is UNSET:
             password = ask_for_password("Password")
         return None if isinstance(password, UnsetType) else password
+
+    def stored_key_ring(self) -> StoredKeyRing:
+        """Read the file of the key ring, which needs no password."""
+        try:
+            return key_ring_file.read(self.settings.key_ring_path)
+        except KeyRingNotFoundError as error:
+            raise lost_key_ring(self.settings) or error from error
 
     def log(self, *, for_audit: bool = False) -> EventLog:
         """Open the log alone, which needs no password; it is closed with the command."""

@@ -146,6 +146,7 @@ def export_log(obj: Command, node_id: str | None) -> None:
     """Write the log as JSON Lines to standard output. Needs no password."""
     from keyturn import backup
 
+    node_id = node_id or obj.stored_key_ring().node_id
     obj.log()
     backup.export_log(
         obj.settings, sys.stdout.buffer, host_topics=obj.host_topics, node_id=node_id

@@ -258,17 +258,6 @@ def test_a_rolled_back_log_is_refused_until_it_is_accepted(cli: Keyturn) -> None
     assert kinds[-1] == "accepted a log that was rolled back"
 
 
-def test_doctor_names_the_versions_and_what_is_not_as_it_should_be(cli: Keyturn) -> None:
-    (cli.folder / "anchor.json.d").chmod(0o755)
-
-    done = cli("doctor", "--json", code=1)
-
-    findings = {(f := json.loads(line))["what"]: f for line in done.stdout.splitlines()}
-    assert findings["sqlite"]["value"]
-    assert "chmod" in findings["anchor"]["warning"]
-    assert findings["key ring"]["warning"] is None
-
-
 def test_the_password_is_changed_without_touching_the_log(tmp_path: Path) -> None:
     run = Keyturn(tmp_path / "data")
     run.environment["KEYTURN_PASSWORD"] = "old"

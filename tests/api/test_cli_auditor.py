@@ -175,4 +175,4 @@ def test_an_auditor_in_postgresql_needs_select_alone(
             (fact := json.loads(line))["what"]: fact["value"]
             for line in run("doctor", "--json").stdout.splitlines()
         }
-        assert facts["role"] == "may only read"
+        assert facts["role"] == f"{role} may only read"

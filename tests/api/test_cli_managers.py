@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -283,3 +285,26 @@ def test_as_of_a_moment_nothing_is_told_that_happened_later(cli: Keyturn) -> Non
 
     assert (then["revoked_at"], then["revoked_by"], then["revoked_because"]) == (None, None, None)
     assert now["revoked_because"] == "laptop stolen"
+
+
+# --- who ---------------------------------------------------------------------------------------
+
+
+def test_who_recorded_a_change_is_the_user_of_the_system_and_stands_beside_who_said_so(
+    cli: Keyturn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = socket.gethostname()
+    recorders = []
+    for environment in ({"LOGNAME": "mallory", "USER": "mallory"}, {"SUDO_USER": "carol"}, {}):
+        cli.environment |= environment
+        cli("reset", "--initiator", "alice")
+        recorders.append(last_change(cli)["recorded_by"])
+    del cli.environment["SUDO_USER"]
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # a user without a name
+    cli("reset", "--initiator", "alice")
+
+    assert "mallory" not in recorders[0]
+    assert recorders[1] == f"carol@{host}"
+    assert last_change(cli)["recorded_by"] == f"uid-{os.getuid()}@{host}"
+    assert last_change(cli)["initiator"] == "alice"
+    assert f"alice (recorded by carol@{host})" in " ".join(cli("history").stdout.split())
