@@ -21,6 +21,7 @@ from keyturn.actors.messages import TokenReport
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.projections.findings import AuditReport, HeldAgainst
 from keyturn.projections.history import KeyChange
+from keyturn.projections.unproven import Unproven
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,8 +86,16 @@ def audit_text(report: AuditReport) -> str:
     for finding in report.findings:
         where = "" if finding.position is None else f" at position {finding.position}"
         whose = "" if finding.manager is None else f" of {plain(finding.manager)}"
-        lines.append(f"  {finding.kind.value}{where}{whose}: {plain(finding.message)}")
+        claim = "" if finding.unproven is None else claim_text(finding.unproven)
+        lines.append(f"  {finding.kind.value}{where}{whose}: {plain(finding.message)}{claim}")
     return "\n".join(lines)
+
+
+def claim_text(said: Unproven) -> str:
+    """Return what a row that is not genuine says, in brackets; empty if it says nothing."""
+    if said.kind is None or said.initiator is None:
+        return ""
+    return f" (the row claims: {plain(said.kind[:60])} by {plain(said.initiator[:60])})"
 
 
 def held_against_text(report: AuditReport) -> str:

@@ -25,7 +25,8 @@ from keyturn.domain.key_log import KeyLog
 from keyturn.domain.mark import Mark
 from keyturn.domain.node import decode_node_id
 from keyturn.domain.stored_events import check_host_topics
-from keyturn.projections.audited_rows import AuditedRows, History
+from keyturn.projections.audited_history import History
+from keyturn.projections.audited_rows import AuditedRows
 from keyturn.projections.findings import AuditReport, FindingKind, HeldAgainst, NodeIdFrom
 from keyturn.projections.head_reader import HeadReader
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import click
 
 from keyturn import show
-from keyturn.cli.base import Command, as_json, cli, command
+from keyturn.cli.base import MOMENT, Command, as_json, cli, command
 from keyturn.cli.evidence import (
     checkpoints_of,
     expectations,
@@ -60,6 +60,14 @@ def _check_node_id(ctx: click.Context, param: click.Parameter, value: str | None
 @click.option("--checkpoint", is_flag=True, help="Print a line to keep elsewhere, if it holds.")
 @click.option("--all", "all_managers", is_flag=True, help="With --checkpoint: of each manager.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page about it, too.")
+@click.option(
+    "--since",
+    type=MOMENT,
+    help="Show on the page only what came from this moment on, or this long ago: 7d.",
+)
+@click.option(
+    "--name", "names", multiple=True, help="Show only this manager on the page; may be repeated."
+)
 @as_json
 @command
 def audit_log(
@@ -72,6 +80,8 @@ def audit_log(
     checkpoint: bool,
     all_managers: bool,
     html: Path | None,
+    since: datetime | None,
+    names: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Look at every event, and say whether the record can be trusted. Needs no password.
@@ -81,6 +91,8 @@ def audit_log(
     """
     if checkpoint and as_json:
         raise click.UsageError("a checkpoint is one line, and no JSON")
+    if html is None and (since or names):
+        raise click.UsageError("--since and --name are about the page: say --html FILE too")
     points = list(checkpoints_of(against))
     expected = expectations(obj, node_id, any_node=any_node, is_export=export is not None)
     log = open_evidence(obj, export)
@@ -106,7 +118,7 @@ def audit_log(
     else:
         click.echo(show.audit_text(report), err=checkpoint)
     if html is not None:
-        _write_html(html, report, events)
+        _write_html(html, report, events, since=since, names=names)
     if not report.holds:
         sys.exit(os.EX_DATAERR)
     if checkpoint:
@@ -166,10 +178,18 @@ def _progress(log: EventLog) -> Iterator[Callable[[int], None]]:
         yield lambda events: progress.update(task, completed=events)
 
 
-def _write_html(path: Path, report: AuditReport, events: list[KeyEvent]) -> None:
+def _write_html(
+    path: Path,
+    report: AuditReport,
+    events: list[KeyEvent],
+    *,
+    since: datetime | None,
+    names: tuple[str, ...],
+) -> None:
     from keyturn.report import render
 
-    page = render(report, changes_of(events), made_at=datetime.now(UTC))
+    made_at = datetime.now(UTC)
+    page = render(report, changes_of(events), made_at=made_at, since=since, names=names)
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:

@@ -372,3 +372,25 @@ def test_a_damaged_export_is_refused_with_its_line_and_nothing_is_written(
 
     assert "line 3" in done.stderr
     assert "it has none" in restored("history", code=os.EX_NOINPUT).stderr
+
+
+def test_the_page_of_some_managers_since_a_moment(cli: Keyturn, tmp_path: Path) -> None:
+    cli("--name", "web", "init")
+    page = tmp_path / "page.html"
+
+    cli("audit", "--html", str(page), "--since", "1h", "--name", "web")
+    text = page.read_text("utf-8")
+    refused = cli("audit", "--name", "web", code=os.EX_USAGE)
+
+    assert "1 of 2 managers" in text
+    assert "laptop stolen" not in text
+    assert "--html" in refused.stderr
+
+
+def test_g5_the_verdict_says_what_an_altered_row_claims(cli: Keyturn) -> None:
+    altered = "replace(CAST(state AS TEXT), 'alice', 'mallory')"
+    alter(cli, f"UPDATE stored_events SET state = CAST({altered} AS BLOB)")
+
+    done = cli("audit", code=os.EX_DATAERR)
+
+    assert "by mallory)" in done.stdout
