@@ -45,6 +45,7 @@ class WiderMode(enum.Enum):
 
     NARROW = "make it 0600"
     REFUSE = "raise PermissionError"
+    REFUSE_OTHERS = "raise PermissionError, unless it is only its group"
     IGNORE = "read it all the same"
 
 
@@ -86,7 +87,8 @@ def read_private(path: Path, *, limit: int, wider_mode: WiderMode = WiderMode.NA
     with open_private(path, os.O_RDONLY) as fd:
         status = os.fstat(fd)
         mode = stat.S_IMODE(status.st_mode)
-        if mode & 0o077 and wider_mode is WiderMode.REFUSE:
+        refused = {WiderMode.REFUSE: 0o077, WiderMode.REFUSE_OTHERS: 0o007}.get(wider_mode, 0)
+        if mode & refused:
             message = f"can be read by others (mode {mode:04o}): run chmod 600 on it"
             raise PermissionError(errno.EACCES, message, str(path))
         if mode & 0o077 and wider_mode is WiderMode.NARROW:

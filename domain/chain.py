@@ -126,7 +126,8 @@ def decode_state(stored: StoredEvent) -> dict[str, object]:
 
 def digest(topic: str, id_: UUID, position: int, fields: Fields) -> str:
     """Return the digest (hex) of an event; its signature, if it has one yet, does not count."""
-    state = {name: value for name, value in fields.items() if name != "signature"}
+    state = dict(fields)
+    state.pop("signature", None)
     row = {
         "originator_id": id_.hex,
         "originator_version": position,

@@ -124,9 +124,36 @@ def read_lines(lines: Iterable[bytes], node_id: str | None) -> Iterator[StoredEv
         digest.update(line)
         yield stored
     else:
-        raise _bad(number + 1, "it is missing: the file ends before its closing line")
+        raise _no_closing(number + 1)
     for number, _ in whole:
         raise _bad(number, "it stands after the closing line")
+
+
+def look_at_lines(lines: Iterable[bytes], problems: list[str]) -> Iterator[StoredEvent]:
+    """Yield the events of an export that may be damaged: for an audit, which judges them.
+
+    Args:
+        lines: each with its end.
+        problems: gets a text for each thing that is wrong with a line, or with the whole.
+    """
+    digest, number, is_closed = hashlib.sha256(), 0, False
+    for number, line in enumerate(lines, 1):
+        try:
+            if is_closed:
+                raise _bad(number, "it stands after the closing line")
+            _check_whole(line, number)
+            if number == 1:
+                _read_header(line, None)
+            elif line.startswith(_CLOSING):
+                is_closed = True
+                _check_closing(line, number, digest.hexdigest())
+            else:
+                yield _read_event(line, number)
+        except ExportError as error:
+            problems.append(str(error))
+        digest.update(line)
+    if not is_closed:
+        problems.append(str(_no_closing(number + 1)))
 
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:
@@ -218,11 +245,15 @@ def _check_closing(line: bytes, number: int, sha256: str) -> None:
 def _whole_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     """Yield each line with its number; raise at one that is cut off or too long."""
     for number, line in enumerate(lines, 1):
-        if len(line) > MAX_LINE:
-            raise _bad(number, f"it has more than {MAX_LINE} bytes")
-        if not line.endswith(b"\n"):
-            raise _bad(number, "it is cut off")
+        _check_whole(line, number)
         yield number, line
+
+
+def _check_whole(line: bytes, number: int) -> None:
+    if len(line) > MAX_LINE:
+        raise _bad(number, f"it has more than {MAX_LINE} bytes")
+    if not line.endswith(b"\n"):
+        raise _bad(number, "it is cut off")
 
 
 def _parse(line: bytes, number: int, kind: type[_Line]) -> _Line:
@@ -245,6 +276,10 @@ def _what(error: LogError) -> str:
     if isinstance(error, LogDamagedError) and error.what:
         return f"the event at position {error.position} was altered: {error.what}"
     return str(error)
+
+
+def _no_closing(number: int) -> ExportError:
+    return _bad(number, "it is missing: the file ends before its closing line")
 
 
 def _bad(number: int, what: str) -> ExportError:

@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 
 from keyturn import show
+from keyturn.actors.key_writer import KeyWriter
+from keyturn.actors.manager_parts import ManagerParts
 from keyturn.cli.base import (
     DURATION,
     Command,
@@ -19,6 +21,7 @@ from keyturn.cli.base import (
     show_change,
 )
 from keyturn.config.token_file import TokenFile
+from keyturn.domain.errors import SessionManagerDestroyedError
 
 _ROW = "{:24} {:>10} {:>10}  {:19}  {}"
 
@@ -41,7 +44,7 @@ def reset(
     """Make a new key: every token is refused at once, in every running process."""
     with obj.open(initiator=initiator) as service:
         service.reset_key(reason)
-        show_change(service, as_json)
+        show_change(service.parts, as_json)
     if clear_file is not None:
         TokenFile(clear_file).clear()
 
@@ -65,7 +68,7 @@ def rotate(
         raise click.BadParameter("an overlap is of whole seconds", param_hint="--overlap")
     with obj.open(initiator=initiator) as service:
         service.rotate_key(int(overlap), reason)
-        show_change(service, as_json)
+        show_change(service.parts, as_json)
 
 
 @cli.command()
@@ -90,10 +93,26 @@ def destroy(
         if not sys.stdin.isatty():
             raise click.UsageError(f"this destroys manager {name}, {what}: say --yes")
         click.confirm(f"Destroy manager {name}, {what}?", abort=True, err=True)
-    with obj.open(initiator=initiator) as service:
-        service.stop()
-        service.destroy(purge, reason)
-        show_change(service, as_json)
+    try:
+        with obj.open(initiator=initiator) as service:
+            service.stop()
+            service.destroy(purge, reason)
+            show_change(service.parts, as_json)
+    except SessionManagerDestroyedError:
+        if not purge:
+            raise
+        show_change(_purge_destroyed(obj, initiator, reason), as_json)
+
+
+def _purge_destroyed(obj: Command, initiator: str | None, reason: str | None) -> ManagerParts:
+    """Remove the history of a manager that was destroyed: no actor runs without a key."""
+    parts = obj.read_only()
+    writer = KeyWriter(parts)
+    writer.destroy(initiator, reason, purge=True, only_if_destroyed=True)
+    if not parts.activity.last_written:
+        name = obj.settings.name
+        raise SessionManagerDestroyedError(f"manager {name!r} was destroyed and purged before")
+    return parts
 
 
 @cli.command()

@@ -90,7 +90,7 @@ def end_session(
     with obj.open() as service:
         is_ended = service.end_session(text, sid, reason, initiator)
         if is_ended:
-            show_change(service, as_json)
+            show_change(service.parts, as_json)
     if file is not None:
         TokenFile(file).clear()
     if not is_ended:
@@ -123,7 +123,7 @@ def end_sessions(
     with obj.open() as service:
         ended = service.end_sessions(subject, keep, sids or None, reason, initiator)
         if ended:
-            show_change(service, as_json)
+            show_change(service.parts, as_json)
     if not ended:
         _nothing_to_end(as_json)
 
