@@ -266,8 +266,6 @@ def make_picture(target: Path) -> None:
     """Make a picture of a report, a key's who and why shown."""
     script = """
 document.querySelectorAll(".segment")[2].dispatchEvent(new PointerEvent("pointerenter"));
-const rows = document.querySelectorAll(".changes tr");
-for (const row of rows) row.style.contentVisibility = "visible";
 """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "page.html"
