@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from keyturn.actors.messages import TokenReport
+from keyturn.actors.replies import TokenReport
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.projections.findings import AuditReport, HeldAgainst
 from keyturn.projections.history import KeyChange

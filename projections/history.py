@@ -16,6 +16,7 @@ from keyturn.domain.session_keys import KINDS, SessionKeys
 _OF_SESSIONS = (SessionKeys.SessionEnded, SessionKeys.SubjectSessionsEnded)
 _SPARE = 20
 """Rows to read beyond a page: for how long its last key lived."""
+_MAX_NUMBER = 2**62
 _SOME_HAVE = ("overlap", "sid", "subject", "keep")
 
 
@@ -157,8 +158,9 @@ class RotationHistory:
             after: the position of the last row of the page before: go on after it.
             limit: how many at the most; None: all.
         """
-        if limit is not None and limit < 0:
-            raise FilterError(f"a limit is a number of rows ≥ 0, not {limit}")
+        for name, number in (("limit", limit), ("position to go on after", after)):
+            if number is not None and not 0 <= number <= _MAX_NUMBER:
+                raise FilterError(f"a {name} is a number from 0 to {_MAX_NUMBER}, not {number}")
         if limit == 0:
             return iter(())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -156,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(output.finish(code))
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str]) -> int:  # noqa: PLR0911 - each kind of error in its own way
     """Run a command, say in one line what is wrong, and return the exit code."""
     try:
         code = cli.main(arguments, prog_name="keyturn", standalone_mode=False)
@@ -174,6 +175,9 @@ def _run(arguments: list[str]) -> int:
         return _fail(for_command_line(text), exit_code(error))
     except output.OutputError as error:
         return output.failed(error)
+    except Exception:  # noqa: BLE001 - a bug of ours, and not the code of a refused token
+        output.complain(f"this is a bug: {traceback.format_exc()}", is_one_line=False)
+        return os.EX_SOFTWARE
     return code if isinstance(code, int) else 0
 
 

@@ -108,7 +108,7 @@ def _purge_destroyed(obj: Command, initiator: str | None, reason: str | None) ->
     """Remove the history of a manager that was destroyed: no actor runs without a key."""
     parts = obj.read_only()
     writer = KeyWriter(parts)
-    writer.destroy(writer.by(initiator, reason), purge=True, only_if_destroyed=True)
+    writer.destroy(initiator, reason, purge=True, only_if_destroyed=True)
     if not parts.activity.last_written:
         name = obj.settings.name
         raise SessionManagerDestroyedError(f"manager {name!r} was destroyed and purged before")

@@ -65,8 +65,9 @@ def failed(error: OutputError) -> int:
     return os.EX_IOERR
 
 
-def complain(message: str) -> None:
-    """Write one line to standard error, if that can be written."""
+def complain(message: str, *, is_one_line: bool = True) -> None:
+    """Write one line to standard error, if that can be written; or several, of a bug."""
+    lines = [message] if is_one_line else message.splitlines()
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"keyturn: {plain(message)}\n")
+        sys.stderr.write("keyturn: " + "".join(f"{plain(line)}\n" for line in lines))
         sys.stderr.flush()

@@ -13,6 +13,7 @@ _OF_HOSTS = (
     (re.compile(r"\((?:\w+=)?\w+, (--[\w-]+)\)"), r"(\1)"),
     (re.compile(r", or with create=True|with create=True or "), ""),
     (re.compile(r", or the argument `password`"), ""),
+    (re.compile(r"use the argument `(\w+)`"), r"use --\1"),
     (re.compile(r"password=None makes"), "`keyturn init --no-password` makes"),
     (re.compile(r"; None means no password"), ""),
     (re.compile(r"\(None: never\)"), "(or never)"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from datetime import datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
+import msgspec
 from msgspec import UNSET
 
 from keyturn import show
@@ -146,12 +146,12 @@ def inspect_token(
     """Show all that is known of a token, good or not, now or as of a moment."""
     report = obj.read_only().inspector.inspect(read_token(token, file), at)
     if at is not None and report.revoked_at is not None and at < report.revoked_at:
-        report = dataclasses.replace(
+        report = msgspec.structs.replace(
             report, revoked_at=None, revoked_by=None, revoked_because=None
         )
     if as_json:
         times = show.claim_times(report)
-        click.echo(show.json_line({**dataclasses.asdict(report), "claim_times": times}))
+        click.echo(show.json_line({**msgspec.structs.asdict(report), "claim_times": times}))
     else:
         click.echo(show.report_text(report))
 

@@ -65,7 +65,7 @@ def _checked(
     done: subprocess.CompletedProcess[str], code: int
 ) -> subprocess.CompletedProcess[str]:
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
+    assert ("Traceback" in done.stderr) is (code == os.EX_SOFTWARE)
     return done
 
 

@@ -107,6 +107,9 @@ def test_nothing_is_never_silent(long: Keyturn) -> None:
         ("--since", "2026-13-01"),
         ("--since", "2026"),
         ("--limit", "0"),
+        ("--limit", "9" * 20),
+        ("--after", "9" * 20),
+        ("--after", "-1"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(long: Keyturn, options: tuple[str, ...]) -> None:
