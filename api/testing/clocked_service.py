@@ -1,15 +1,13 @@
-"""A real service in memory, whose clock a test moves."""
+"""A real service in memory, whose clock a test moves and whose store a test breaks."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
-import weakref
 from collections.abc import Collection
-from datetime import UTC, datetime
+from dataclasses import replace
 from functools import partial
-from typing import Self
+from types import TracebackType
+from typing import Any, Self
 
 from eventsourcing.domain import Aggregate
 
@@ -19,56 +17,27 @@ from keyturn.actors.rotation_timer import RotateIfDue
 from keyturn.actors.session_manager import SessionManager
 from keyturn.config.event_log import EventLog
 from keyturn.config.local_key_ring import KeyRing
+from keyturn.config.memory import MemoryStore
 from keyturn.config.store_url import MEMORY
 from keyturn.config.stores import open_event_log
 from keyturn.domain.options import DEFAULT_EXPIRY, ManagerOptions
 from keyturn.service import Service
-
-
-class ManualClock:
-    """A clock that stands still until it is told to go on. Safe to use from any thread.
-
-    Args:
-        start: seconds since the epoch; None: the time of now.
-    """
-
-    def __init__(self, start: float | None = None) -> None:
-        # Whole microseconds, as events are dated by: or else an hour later is not quite that.
-        self._now = round(time.time() if start is None else float(start), 6)
-        self._lock = threading.Lock()
-        self._services: weakref.WeakSet[ClockedService] = weakref.WeakSet()
-
-    def __call__(self) -> float:
-        """Return its time, in seconds since the epoch."""
-        return self._now
-
-    def advance(self, seconds: float) -> None:
-        """Go on by so many seconds, never back; a key that is due by then is rotated."""
-        if not 0 <= seconds < float("inf"):
-            raise ValueError(
-                f"a clock goes on by a finite number of seconds ≥ 0, not {seconds!r}"
-            )
-        with self._lock:
-            self._now = round(self._now + seconds, 6)
-            services = list(self._services)
-        for service in services:
-            service.rotate_if_due()
-
-    def drive(self, service: ClockedService) -> None:
-        """Have a service look whether its key is due, each time that this clock goes on."""
-        with self._lock:
-            self._services.add(service)
-
-    def drives(self, service: ClockedService) -> bool:
-        """Return whether it was told to do so."""
-        return service in self._services
-
-    def __repr__(self) -> str:
-        return f"<ManualClock at {datetime.fromtimestamp(self._now, UTC).isoformat()}>"
+from keyturn.testing.events import EventSpec
+from keyturn.testing.faults import Faults
+from keyturn.testing.faulty_store import FaultyStore
+from keyturn.testing.manual_clock import ManualClock
+from keyturn.testing.other_process import OtherProcess
 
 
 class ClockedService(Service):
-    """A `Service` whose clock a test moves: `service.clock.advance(3600)`."""
+    """A `Service` whose clock a test moves: `service.clock.advance(3600)`.
+
+    Attributes:
+        faults: what goes wrong: `service.faults.down()`.
+    """
+
+    faults: Faults
+    other: OtherProcess
 
     @property
     def clock(self) -> ManualClock:
@@ -76,6 +45,14 @@ class ClockedService(Service):
         clock = self.parts.clock
         assert isinstance(clock, ManualClock)
         return clock
+
+    def elsewhere(self, *events: EventSpec) -> None:
+        """Have another process that shares the log do this, at once.
+
+        Args:
+            events: `Reset()`, `SessionEnded(sid=…)`, `Destroyed()` and so on: see `Replay.given`.
+        """
+        self.other.do(*events)
 
     def rotate_if_due(self) -> None:
         """Rotate the key if `rotate_every` says so by now, and tell which overlaps have ended.
@@ -91,11 +68,72 @@ class ClockedService(Service):
         """Forget the history that was seen: a replay writes another one in its place."""
         self.parts.reader.forget()
 
+    def use(self, other: OtherProcess, faults: Faults) -> Self:
+        """Share a store with another process, through a door at which things go wrong."""
+        self.other, self.faults = other, faults
+        faults.attach(self)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        super().__exit__(exc_type, exc_value, traceback)
+        if exc_value is None:
+            self.faults.check_all_happened()
+
     def _open_named(self, name: str, create: bool) -> Self:
-        service = super()._open_named(name, create)
+        service = super()._open_named(name, create).use(self.other, self.faults)
         if self.clock.drives(self):
             self.clock.drive(service)
         return service
+
+
+class Workbench:
+    """What a service under test is made of, before it starts.
+
+    Args:
+        options: of the manager under test.
+        clock: None: one of its own, which stands at the time of now.
+        aggregates: classes of the host's own aggregates in the same log.
+    """
+
+    def __init__(
+        self,
+        options: ManagerOptions,
+        clock: ManualClock | None = None,
+        aggregates: Collection[type[Aggregate]] = (),
+    ) -> None:
+        self.options = options
+        self.clock = clock or ManualClock()
+        self.faults = Faults()
+        store, key_ring = MemoryStore(), KeyRing.ephemeral()
+        topics = open_event_log(MEMORY, aggregates=aggregates).host_topics
+        self.other = OtherProcess(store, key_ring, options.name, self.clock, topics)
+        self.faults.elsewhere = self.other.do
+        self._log = EventLog(lambda: FaultyStore(store, self.faults), MEMORY, topics)
+
+    def name(self, name: str) -> None:
+        """Have the manager under test be another one."""
+        self.options = replace(self.options, name=name)
+        self.other.own = name
+
+    def start(self) -> ClockedService:
+        """Return a service on the log, which may hold a history already."""
+        parts = ManagerParts.of(self._log, self.other.key_ring, self.options, clock=self.clock)
+        service = ClockedService(parts, self._log, _start_manager)
+        self.clock.drive(service.use(self.other, self.faults))
+        return service
+
+    def close(self) -> None:
+        """Close the log, if no service did."""
+        self._log.close()
+        self.other.log.close()
+
+
+_start_manager: Any = partial(SessionManager.start_on, ticker=None)
 
 
 def open_service(
@@ -129,15 +167,4 @@ def open_service(
         rotate_every=rotate_every,
         overlap=overlap,
     )
-    log = open_event_log(MEMORY, aggregates=aggregates)
-    return serve(log, KeyRing.ephemeral(), options, clock or ManualClock())
-
-
-def serve(
-    log: EventLog, key_ring: KeyRing, options: ManagerOptions, clock: ManualClock
-) -> ClockedService:
-    """Return a service on a log in memory that may hold a history already."""
-    parts = ManagerParts.of(log, key_ring, options, clock=clock)
-    service = ClockedService(parts, log, partial(SessionManager.start_on, ticker=None))
-    clock.drive(service)
-    return service
+    return Workbench(options, clock, aggregates).start()

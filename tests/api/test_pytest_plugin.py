@@ -22,9 +22,10 @@ def host(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
     return pytester
 
 
-def run(host: pytest.Pytester, test_file: str) -> pytest.RunResult:
+def run(host: pytest.Pytester, test_file: str, *options: str) -> pytest.RunResult:
     host.makepyfile(test_file)
-    return host.runpytest_subprocess("-p", "no:cacheprovider", timeout=60)
+    without = ("-p", "no:cacheprovider", "-p", "no:asyncio")
+    return host.runpytest_subprocess(*without, *options, timeout=60)
 
 
 def test_a_host_has_both_fixtures_without_asking(host: pytest.Pytester) -> None:
@@ -168,7 +169,7 @@ def test_nothing_for_tests_is_imported_before_a_fixture_is_used(host: pytest.Pyt
 
 
 def test_the_fixtures_are_described(host: pytest.Pytester) -> None:
-    result = host.runpytest_subprocess("--fixtures", timeout=60)
+    result = host.runpytest_subprocess("--fixtures", "-p", "no:asyncio", timeout=60)
 
     result.stdout.fnmatch_lines(["keyturn_service -- *", "    A real service in memory*"])
     result.stdout.fnmatch_lines(["replay -- *", "    Replay-based tests*"])
