@@ -52,7 +52,8 @@ class ClockedService(Service):
         Args:
             events: `Reset()`, `SessionEnded(sid=…)`, `Destroyed()` and so on: see `Replay.given`.
         """
-        self.other.do(*events)
+        assert self.faults.elsewhere is not None
+        self.faults.elsewhere(*events)
 
     def rotate_if_due(self) -> None:
         """Rotate the key if `rotate_every` says so by now, and tell which overlaps have ended.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from eventsourcing.persistence import StoredEvent
 from msgspec import UNSET
 
@@ -86,7 +87,8 @@ class _Stream:
         id_, position = stored.originator_id, stored.originator_version
         assert isinstance(id_, UUID)
         self._digest = chain.digest(stored.topic, id_, position, fields)
-        return _Unsigned(self._key_ring, id_, position, stored.topic, fields, self._digest)
+        unsigned = self._digest, chain.encode_state(fields)
+        return _Unsigned(self._key_ring, id_, position, stored.topic, *unsigned)
 
     def _key(self, generation: object, fields: dict[str, Any]) -> tuple[str, str]:
         """Return the key of a generation: as it was, if its beginning was purged."""
@@ -102,23 +104,23 @@ class _Unsigned(StoredEvent):
         id_: UUID,
         position: int,
         topic: str,
-        fields: dict[str, Any],
         digest: str,
+        unsigned: bytes,
     ) -> None:
         vars(self).update(
             originator_id=id_,
             originator_version=position,
             topic=topic,
-            _facts=(key_ring, fields, digest),
+            _facts=(key_ring, digest, unsigned),
         )
 
     @cached_property
     def state(self) -> bytes:
-        key_ring, fields, digest = vars(self)["_facts"]
+        key_ring, digest, unsigned = vars(self)["_facts"]
         id_ = self.originator_id
         assert isinstance(id_, UUID)
         signature = chain.sign(key_ring, id_, self.originator_version, digest)
-        return chain.encode_state({**fields, "signature": signature})
+        return chain.encode_state({**msgspec.json.decode(unsigned), "signature": signature})
 
 
 # --- snapshots ---------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ class Replay:
     @property
     def faults(self) -> Faults:
         """What goes wrong with the service: `replay.faults.down()`."""
-        return self._bench.faults
+        return self.service.faults
 
     def broken_store(self) -> Fault:
         """Have the store be down in a `with` block: `faults` has this and more."""
@@ -321,7 +321,7 @@ class Replay:
             self._service.close()
         self._bench.close()
         self._settle_what_was()
-        self.faults.check_all_happened()
+        self._bench.faults.check_all_happened()
 
     def __enter__(self) -> Self:
         return self
