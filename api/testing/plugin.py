@@ -6,6 +6,8 @@ when a test first uses a fixture.
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ import pytest
 if TYPE_CHECKING:
     from keyturn.testing import ClockedAsyncService, ClockedService, Replay
 
+_FIXTURES = {"keyturn_service", "keyturn_async_service", "replay"}
 _MARKER = (
     "keyturn(expiry, max_lifetime, …): the arguments of keyturn.testing.open_service for the "
     "fixtures keyturn_service, keyturn_async_service and replay"
@@ -33,6 +36,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker."""
     config.addinivalue_line("markers", _MARKER)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Load what its fixtures need, before another one of them stops the time (freezegun)."""
+    if not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+        importlib.import_module("keyturn.testing.replay")
+
+
+def pytest_runtest_logfinish() -> None:
+    """Have the clock of the process forget a test that travelled in time."""
+    clock = sys.modules.get("keyturn.config.clock")
+    if clock is not None:
+        clock.reset_steady_time()
 
 
 @pytest.fixture
@@ -71,8 +88,6 @@ def _marked(request: pytest.FixtureRequest) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     for marker in request.node.iter_markers("keyturn"):
         if marker.args:
-            raise pytest.UsageError(
-                "@pytest.mark.keyturn takes arguments by name, such as expiry=60"
-            )
+            raise TypeError("@pytest.mark.keyturn takes arguments by name, such as expiry=60")
         arguments = {**marker.kwargs, **arguments}
     return arguments
