@@ -11,7 +11,6 @@ import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -129,24 +128,24 @@ class _Unsigned(StoredEvent):
 def snapshot_lines(events: Iterable[KeyEvent], own: str) -> list[str]:
     """Return a history as lines that are the same in each run of the same test.
 
-    So they say no times and no default initiator, which is the user of the machine; sessions
-    are numbered.
+    So they say no times, no default initiator (the user of the machine) and no node id;
+    sessions are numbered.
     """
-    numbers = count(1)
-    sids: dict[str, str] = {}
+    sids: dict[object, str] = {}
+
+    def numbered(sid: object) -> str:
+        return sids.setdefault(sid, f"session {len(sids) + 1}")
+
     lines = []
     for event in events:
         spec = spec_of(event, own=own)
         if spec.initiator == event.recorded_by:
             spec = replace(spec, initiator=UNSET)
-        if isinstance(spec, SessionEnded) and isinstance(spec.sid, str):
-            if spec.sid not in sids:
-                sids[spec.sid] = f"session {next(numbers)}"
-            spec = replace(spec, sid=sids[spec.sid])
-        if isinstance(spec, SessionsEnded) and isinstance(spec.keep, str):
-            if spec.keep not in sids:
-                sids[spec.keep] = f"session {next(numbers)}"
-            spec = replace(spec, keep=sids[spec.keep])
+        if isinstance(spec, SessionEnded):
+            subject = "the node" if spec.subject == event.node_id else spec.subject
+            spec = replace(spec, sid=numbered(spec.sid), subject=subject)
+        if isinstance(spec, SessionsEnded) and spec.keep is not None:
+            spec = replace(spec, keep=numbered(spec.keep))
         lines.append(repr(spec))
     return lines
 
