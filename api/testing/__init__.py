@@ -65,4 +65,10 @@ def __getattr__(name: str) -> Any:
     """Load a part when it is first asked for (PEP 562): pytest imports the plugin always."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'events')}"), name)
+    module = import_module(f"{__name__}.{_MODULES.get(name, 'events')}")
+    value = globals()[name] = getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -111,10 +111,12 @@ class Workbench:
         self.clock = clock or ManualClock()
         self.faults = Faults()
         store, key_ring = MemoryStore(), KeyRing.ephemeral()
-        topics = open_event_log(MEMORY, aggregates=aggregates).host_topics
+        topics: Collection[str] = ()
+        if aggregates:
+            topics = open_event_log(MEMORY, aggregates=aggregates).host_topics
         self.other = OtherProcess(store, key_ring, options.name, self.clock, topics)
         self.faults.elsewhere = self.other.do
-        self._log = EventLog(lambda: FaultyStore(store, self.faults), MEMORY, topics)
+        self._log = EventLog(lambda: FaultyStore(store, self.faults), MEMORY, frozenset(topics))
 
     def name(self, name: str) -> None:
         """Have the manager under test be another one."""
@@ -131,7 +133,6 @@ class Workbench:
     def close(self) -> None:
         """Close the log, if no service did."""
         self._log.close()
-        self.other.log.close()
 
 
 _start_manager: Any = partial(SessionManager.start_on, ticker=None)

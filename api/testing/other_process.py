@@ -7,6 +7,7 @@ nothing that goes wrong for the service under test goes wrong here.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import cached_property
 
 from eventsourcing.persistence import StoredEvent
 
@@ -51,7 +52,12 @@ class OtherProcess:
         self.key_ring = key_ring
         self.own = own
         self.clock = clock
-        self.log = EventLog(lambda: store, MEMORY, frozenset(host_topics))
+        self._host_topics = frozenset(host_topics)
+
+    @cached_property
+    def log(self) -> EventLog:
+        """The log, as this process has it."""
+        return EventLog(lambda: self.store, MEMORY, self._host_topics)
 
     def head(self, manager: str | None = None) -> Head:
         """Return the head of a manager; None: of the one under test."""
