@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from eventsourcing.domain import Aggregate
 
@@ -15,29 +14,25 @@ from keyturn.actors.asking import ActorStoppedError, ask
 from keyturn.actors.manager_parts import ManagerParts
 from keyturn.actors.rotation_timer import RotateIfDue
 from keyturn.actors.session_manager import SessionManager
-from keyturn.config.event_log import EventLog
-from keyturn.config.local_key_ring import KeyRing
-from keyturn.config.memory import MemoryStore
-from keyturn.config.store_url import MEMORY
-from keyturn.config.stores import open_event_log
 from keyturn.domain.options import DEFAULT_EXPIRY, ManagerOptions
 from keyturn.service import Service
 from keyturn.testing.events import EventSpec
 from keyturn.testing.faults import Faults
-from keyturn.testing.faulty_store import FaultyStore
 from keyturn.testing.manual_clock import ManualClock
-from keyturn.testing.other_process import OtherProcess
+
+if TYPE_CHECKING:
+    from keyturn.config.event_log import EventLog
+    from keyturn.config.local_key_ring import KeyRing
 
 
 class ClockedService(Service):
     """A `Service` whose clock a test moves: `service.clock.advance(3600)`.
 
     Attributes:
-        faults: what goes wrong: `service.faults.down()`.
+        faults: what goes wrong with it: `service.faults.down()`.
     """
 
     faults: Faults
-    other: OtherProcess
 
     @property
     def clock(self) -> ManualClock:
@@ -52,7 +47,6 @@ class ClockedService(Service):
         Args:
             events: `Reset()`, `SessionEnded(sid=…)`, `Destroyed()` and so on: see `Replay.given`.
         """
-        assert self.faults.elsewhere is not None
         self.faults.elsewhere(*events)
 
     def rotate_if_due(self) -> None:
@@ -69,9 +63,9 @@ class ClockedService(Service):
         """Forget the history that was seen: a replay writes another one in its place."""
         self.parts.reader.forget()
 
-    def use(self, other: OtherProcess, faults: Faults) -> Self:
-        """Share a store with another process, through a door at which things go wrong."""
-        self.other, self.faults = other, faults
+    def with_faults(self, faults: Faults) -> Self:
+        """Have these go wrong."""
+        self.faults = faults
         faults.attach(self)
         return self
 
@@ -86,56 +80,24 @@ class ClockedService(Service):
             self.faults.check_all_happened()
 
     def _open_named(self, name: str, create: bool) -> Self:
-        service = super()._open_named(name, create).use(self.other, self.faults)
+        service = super()._open_named(name, create).with_faults(self.faults)
         if self.clock.drives(self):
             self.clock.drive(service)
         return service
 
 
-class Workbench:
-    """What a service under test is made of, before it starts.
-
-    Args:
-        options: of the manager under test.
-        clock: None: one of its own, which stands at the time of now.
-        aggregates: classes of the host's own aggregates in the same log.
-    """
-
-    def __init__(
-        self,
-        options: ManagerOptions,
-        clock: ManualClock | None = None,
-        aggregates: Collection[type[Aggregate]] = (),
-    ) -> None:
-        self.options = options
-        self.clock = clock or ManualClock()
-        self.faults = Faults()
-        store, key_ring = MemoryStore(), KeyRing.ephemeral()
-        topics: Collection[str] = ()
-        if aggregates:
-            topics = open_event_log(MEMORY, aggregates=aggregates).host_topics
-        self.other = OtherProcess(store, key_ring, options.name, self.clock, topics)
-        self.faults.elsewhere = self.other.do
-        self._log = EventLog(lambda: FaultyStore(store, self.faults), MEMORY, frozenset(topics))
-
-    def name(self, name: str) -> None:
-        """Have the manager under test be another one."""
-        self.options = replace(self.options, name=name)
-        self.other.own = name
-
-    def start(self) -> ClockedService:
-        """Return a service on the log, which may hold a history already."""
-        parts = ManagerParts.of(self._log, self.other.key_ring, self.options, clock=self.clock)
-        service = ClockedService(parts, self._log, _start_manager)
-        self.clock.drive(service.use(self.other, self.faults))
-        return service
-
-    def close(self) -> None:
-        """Close the log, if no service did."""
-        self._log.close()
-
-
-_start_manager: Any = partial(SessionManager.start_on, ticker=None)
+def serve(
+    log: EventLog,
+    key_ring: KeyRing,
+    options: ManagerOptions,
+    clock: ManualClock,
+    faults: Faults | None = None,
+) -> ClockedService:
+    """Return a service on a log that may hold a history already."""
+    parts = ManagerParts.of(log, key_ring, options, clock=clock)
+    service = ClockedService(parts, log, partial(SessionManager.start_on, ticker=None))
+    clock.drive(service)
+    return service.with_faults(faults or Faults())
 
 
 def open_service(
@@ -162,6 +124,8 @@ def open_service(
         aggregates: classes of the host's own aggregates in the same log.
         clock: the clock; None: one of its own, which stands at the time of now.
     """
+    from keyturn.testing.workbench import Workbench  # which makes such services
+
     options = ManagerOptions(
         name=name,
         expiry=expiry,
@@ -169,4 +133,4 @@ def open_service(
         rotate_every=rotate_every,
         overlap=overlap,
     )
-    return Workbench(options, clock, aggregates).start()
+    return Workbench(options, clock, aggregates).service

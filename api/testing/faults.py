@@ -71,9 +71,9 @@ class Faults:
     the last three do happens once; that it never did is an error when the service is closed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, elsewhere: Elsewhere | None = None) -> None:
         self.lasting: tuple[Fault, ...] = ()
-        self.elsewhere: Elsewhere | None = None
+        self._elsewhere = elsewhere
         self._once: dict[str, Callable[[], object]] = {}
         self._handles: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -150,6 +150,12 @@ class Faults:
 
     # --- for the service and its store ---
 
+    def elsewhere(self, *events: EventSpec) -> None:
+        """Have another process do this, at once."""
+        if self._elsewhere is None:
+            raise ValueError("no other process shares this log: open it with open_service")
+        self._elsewhere(*events)
+
     def attach(self, handle: object) -> None:
         """Take part in the calls of a handle: see `before`."""
         self._handles.add(handle)
@@ -189,9 +195,7 @@ class Faults:
         check_events(events)
         if not events:
             raise TypeError("say what the other process does: an event, such as Reset()")
-        elsewhere = self.elsewhere
-        assert elsewhere is not None
-        return lambda: elsewhere(*events)
+        return lambda: self.elsewhere(*events)
 
 
 def _refused() -> OSError:

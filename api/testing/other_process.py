@@ -18,7 +18,7 @@ from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.store import Store
 from keyturn.config.store_url import MEMORY
 from keyturn.domain.head import Head
-from keyturn.domain.session_keys import SessionKeys, manager_id
+from keyturn.domain.session_keys import SessionKeys
 from keyturn.projections.head_reader import HeadReader
 from keyturn.testing.comparing import Dated
 from keyturn.testing.events import EventSpec, Generated, check_events, with_times
@@ -109,14 +109,6 @@ class OtherProcess:
         }
         self.log.append(*drafts.values())
         return places
-
-    def do(self, *events: EventSpec) -> set[Place]:
-        """Have these happen now, or when they say."""
-        return self.write(self.dated(events))
-
-    def forget(self, manager: str) -> None:
-        """Remove every event of a manager: its history begins anew."""
-        self.store.remove(manager_id(manager))
 
     def _manager(self, event: EventSpec) -> str:
         return event.manager if isinstance(event.manager, str) else self.own

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,19 +17,18 @@ from msgspec import UNSET, UnsetType
 from keyturn.actors.asking import ask
 from keyturn.actors.messages import Message, Subscribe
 from keyturn.domain.errors import NotRunningError
-from keyturn.domain.key_events import KeysDestroyed
 from keyturn.domain.options import DEFAULT_EXPIRY, ManagerOptions
 from keyturn.domain.session_keys import EVENT_CLASSES, manager_id
 from keyturn.domain.stored_events import read_event
 from keyturn.domain.tokens import SessionToken
 from keyturn.testing import actions, histories, replies
-from keyturn.testing.clocked_service import ClockedService, Workbench
+from keyturn.testing.clocked_service import ClockedService
 from keyturn.testing.comparing import Dated, Outcome, Raised, compare, expectation, is_reply
-from keyturn.testing.events import EventSpec, Generated, check_events, spec_of
+from keyturn.testing.events import EventSpec, spec_of
 from keyturn.testing.faults import Fault, Faults
 from keyturn.testing.manual_clock import ManualClock
-from keyturn.testing.other_process import Place
 from keyturn.testing.past_tokens import mint_past_token
+from keyturn.testing.workbench import Workbench
 
 if TYPE_CHECKING:
     from keyturn.testing.async_service import ClockedAsyncService
@@ -76,13 +75,9 @@ class Replay:
             overlap=overlap,
         )
         self._bench = Workbench(options, clock, aggregates)
-        self._bench.faults.elsewhere = self._happen
         self._other = self._bench.other
-        self._service: ClockedService | None = None
         self._async_service: ClockedAsyncService | None = None
-        self._made_its_own_key = False
         self._subscribers: list[pykka.ActorRef[Any]] = []
-        self._given: set[Place] = set()
         self._later: Awaitable[object] | None = None
         self._begin("the beginning")
 
@@ -103,10 +98,7 @@ class Replay:
     @property
     def service(self) -> ClockedService:
         """The service under test: give it to the host's app."""
-        if self._service is None:
-            self._start()
-        assert self._service is not None
-        return self._service
+        return self._bench.service
 
     @property
     def async_service(self) -> ClockedAsyncService:
@@ -128,7 +120,7 @@ class Replay:
         """
         self._settle_what_was()
         is_looked_at = self._is_looked_at or not self._outcomes()
-        self._happen(*events)
+        self._bench.happen(*events)
         if is_looked_at:
             self._begin("what was given")
         self._tell_subscribers()
@@ -149,8 +141,8 @@ class Replay:
             ExportError: the file is not a whole and unaltered export; `line` says where.
         """
         own = self._other.own if name is None else name
-        is_used = self._other.newest > int(self._made_its_own_key)
-        if is_used or (self._service is not None and own != self._other.own):
+        is_used = self._other.newest > int(self._bench.has_only_its_own_key)
+        if is_used or (self._bench.started is not None and own != self._other.own):
             raise ValueError("load a history first: something happened here already")
         exported = histories.read_export(path)
         if not any(row.originator_id == manager_id(own) for row in exported):
@@ -161,9 +153,7 @@ class Replay:
             )
         if name is not None:
             exported = [row for row in exported if row.originator_id == manager_id(name)]
-        self._bench.name(own)
-        self._forget_own_key()
-        self._fill(list(histories.with_other_keys(exported, self._other.key_ring)))
+        self._bench.fill(list(histories.with_other_keys(exported, self._other.key_ring)), own)
         self._begin("what was given")
         return self
 
@@ -208,6 +198,7 @@ class Replay:
             ref.tell(event)
         ask(service.manager, Subscribe(ref))
         self._subscribers.append(ref)
+        self._bench.has_told_others = True
         return self
 
     # --- when ---
@@ -317,8 +308,6 @@ class Replay:
 
     def close(self) -> None:
         """End the service. Raises what no `then` looked at, and what did not happen."""
-        if self._service is not None:
-            self._service.close()
         self._bench.close()
         self._settle_what_was()
         self._bench.faults.check_all_happened()
@@ -338,47 +327,7 @@ class Replay:
             if exc_value is None:
                 raise
 
-    # --- what happens ---
-
-    def _happen(self, *events: EventSpec) -> None:
-        """Have another process do this: it is nothing that came of the test's actions."""
-        check_events(events)
-        own = [event for event in events if event.manager in (UNSET, self._other.own)]
-        if own and isinstance(own[0], Generated):
-            self._forget_own_key()
-        dated = self._other.dated(events)
-        if self._service is None:  # it starts before a history that ends with a destroy does
-            of_own = [e.spec.manager in (UNSET, self._other.own) for e in dated]
-            begun = of_own.index(True) + 1 if any(of_own) else 0
-            self._given |= self._other.write(dated[:begun])
-            self._start()
-            dated = dated[begun:]
-        self._given |= self._other.write(dated)
-
-    def _fill(self, rows: Sequence[StoredEvent]) -> None:
-        """Write rows of a history, and have the service begin before its keys are destroyed."""
-        last = len(rows)
-        while last > 1 and rows[last - 1].topic == KeysDestroyed.TOPIC:
-            last -= 1
-        self._other.store.insert_events(rows[:last], may_begin_anywhere=True)
-        _ = self.service
-        self._other.store.insert_events(rows[last:])
-
-    def _start(self) -> None:
-        self._made_its_own_key = self._other.head().position == 0
-        self._service = self._bench.start()
-        if self._made_its_own_key:
-            self._given.add((manager_id(self._other.own), 1))
-
-    def _forget_own_key(self) -> None:
-        """Let the history begin anew, as long as it is only the key of a manager's start."""
-        if not self._made_its_own_key or self._other.head().position != 1:
-            return
-        if self._subscribers:
-            raise ValueError("give a history that begins with Generated before its subscribers")
-        self._other.forget(self._other.own)
-        self.service.begin_anew()
-        self._made_its_own_key = False
+    # --- what came of it ---
 
     def _begin(self, what: str) -> None:
         """Look from now on at what comes of this."""
@@ -387,7 +336,7 @@ class Replay:
         self._error = None
         self._is_error_seen = True
         self._is_looked_at = False
-        self._given.clear()
+        self._bench.given.clear()
 
     @contextmanager
     def _noting_errors(self) -> Iterator[None]:
@@ -404,7 +353,7 @@ class Replay:
     def _outcomes(self) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for row in self._written_since(self._mark):
-            if (row.originator_id, row.originator_version) not in self._given:
+            if (row.originator_id, row.originator_version) not in self._bench.given:
                 event = read_event(row)
                 outcomes.append(Dated(spec_of(event, own=self._other.own), event.timestamp))
         return [*outcomes, *([] if self._error is None else [Raised(self._error)])]
