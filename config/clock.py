@@ -6,37 +6,17 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from keyturn.config.logging import get_logger
+
 Clock = Callable[[], float]
 """A source of the time, in seconds since the epoch."""
 
 
-def steady_clock(wall: Clock = time.time, monotonic: Clock = time.monotonic) -> Clock:
-    """Return a clock that goes on at its own pace when the system's clock is set back.
-
-    A clock that was set back would otherwise bring expired tokens back to life. A clock set
-    forward is followed at once.
-    """
-    offset = float("-inf")
-
-    def now() -> float:
-        nonlocal offset
-        # Wall first: a thread held up between the two lines then sees a smaller offset, which
-        # is ignored, and never a larger one, which would stay.
-        found = wall()
-        elapsed = monotonic()
-        found -= elapsed
-        if found > offset:  # noqa: PLR1730  # a third of the time of `max`
-            offset = found
-        return elapsed + offset
-
-    return now
-
-
-steady_time = steady_clock()
-"""The clock of this process."""
-
+MAX_AHEAD = 2 * 60 * 60.0
+"""Seconds that the clock of a process may run ahead of the system's at most."""
 
 _LASTING = int(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+_logger = get_logger()
 
 
 def boot_time() -> float:
@@ -45,6 +25,72 @@ def boot_time() -> float:
     Where the system has no such clock, they may stand still meanwhile.
     """
     return time.clock_gettime(_LASTING)
+
+
+def steady_clock(
+    wall: Clock = time.time, monotonic: Clock = time.monotonic, lasting: Clock = boot_time
+) -> Clock:
+    """Return a clock that goes on at its own pace when the system's clock is set back.
+
+    A clock that was set back would otherwise bring expired tokens back to life. A clock set
+    forward is followed at once. One that is set back by more than `MAX_AHEAD` is followed too:
+    it was wrong before, and what a moment in the wrong year did would last until the process
+    ends. Either leap is logged.
+
+    Args:
+        wall: the system's time, which somebody may set.
+        monotonic: seconds that nobody sets, and that may stand still while the machine sleeps.
+        lasting: the same, going on meanwhile: a machine that slept is not warned about.
+    """
+    return _clock_and_reset(wall, monotonic, lasting)[0]
+
+
+def _clock_and_reset(
+    wall: Clock, monotonic: Clock, lasting: Clock
+) -> tuple[Clock, Callable[[], None]]:
+    offset = lasting_offset = float("-inf")
+
+    def now() -> float:
+        nonlocal offset
+        # Wall first: a thread held up between the two lines then sees a smaller offset, which
+        # is ignored, and never a larger one, which would stay.
+        found = wall()
+        elapsed = monotonic()
+        found -= elapsed
+        if found > offset:
+            ahead, offset = found - offset, found
+            if ahead > MAX_AHEAD:
+                look_at_leap(elapsed + found)
+        elif offset - found > MAX_AHEAD:
+            follow_back()
+        return elapsed + offset
+
+    def look_at_leap(at: float) -> None:
+        nonlocal lasting_offset
+        before, lasting_offset = lasting_offset, at - lasting()
+        leap = lasting_offset - before
+        if MAX_AHEAD < leap < float("inf"):
+            _logger.warning("the clock went forward", seconds=round(leap))
+
+    def follow_back() -> None:
+        nonlocal offset, lasting_offset
+        # Once more: maybe this thread was only held up.
+        found = wall() - monotonic()
+        ahead = offset - found
+        if ahead > MAX_AHEAD:
+            offset = found
+            lasting_offset = wall() - lasting()
+            _logger.warning("the clock was set back", seconds=round(ahead))
+
+    def reset() -> None:
+        nonlocal offset, lasting_offset
+        offset = lasting_offset = float("-inf")
+
+    return now, reset
+
+
+steady_time, reset_steady_time = _clock_and_reset(time.time, time.monotonic, boot_time)
+"""The clock of this process, and what has it forget what it saw: for tests that travel in time."""
 
 
 def lasting_clock(clock: Clock) -> Clock:

@@ -8,6 +8,7 @@ from pathlib import Path
 import keyturn
 from tests.benchmarks.calls import call_figures
 from tests.benchmarks.ended import ended_figures
+from tests.benchmarks.kit import kit_figures
 from tests.benchmarks.managers import manager_figures
 from tests.benchmarks.measure import Figure
 from tests.benchmarks.messages import message_figures
@@ -42,6 +43,7 @@ def all_figures(
         "managers": lambda: manager_figures(folder, count=MANAGERS),
         "postgres": lambda: postgres_figures(folder),
         "starting": starting_figures,
+        "kit": lambda: kit_figures(folder),
     }
     if is_long:
         subjects["long"] = lambda: long_figures(folder)
