@@ -19,10 +19,18 @@ from pykka.messages import ProxyCall
 
 from keyturn.actors.asking import Asked, Failure, Reply
 from keyturn.config.logging import HostLogger, Logger, safe
-from keyturn.domain.errors import KeyturnError, MessageFailedError, UnknownMessageError
+from keyturn.domain.errors import (
+    KeyturnError,
+    MessageFailedError,
+    NoThreadError,
+    UnknownMessageError,
+)
 from keyturn.domain.redaction import forget_frames
 
 A = TypeVar("A", bound=pykka.Actor)
+
+_newest = threading.local()
+"""The reference of the actor that each thread made last, as long as it is being started."""
 
 
 class SupervisedActor(pykka.ThreadingActor):
@@ -44,6 +52,27 @@ class SupervisedActor(pykka.ThreadingActor):
         super().__init__()
         self.actor_stopped = StopFlag()
         self._ref: Ref[Any] = Ref(self)
+        _newest.ref = self._ref
+
+    @classmethod
+    def start(cls, *args: Any, **kwargs: Any) -> pykka.ActorRef[Self]:
+        """Start an actor: see pykka's.
+
+        Raises:
+            NoThreadError: there is no thread to be had for it.
+        """
+        _newest.ref = None
+        try:
+            return super().start(*args, **kwargs)
+        except RuntimeError as error:
+            ref = _newest.ref
+            # pykka registers an actor just before it starts the thread.
+            if ref is None or pykka.ActorRegistry.get_by_urn(ref.actor_urn) is None:
+                raise
+            pykka.ActorRegistry.unregister(ref)
+            raise NoThreadError from error
+        finally:
+            _newest.ref = None
 
     @property
     def actor_ref(self) -> Ref[Self]:

@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import functools
 import inspect
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -28,7 +29,7 @@ from keyturn.actors.session_manager import SessionManager
 from keyturn.actors.token_issuer import began_after
 from keyturn.actors.transaction import Transaction
 from keyturn.domain.batches import check_batch
-from keyturn.domain.errors import SessionManagerNotRunningError, TokenRefusedError
+from keyturn.domain.errors import NoThreadError, SessionManagerNotRunningError, TokenRefusedError
 from keyturn.domain.tokens import SessionToken
 from keyturn.operations import asking_time, awaited_operation
 from keyturn.projections.history import KeyChange
@@ -52,8 +53,19 @@ class _Threads:
         self._pool = self._new_pool()
 
     async def run(self, call: Callable[[], R]) -> R:
-        in_context = functools.partial(contextvars.copy_context().run, call)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, in_context)
+        context = contextvars.copy_context()
+        given_up = threading.Event()
+
+        def call_if_wanted() -> Any:
+            return None if given_up.is_set() else context.run(call)
+
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._pool, call_if_wanted)
+        except RuntimeError as error:
+            given_up.set()  # the pool has it in its queue all the same
+            raise NoThreadError from error
+        result: R = await future
+        return result
 
     def end(self) -> None:
         """Let them end. Who asks a closed service is answered by others, which start then."""
@@ -296,6 +308,8 @@ class AsyncService(_AwaitedHandle):
         """See `Service.close`."""
         try:
             await self.call(self._service.close)
+        except NoThreadError:
+            self._service.close()
         finally:
             if self._has_own_threads:
                 self._threads.end()

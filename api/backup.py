@@ -48,7 +48,7 @@ def export_log(
         LogError: the log cannot be read, or is not to be trusted; its subclasses say why.
         ExportError: an event is too long for a line.
     """
-    node_id = node_id or key_ring_file.read(settings.key_ring_path).node_id
+    node_id = node_id or _node_id(settings)
     lines = 0
     if not has_log(settings.store_url):
         place = shown(settings.store_url)
@@ -89,7 +89,7 @@ def import_log(
         AnchorError: the anchor is damaged, or cannot be written; then the events are in the log,
             and the next opening must be told to trust it.
     """
-    node_id = key_ring_file.read(settings.key_ring_path).node_id
+    node_id = _node_id(settings)
     anchor = Anchor(settings.anchor_path, node_id)
     seen = anchor.marks()
     events = read_lines(lines_of(file), node_id)
@@ -110,3 +110,8 @@ def import_log(
             mark = Mark(event.originator_version, event.digest, event.signature, imported=True)
             anchor.replace(event.manager, mark)
     return count
+
+
+def _node_id(settings: Settings) -> str:
+    path = settings.key_ring_path
+    return key_ring_file.read(path, group_readable=settings.group_readable).node_id

@@ -18,6 +18,7 @@ from keyturn.config.clock import Clock, steady_time
 from keyturn.config.event_log import EventLog
 from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.logging import HostLogger
+from keyturn.config.os_errors import reason
 from keyturn.config.settings import Settings, find_password
 from keyturn.config.store_url import MEMORY, shown
 from keyturn.config.stores import has_log, open_log
@@ -164,23 +165,24 @@ def open_key_ring(
     """Return the key ring of the data folder, and whether it was made just now."""
     path = settings.key_ring_path
     known_password = None if password is UNSET else password
+    open_it = partial(KeyRing.open, path, known_password, group_readable=settings.group_readable)
     if not create:
         try:
-            return KeyRing.open(path, known_password), False
+            return open_it(), False
         except KeyRingNotFoundError as error:
             raise lost_key_ring(settings) or error from error
     with contextlib.suppress(KeyRingNotFoundError):
-        return KeyRing.open(path, known_password), False
+        return open_it(), False
     if password is UNSET:  # so nothing is made, no lock either
         return _make_key_ring(settings, password), True
     try:
         # Of several first starts one makes it, with its anchor, and the others wait for that.
         with files.locked(settings.data_folder / "first-start", timeout=_FIRST_START):
             with contextlib.suppress(KeyRingNotFoundError):
-                return KeyRing.open(path, known_password), False
+                return open_it(), False
             return _make_key_ring(settings, password), True
     except OSError as error:
-        message = f"{path} cannot be made: {error.strerror}"
+        message = f"{path} cannot be made: {reason(error)}"
         raise KeyRingPermissionError(message, path=str(path)) from error
 
 

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec
 
 from keyturn import opening
 from keyturn.aio import AsyncService
+from keyturn.domain.errors import NoThreadError
 from keyturn.service import Service
 
 P = ParamSpec("P")
@@ -43,6 +44,9 @@ class _Opening:
         handover = _Handover(self._call)
         try:
             return AsyncService(await asyncio.to_thread(handover.open))
+        except RuntimeError as error:
+            handover.refuse()  # should a thread of the loop come to it later
+            raise NoThreadError from error
         except asyncio.CancelledError:
             await asyncio.to_thread(handover.refuse)
             raise

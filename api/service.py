@@ -197,16 +197,16 @@ class Service(TokenMethods, Record):
             KeyRingError: the file is not that key ring any more, or cannot be read.
         """
         key_ring = self._parts.key_ring
-        path = key_ring.path if isinstance(key_ring, KeyRing) else None
-        if path is None:
+        if not isinstance(key_ring, KeyRing):
             raise KeyRingNotFoundError("this key ring is in no file, and has no password")
         try:
-            node_id = KeyRing.open(path, password).node_id
+            node_id = key_ring.reopen(password).node_id
         except WrongPasswordError:
             return False
         if node_id != key_ring.node_id:
+            path = str(key_ring.path)
             message = f"another key ring lies at {path} now: put back the one of this log"
-            raise KeyRingDamagedError(message, path=str(path))
+            raise KeyRingDamagedError(message, path=path)
         return True
 
     # --- other services, and the end ---

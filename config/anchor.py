@@ -25,6 +25,7 @@ from uuid import UUID
 import msgspec
 
 from keyturn.config import files
+from keyturn.config.os_errors import reason
 from keyturn.domain import chain
 from keyturn.domain.errors import AnchorError
 from keyturn.domain.mark import Mark
@@ -83,17 +84,30 @@ class Anchor:
 
     @staticmethod
     def is_blank(path: Path) -> bool:
-        """Whether there is no anchor at `path`, or one that has no entry for any manager."""
+        """Whether there is no anchor at `path`, or one that has no entry for any manager.
+
+        Raises:
+            AnchorError: that cannot be told.
+        """
         try:
             return not _entries_in(folder_of(path)) and not _read_version_1(path).managers
         except FileNotFoundError:
             return True
-        except (OSError, ValueError, RecursionError):
+        except (ValueError, RecursionError):
             return False
+        except OSError as error:
+            raise _unreadable(path, error) from error
 
     def exists(self) -> bool:
-        """Whether this node has an anchor at all, for any manager."""
-        return self._folder.exists() or self._path.exists()
+        """Whether this node has an anchor at all, for any manager.
+
+        Raises:
+            AnchorError: that cannot be told.
+        """
+        try:
+            return self._folder.exists() or self._path.exists()
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
 
     def create(self) -> None:
         """Make an anchor without entries, unless there is one.
@@ -295,11 +309,11 @@ def _read_version_1(path: Path) -> _Version1:
 
 
 def _unreadable(path: Path, error: OSError) -> AnchorError:
-    return AnchorError(f"the anchor {path} cannot be read: {error.strerror}", path=str(path))
+    return AnchorError(f"the anchor {path} cannot be read: {reason(error)}", path=str(path))
 
 
 def _unwritable(path: Path, error: OSError) -> AnchorError:
-    return AnchorError(f"the anchor {path} cannot be written: {error.strerror}", path=str(path))
+    return AnchorError(f"the anchor {path} cannot be written: {reason(error)}", path=str(path))
 
 
 def _damaged(path: Path, what: str) -> AnchorError:

@@ -90,7 +90,7 @@ def _clock_and_reset(
 
 
 steady_time, reset_steady_time = _clock_and_reset(time.time, time.monotonic, boot_time)
-"""The clock of this process, and what has it forget what it saw: for tests that travel in time."""
+"""The clock of this process; and what has it forget the past, for tests that travel in time."""
 
 
 def lasting_clock(clock: Clock) -> Clock:

@@ -35,7 +35,7 @@ _BOOLEANS: Final = {
 # The kinds of values. A title says what is allowed, for errors.
 Text = Annotated[str, Meta(min_length=1, title="text, and not empty")]
 StoreText = Annotated[str, Meta(min_length=1, title=f"the URL of a log: {WHAT_THERE_IS}")]
-FilePath = Annotated[Path, Meta(title="a path; a home folder in it (~) must be known")]
+FilePath = Annotated[Path, Meta(title="a path, in UTF-8; a home folder in it (~) must be known")]
 Seconds = Annotated[float, Meta(ge=0, title=f"a number ≥ 0 of {FORMS}")]
 Wait = Annotated[float, Meta(ge=0, le=_DAY, title=f"a number from 0 to {_DAY} of {FORMS}")]
 WholeSeconds = Annotated[
@@ -161,4 +161,5 @@ def _path(_kind: type, value: object) -> Path:
     """Convert what msgspec does not know: a path."""
     if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
         raise ValueError
+    str(value).encode("utf-8")  # raises a ValueError: such a path fits into no URL and no log
     return Path(value).expanduser()

@@ -1,7 +1,7 @@
 """Small files that only their owner may read: written whole or not at all, never followed.
 
 Key ring, anchor and token file all go through here. What a file means is for its owner to
-know; errors leave as `OSError`.
+know; errors leave as `OSError`. Root leaves a file to whom it belongs: see `ownership`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from keyturn.config.ownership import hand_over, owner_for
 
 MODE = 0o600
 _TEMP_SUFFIX = ".tmp"
@@ -34,10 +36,25 @@ def make_private_folder(folder: Path) -> None:
         folder = folder.parent
     for path in reversed(missing):
         with contextlib.suppress(FileExistsError):
+            owner = owner_for(path)
             path.mkdir(mode=0o700)
+            if owner is not None:
+                _hand_over_folder(path, owner)
             _sync_folder(path.parent)
     if not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+
+
+def check_path(path: Path) -> None:
+    """Raise `OSError` if a text is no path at all: no file can have it."""
+    try:
+        is_path = b"\0" not in str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        is_path = False
+    if not is_path:
+        raise OSError(
+            errno.EILSEQ, "its path is not valid UTF-8, or holds a NUL: choose another one"
+        )
 
 
 class WiderMode(enum.Enum):
@@ -45,16 +62,25 @@ class WiderMode(enum.Enum):
 
     NARROW = "make it 0600"
     REFUSE = "raise PermissionError"
-    REFUSE_OTHERS = "raise PermissionError, unless it is only its group"
+    GROUP = "read it if only its group can, too; raise PermissionError otherwise"
     IGNORE = "read it all the same"
+
+
+_REFUSED = {
+    WiderMode.NARROW: 0o007,  # of what is not ours to narrow
+    WiderMode.REFUSE: 0o077,
+    WiderMode.GROUP: 0o007,
+    WiderMode.IGNORE: 0,
+}
+"""Which bits of a mode are refused."""
 
 
 @contextlib.contextmanager
 def open_private(path: Path, flags: int) -> Iterator[int]:
     """Open a regular file that is there, and close it in the end; give its descriptor.
 
-    Symbolic links are not followed, a pipe or a device is not waited for. A file that is opened
-    for writing is made 0600.
+    Symbolic links are not followed, a pipe or a device is not waited for. A file of this user
+    that is opened for writing is made 0600.
 
     Args:
         path: the file.
@@ -66,10 +92,10 @@ def open_private(path: Path, flags: int) -> Iterator[int]:
     """
     fd = os.open(path, flags | _OPEN_FLAGS)
     try:
-        mode = os.fstat(fd).st_mode
-        if not stat.S_ISREG(mode):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "is not a regular file", str(path))
-        if flags != os.O_RDONLY and mode & 0o077:
+        if flags != os.O_RDONLY and status.st_mode & 0o077 and _may_narrow(status):
             os.fchmod(fd, MODE)
         yield fd
     finally:
@@ -87,19 +113,19 @@ def read_private(path: Path, *, limit: int, wider_mode: WiderMode = WiderMode.NA
     with open_private(path, os.O_RDONLY) as fd:
         status = os.fstat(fd)
         mode = stat.S_IMODE(status.st_mode)
-        refused = {WiderMode.REFUSE: 0o077, WiderMode.REFUSE_OTHERS: 0o007}.get(wider_mode, 0)
-        if mode & refused:
-            message = f"can be read by others (mode {mode:04o}): run chmod 600 on it"
-            raise PermissionError(errno.EACCES, message, str(path))
-        if mode & 0o077 and wider_mode is WiderMode.NARROW:
+        if mode & 0o077 and wider_mode is WiderMode.NARROW and _may_narrow(status):
             os.fchmod(fd, MODE)
+        elif mode & _REFUSED[wider_mode]:
+            raise PermissionError(errno.EACCES, _readable_by_others(mode, status), str(path))
         if status.st_size > limit:
             raise OSError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
         return os.read(fd, status.st_size)  # a regular file is read whole by one call
 
 
-def write_private(path: Path, content: bytes, *, exclusive: bool = False) -> None:
-    """Put `content` at `path` atomically, with mode 0600.
+def write_private(
+    path: Path, content: bytes, *, exclusive: bool = False, mode: int = MODE
+) -> None:
+    """Put `content` at `path` atomically, with mode 0600 if not told otherwise.
 
     A reader sees the old content or the new one, whole, whatever is killed when. Once this
     returns the content survives a power cut. On failure the old content stands.
@@ -108,6 +134,7 @@ def write_private(path: Path, content: bytes, *, exclusive: bool = False) -> Non
         path: the file.
         content: all of it.
         exclusive: only make a new file. Needs a file system with hard links.
+        mode: its permissions.
 
     Raises:
         FileExistsError: there is one already, and `exclusive` was asked for.
@@ -117,6 +144,9 @@ def write_private(path: Path, content: bytes, *, exclusive: bool = False) -> Non
     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS, MODE)
     try:
         with os.fdopen(fd, "wb") as file:
+            hand_over(fd, owner_for(path))
+            if mode != MODE:
+                os.fchmod(fd, mode)
             file.write(content)
             file.flush()
             os.fsync(fd)
@@ -135,11 +165,21 @@ def write_private(path: Path, content: bytes, *, exclusive: bool = False) -> Non
 
 
 def remove_private(path: Path) -> bool:
-    """Remove the file for good; return False if there was none."""
+    """Remove the file for good; return False if there was none.
+
+    What is mounted by itself, and cannot be removed, is made empty.
+    """
     try:
         os.unlink(path)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        with open_private(path, os.O_RDWR) as fd:
+            os.ftruncate(fd, 0)
+            os.fsync(fd)
+        return True
     _sync_folder(path.parent)
     return True
 
@@ -171,12 +211,11 @@ def locked(path: Path, *, timeout: float) -> Iterator[None]:
         LockTimeoutError: another writer held it all that time.
     """
     lock_path = path.with_name(f".{path.name}.lock")
-    flags = os.O_RDWR | os.O_CREAT | _OPEN_FLAGS
     try:
-        fd = os.open(lock_path, flags, MODE)
+        fd = _open_or_make(lock_path)
     except FileNotFoundError:
         make_private_folder(path.parent)
-        fd = os.open(lock_path, flags, MODE)
+        fd = _open_or_make(lock_path)
     try:
         with locked_fd(fd, path, timeout=timeout):
             yield
@@ -207,6 +246,52 @@ def locked_fd(fd: int, path: Path, *, timeout: float) -> Iterator[None]:
     finally:
         # Closing would not do: a child forked meanwhile has the same open file.
         fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def make_empty(path: Path) -> bool:
+    """Make an empty file with mode 0600; return False if there is something already."""
+    try:
+        fd = _make(path)
+    except FileExistsError:
+        return False
+    os.close(fd)
+    return True
+
+
+def _make(path: Path) -> int:
+    owner = owner_for(path)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS, MODE)
+    hand_over(fd, owner)
+    return fd
+
+
+def _open_or_make(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | _OPEN_FLAGS)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):  # another process made it meanwhile
+            return _make(path)
+        return os.open(path, os.O_RDWR | _OPEN_FLAGS)
+
+
+def _may_narrow(status: os.stat_result) -> bool:
+    """Whether a file is ours alone: one with a second name may be a planted link to another's."""
+    return os.geteuid() in (0, status.st_uid) and status.st_nlink == 1
+
+
+def _readable_by_others(mode: int, status: os.stat_result) -> str:
+    message = f"can be read by others (mode {mode:04o})"
+    if status.st_nlink > 1:
+        return f"{message} and has another name: make a copy of it that is yours alone"
+    return f"{message}: run chmod 600 on it"
+
+
+def _hand_over_folder(path: Path, owner: tuple[int, int]) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        hand_over(fd, owner)
+    finally:
+        os.close(fd)
 
 
 def _try_lock(fd: int) -> bool:

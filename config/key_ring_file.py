@@ -20,9 +20,11 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
+import stat
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,10 +37,14 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from keyturn.config import files
 from keyturn.config.files import WiderMode
+from keyturn.config.os_errors import UNFIT_CONTENT, reason
+from keyturn.config.ownership import safe_target
 from keyturn.domain.errors import (
     KeyRingDamagedError,
+    KeyRingError,
     KeyRingNotFoundError,
     KeyRingPermissionError,
+    KeyRingUnavailableError,
     KeyRingVersionError,
     PasswordRequiredError,
     WrongPasswordError,
@@ -136,18 +142,28 @@ def damaged(path: Path, what: str, cause: Exception | None = None) -> KeyRingDam
     return error
 
 
-def read(path: Path) -> StoredKeyRing:
-    """Read the file and check all that can be checked without the password."""
+def read(path: Path, *, group_readable: bool = False) -> StoredKeyRing:
+    """Read the file and check all that can be checked without the password.
+
+    Args:
+        path: the file, or a link to it that nobody else can lead elsewhere.
+        group_readable: whether its group may read it, and change it, too.
+    """
+    wider_mode = WiderMode.GROUP if group_readable else WiderMode.REFUSE
     try:
-        content = files.read_private(path, limit=_LIMIT, wider_mode=WiderMode.REFUSE)
+        files.check_path(path)
+        place = safe_target(path) if path.is_symlink() else path
+        content = files.read_private(place, limit=_LIMIT, wider_mode=wider_mode)
     except FileNotFoundError as error:
         message = f"there is no key ring at {path}: create one with `keyturn init`"
         raise KeyRingNotFoundError(message, path=str(path)) from error
     except PermissionError as error:
-        why = error.strerror if "chmod" in str(error.strerror) else "cannot be read by this user"
-        raise KeyRingPermissionError(f"{path} {why}", path=str(path)) from error
+        raise KeyRingPermissionError(_not_permitted(path, error), path=str(path)) from error
     except OSError as error:
-        raise damaged(path, f"it {error.strerror}") from error
+        if error.errno in UNFIT_CONTENT:
+            raise damaged(path, f"it {reason(error)}") from error
+        message = f"{path} cannot be read: {reason(error)}"
+        raise KeyRingUnavailableError(message, path=str(path)) from error
     return StoredKeyRing(path, _parse(path, content))
 
 
@@ -203,7 +219,9 @@ def unlock(stored: StoredKeyRing, password: str | None) -> bytes:
     return plain
 
 
-def write(path: Path, node_id: str, plain: bytes, password: str | None) -> None:
+def write(
+    path: Path, node_id: str, plain: bytes, password: str | None, mode: int = files.MODE
+) -> None:
     """Write the secrets to the file, atomically, under this password."""
     kdf = Kdf("none") if password is None else Kdf.new()
     record = _Record(FORMAT, VERSION, node_id, kdf, "", "")
@@ -215,22 +233,21 @@ def write(path: Path, node_id: str, plain: bytes, password: str | None) -> None:
     record = msgspec.structs.replace(record, checksum=record.right_checksum())
     content = msgspec.json.format(msgspec.json.encode(record)) + b"\n"
     try:
-        files.write_private(path, content)
+        files.write_private(path, content, mode=mode)
     except OSError as error:
-        message = f"{path} cannot be written: {error.strerror}"
-        raise KeyRingPermissionError(message, path=str(path)) from error
+        raise _unwritable(path, error) from error
 
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Keep other processes from writing this key ring."""
     try:
+        files.check_path(path)
         with files.locked(path, timeout=_LOCK_TIMEOUT):
             files.sweep_temp_files(path)
             yield
     except OSError as error:
-        message = f"{path} cannot be written: {error.strerror or os.strerror(error.errno or 0)}"
-        raise KeyRingPermissionError(message, path=str(path)) from error
+        raise _unwritable(path, error) from error
 
 
 def check_password(password: str) -> str:
@@ -242,6 +259,25 @@ def check_password(password: str) -> str:
     except UnicodeEncodeError:
         raise WrongPasswordError("a password is valid Unicode text") from None
     return password
+
+
+def _not_permitted(path: Path, error: OSError) -> str:
+    if error.strerror == os.strerror(error.errno or 0):
+        return f"{path} cannot be read by this user"
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        mode = 0o077
+    # What its group alone can read, too, is how Kubernetes mounts a Secret.
+    way_out = ", or set KEYTURN_GROUP_READABLE=true if its group is to read it"
+    return f"{path} {error.strerror}{'' if mode & 0o007 else way_out}"
+
+
+def _unwritable(path: Path, error: OSError) -> KeyRingError:
+    kind: type[KeyRingError] = KeyRingPermissionError
+    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        kind = KeyRingUnavailableError
+    return kind(f"{path} cannot be written: {reason(error)}", path=str(path))
 
 
 def _text(data: bytes) -> str:

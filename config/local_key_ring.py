@@ -11,7 +11,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyturn.config import key_ring_file
-from keyturn.domain.errors import KeyRingExistsError, SealError, WrongPasswordError
+from keyturn.domain.errors import (
+    KeyRingExistsError,
+    KeyRingNotFoundError,
+    SealError,
+    WrongPasswordError,
+)
 from keyturn.domain.node import encode_node_id
 from keyturn.domain.redaction import without_frames
 
@@ -25,12 +30,13 @@ class KeyRing:
     Get one from `create`, `open` or `ephemeral`. It cannot be pickled and shows no secret.
     """
 
-    __slots__ = ("_identity", "_node_id", "_path", "_plain", "_sealing")
+    __slots__ = ("_group_readable", "_identity", "_node_id", "_path", "_plain", "_sealing")
 
     def __init__(
         self, identity_seed: bytes, sealing_key: bytes, path: Path | None = None
     ) -> None:
         self._path = path
+        self._group_readable = False
         self._plain = identity_seed + sealing_key
         self._identity = Ed25519PrivateKey.from_private_bytes(identity_seed)
         self._sealing = AESGCM(sealing_key)
@@ -67,22 +73,43 @@ class KeyRing:
 
     @classmethod
     @without_frames
-    def open(cls, path: str | Path, password: str | None) -> KeyRing:
+    def open(
+        cls, path: str | Path, password: str | None, *, group_readable: bool = False
+    ) -> KeyRing:
         """Open the key ring at `path`. With a password this takes about a quarter of a second.
+
+        Args:
+            path: the file, or a link to it that only root and this user can lead elsewhere.
+            password: that protects it; None: there is none.
+            group_readable: whether its group may read it too, as that of a Kubernetes Secret.
 
         Raises:
             KeyRingNotFoundError: there is none.
             KeyRingPermissionError: it cannot be read, or others can read it too.
+            KeyRingUnavailableError: it cannot be read now.
             KeyRingDamagedError: it is not a whole, unaltered key ring.
             KeyRingVersionError: a newer Keyturn wrote it.
             WrongPasswordError: the password is not the right one.
         """
-        stored = key_ring_file.read(Path(path))
+        stored = key_ring_file.read(Path(path), group_readable=group_readable)
         plain = key_ring_file.unlock(stored, password)
         ring = cls(plain[:_SECRET_BYTES], plain[_SECRET_BYTES:], Path(path))
+        ring._group_readable = group_readable
         if ring.node_id != stored.node_id:
             raise key_ring_file.damaged(stored.path, "its secrets are not those of its node id")
         return ring
+
+    @without_frames
+    def reopen(self, password: str | None) -> KeyRing:
+        """Open the same file again: see `open`.
+
+        Raises:
+            KeyRingNotFoundError: it is in memory only, or the file is gone.
+            KeyRingError: see `open`.
+        """
+        if self._path is None:
+            raise KeyRingNotFoundError("this key ring is in no file, and has no password")
+        return KeyRing.open(self._path, password, group_readable=self._group_readable)
 
     @without_frames
     def save(self, path: str | Path, password: str | None) -> None:
@@ -112,7 +139,9 @@ class KeyRing:
 
     @staticmethod
     @without_frames
-    def change_password(path: str | Path, old: str | None, new: str | None) -> None:
+    def change_password(
+        path: str | Path, old: str | None, new: str | None, *, group_readable: bool = False
+    ) -> None:
         """Protect the same secrets with another password (or, with None, with none).
 
         Only the key ring's file is rewritten, atomically: nothing in the log changes.
@@ -121,9 +150,10 @@ class KeyRing:
         """
         path = Path(path)
         with key_ring_file.exclusive(path):
-            stored = key_ring_file.read(path)
+            stored = key_ring_file.read(path, group_readable=group_readable)
             plain = key_ring_file.unlock(stored, old)
-            key_ring_file.write(path, stored.node_id, plain, new)
+            mode = path.stat().st_mode & 0o060 | 0o600
+            key_ring_file.write(path, stored.node_id, plain, new, mode)
 
     @property
     def node_id(self) -> str:

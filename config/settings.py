@@ -36,6 +36,7 @@ from keyturn.config.declarations import (
     declarations_of,
 )
 from keyturn.config.files import WiderMode
+from keyturn.config.os_errors import reason
 from keyturn.config.store_url import SQLITE
 from keyturn.domain.errors import AuditTextError, SettingsError
 from keyturn.domain.options import DEFAULT_EXPIRY, ManagerOptions
@@ -111,6 +112,12 @@ class Settings:
             unset="none",
         ),
     ] = None
+    group_readable: Annotated[
+        YesOrNo,
+        about(
+            "the key ring may be read by its group too, as a Kubernetes Secret with `fsGroup` is"
+        ),
+    ] = False
     initiator: Annotated[
         Text | None, about("who is recorded for a change", unset="`user@host`")
     ] = None
@@ -289,7 +296,7 @@ def read_password_file(path: Path, setting: str = "password_file") -> str:
     """
     try:
         content = files.read_private(
-            path.resolve(), limit=_PASSWORD_LIMIT, wider_mode=WiderMode.REFUSE_OTHERS
+            path.resolve(), limit=_PASSWORD_LIMIT, wider_mode=WiderMode.GROUP
         )
         return content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except (
@@ -297,7 +304,9 @@ def read_password_file(path: Path, setting: str = "password_file") -> str:
         UnicodeDecodeError,
         RuntimeError,
     ) as error:  # RuntimeError: links in a circle
-        why = getattr(error, "strerror", None) or "is not UTF-8, or a link in a circle"
+        why = "is not UTF-8, or a link in a circle"
+        if isinstance(error, OSError):
+            why = reason(error)
         raise SettingsError(
             f"the password file {path} cannot be used: {why}", key=setting, source=str(path)
         ) from None  # a UnicodeDecodeError holds the password
@@ -322,7 +331,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     try:
         table = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
-        message = f"the settings file {path} cannot be read: {error.strerror}"
+        message = f"the settings file {path} cannot be read: {reason(error)}"
         raise SettingsError(message, source=source) from error
     except ValueError as error:  # of TOML and of UTF-8
         message = f"the settings file {path} is not TOML: {error}"

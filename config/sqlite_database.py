@@ -70,7 +70,7 @@ class Connection(sqlite3.Connection):
                     raise RetiredError
                 database.connections[id(self)] = self
                 super().__init__(
-                    f"file:{quote(str(database.file))}?{mode}",
+                    f"file://{_quoted(database.file)}?{mode}",
                     uri=True,
                     timeout=0,  # `when_free` waits
                     isolation_level=None,
@@ -382,6 +382,11 @@ def refuse_after_fork(location: object) -> NoReturn:
     """Raise the error for who uses a log that was opened before a fork."""
     message = f"{location} was opened before a fork: open it again in this process"
     raise LogClosedError(message, location=str(location))
+
+
+def _quoted(path: Path) -> str:
+    """Return an absolute path for a URI; two slashes at its start would name a host."""
+    return quote("/" + str(path).lstrip("/"))
 
 
 def _in_doubt(path: Path) -> LogUnavailableError:

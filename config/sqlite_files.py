@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from keyturn.config import files
+from keyturn.config.os_errors import reason
 from keyturn.domain.errors import LogUnavailableError, NotAKeyturnLogError
 
 Inode = tuple[int, int]
@@ -132,17 +133,18 @@ def make_file(path: Path) -> None:
         LogUnavailableError: it cannot be made.
     """
     try:
+        files.check_path(path)
         files.make_private_folder(path.parent)
-        with _lock, contextlib.suppress(FileExistsError):
+        with _lock:
             if not os.path.lexists(path):
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, files.MODE))
+                files.make_empty(path)
         for file in files_of(path):
             with contextlib.suppress(FileNotFoundError):
                 if not stat.S_ISREG(os.lstat(file).st_mode):
                     message = f"{file} is not a regular file: name the database itself"
                     raise NotAKeyturnLogError(message, location=str(path))
     except OSError as error:
-        message = f"the log {path} cannot be opened: {error.strerror}"
+        message = f"the log {path} cannot be opened: {reason(error)}"
         raise LogUnavailableError(message, location=str(path), recorded=False) from error
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 
 from eventsourcing.domain import EventSourcingError
 from eventsourcing.persistence import IntegrityError
 
+from keyturn.config.file_system import problem_of
 from keyturn.domain.errors import (
     LogClosedError,
     LogDamagedError,
@@ -34,6 +36,18 @@ _MEANINGS = {
     ),
     sqlite3.SQLITE_CORRUPT: "its file is damaged; put back a copy of it",
 }
+
+_SAY_LITTLE = (*BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
+"""What a file system without locks, and a process with too many open files, leads to as well."""
+
+_NO_LOCKS_OR_MAPS = (
+    sqlite3.SQLITE_IOERR_LOCK,
+    sqlite3.SQLITE_IOERR_RDLOCK,
+    sqlite3.SQLITE_IOERR_SHMLOCK,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+)
 
 
 @contextlib.contextmanager
@@ -77,5 +91,8 @@ def _explained(error: Exception, location: str) -> LogError:
     ):
         message = f"the log {location} holds text that is none: put back a copy of it"
         return LogDamagedError(message, location=location)
-    message = f"the log {location} is not available: {_MEANINGS.get(code) or error}"
+    found = problem_of(Path(location).parent) if code in _SAY_LITTLE else None
+    if getattr(error, "sqlite_errorcode", 0) in _NO_LOCKS_OR_MAPS:
+        found = found or "its file system has no locks or maps no memory; use a local disk"
+    message = f"the log {location} is not available: {found or _MEANINGS.get(code) or error}"
     return LogUnavailableError(message, location=location, is_busy=code in BUSY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from eventsourcing.utils import get_topic
 
 from keyturn.config.event_log import EventLog
 from keyturn.config.memory import MemoryStore
+from keyturn.config.os_errors import reason
 from keyturn.config.settings import Settings
 from keyturn.config.sqlite import SQLiteStore
 from keyturn.config.store_url import (
@@ -21,7 +23,7 @@ from keyturn.config.store_url import (
     shown,
     sqlite_path,
 )
-from keyturn.domain.errors import SettingsError
+from keyturn.domain.errors import LogUnavailableError, SettingsError
 from keyturn.domain.redaction import without_frames
 from keyturn.domain.stored_events import check_host_topics
 
@@ -107,7 +109,13 @@ def has_log(url: str) -> bool:
     """Return whether something lies at the place of a log already."""
     path = sqlite_path(url)
     if path is not None:
-        return path.exists() and path.stat().st_size > 0
+        try:
+            return os.stat(path).st_size > 0
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            message = f"the log {path} cannot be looked at: {reason(error)}"
+            raise LogUnavailableError(message, location=str(path), recorded=False) from error
     if not is_postgres(url):
         return False
     return bool(_postgres().has_rows(url))

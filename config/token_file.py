@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keyturn.config import files
+from keyturn.config.os_errors import reason
+from keyturn.config.ownership import is_trusted, refuse_unsafe_folder
 from keyturn.domain.errors import TokenFileError, TokenFileLockedError
 from keyturn.domain.tokens import MAX_TOKEN_LENGTH, SessionToken
 
@@ -36,6 +38,11 @@ class TokenFile:
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path).absolute()
+        try:
+            files.check_path(self._path)
+        except OSError as error:
+            self._path = Path(ascii(str(path)))  # in an error that can be printed
+            raise self._error(error, "used") from error
 
     def __repr__(self) -> str:
         return f"<TokenFile {self._path}>"
@@ -48,7 +55,7 @@ class TokenFile:
         """
         try:
             files.make_private_folder(self._path.parent)
-            self._refuse_what_is_no_file()
+            self._check_place()
         except OSError as error:
             raise self._error(error, "used") from error
         with contextlib.suppress(OSError), files.locked(self._path, timeout=0):
@@ -61,6 +68,7 @@ class TokenFile:
             TokenFileError: the file is not one, cannot be read, or holds no token.
         """
         try:
+            self._check_place()
             content = files.read_private(self._path, limit=MAX_TOKEN_LENGTH + 1024)
             token = content.decode("ascii").strip()
         except (FileNotFoundError, NotADirectoryError):
@@ -90,7 +98,7 @@ class TokenFile:
             message = "a session token is printable ASCII without spaces, of at most 8 KiB"
             raise TokenFileError(f"{message}: nothing was written", path=str(self._path))
         with self._writing():
-            self._refuse_what_is_no_file()
+            self._check_place()
             if replacing is not ANY_TOKEN and self.read() != replacing:
                 return False
             files.write_private(self._path, token.encode("ascii") + b"\n")
@@ -99,18 +107,28 @@ class TokenFile:
     def clear(self) -> None:
         """Remove the file, if there is one."""
         with self._writing():
-            self._refuse_what_is_no_file()
+            self._check_place()
             files.remove_private(self._path)
 
-    def _refuse_what_is_no_file(self) -> None:
-        """A folder, a pipe or a link may be somebody's: it is not renamed over or removed."""
+    def _check_place(self) -> None:
+        """Refuse what other users planted, or could put in the place of the token.
+
+        A folder, a pipe or a link may be somebody's: it is not renamed over or removed.
+        """
+        refuse_unsafe_folder(self._path.parent)
         try:
-            mode = os.lstat(self._path).st_mode
+            status = os.lstat(self._path)
         except FileNotFoundError:
             return
-        if not stat.S_ISREG(mode):
-            code = errno.ELOOP if stat.S_ISLNK(mode) else errno.EINVAL
-            raise OSError(code, "", str(self._path))
+        if not stat.S_ISREG(status.st_mode):
+            code = errno.ELOOP if stat.S_ISLNK(status.st_mode) else errno.EINVAL
+            raise OSError(code, os.strerror(code), str(self._path))
+        if is_trusted(status.st_uid):
+            return
+        # Root reads what a service keeps in its own folder.
+        if os.geteuid() != 0 or status.st_uid != os.stat(self._path.parent).st_uid:
+            message = f"it belongs to another user (uid {status.st_uid}): remove it"
+            raise PermissionError(errno.EACCES, message, str(self._path))
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -125,13 +143,13 @@ class TokenFile:
 
     def _error(self, error: OSError, verb: str) -> TokenFileError:
         kinds = {
-            errno.ELOOP: "it is a symbolic link, which is not followed",
+            errno.ELOOP: "it is a symbolic link, which is not followed: name the file itself",
             errno.EINVAL: "it is a folder or something else that is not a file",
             errno.EISDIR: "it is a folder or something else that is not a file",
             errno.ENXIO: "it is a folder or something else that is not a file",
             errno.EFBIG: "it is larger than any token",
         }
-        why = kinds.get(error.errno or 0, error.strerror)
+        why = kinds.get(error.errno or 0) or reason(error)
         message = f"the token file {self._path} cannot be {verb}: {why}"
         return TokenFileError(message, path=str(self._path))
 

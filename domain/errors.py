@@ -41,6 +41,10 @@ class KeyRingPermissionError(KeyRingError):
     """The file cannot be read, or others can read it too."""
 
 
+class KeyRingUnavailableError(KeyRingError):
+    """The file cannot be read or written now: a full or broken disk, too many open files."""
+
+
 class KeyRingDamagedError(KeyRingError):
     """The file is not a whole and unaltered key ring."""
 
@@ -353,6 +357,20 @@ class SessionNotRunningError(NotRunningError):
 
 class SessionDestroyedError(DestroyedError, SessionNotRunningError):
     """The session was destroyed."""
+
+
+class NoThreadError(KeyturnError):
+    """The system has no room for another thread; nothing was changed.
+
+    Raise its limits (`ulimit -u`, the number of processes of a container), or use fewer.
+    """
+
+    def __init__(
+        self,
+        message: str = "the system has no room for another thread: raise its limit (ulimit -u, "
+        "or the number of processes of the container)",
+    ) -> None:
+        super().__init__(message)
 
 
 class UnknownMessageError(KeyturnError, TypeError):

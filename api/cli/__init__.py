@@ -27,6 +27,7 @@ from keyturn.cli.texts import for_command_line, usage_text
 from keyturn.config.anchor import Anchor, folder_of
 from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.logging import without_tokens
+from keyturn.config.os_errors import reason
 from keyturn.config.settings import Settings, find_password, read_password_file
 from keyturn.config.stores import has_log
 from keyturn.domain.errors import KeyRingExistsError, KeyturnError
@@ -116,7 +117,9 @@ def password(obj: Command, no_password: bool, new_password_file: Path | None) ->
         new: str | None = read_password_file(new_password_file, "--new-password-file")
     else:
         new = None if no_password else ask_for_password("New password", confirm=True)
-    KeyRing.change_password(obj.settings.key_ring_path, old, new)
+    KeyRing.change_password(
+        obj.settings.key_ring_path, old, new, group_readable=obj.settings.group_readable
+    )
 
 
 @cli.command("doctor")
@@ -175,6 +178,8 @@ def _run(arguments: list[str]) -> int:  # noqa: PLR0911 - each kind of error in 
         return _fail(for_command_line(text), exit_code(error))
     except output.OutputError as error:
         return output.failed(error)
+    except OSError as error:
+        return _fail(f"{error.filename or 'a file'}: {reason(error)}", os.EX_IOERR)
     except Exception:  # noqa: BLE001 - a bug of ours, and not the code of a refused token
         output.complain(f"this is a bug: {traceback.format_exc()}", is_one_line=False)
         return os.EX_SOFTWARE

@@ -197,7 +197,9 @@ class Command:
                 "with one that changes something, `keyturn --accept-rollback reset`"
             )
         settings = self.settings
-        key_ring = KeyRing.open(settings.key_ring_path, self.password())
+        key_ring = KeyRing.open(
+            settings.key_ring_path, self.password(), group_readable=settings.group_readable
+        )
         anchor = Anchor(settings.anchor_path, key_ring.node_id)
         parts = ManagerParts.of(self.log(), key_ring, settings.manager_options(), anchor=anchor)
         if parts.reader.open(trust_log=settings.trust_log).position == 0:
@@ -225,7 +227,9 @@ class Command:
     def stored_key_ring(self) -> StoredKeyRing:
         """Read the file of the key ring, which needs no password."""
         try:
-            return key_ring_file.read(self.settings.key_ring_path)
+            return key_ring_file.read(
+                self.settings.key_ring_path, group_readable=self.settings.group_readable
+            )
         except KeyRingNotFoundError as error:
             raise lost_key_ring(self.settings) or error from error
 

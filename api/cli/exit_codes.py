@@ -22,6 +22,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.PasswordRequiredError, os.EX_CONFIG),
     (errors.KeyRingExistsError, os.EX_CANTCREAT),
     (errors.KeyRingPermissionError, os.EX_NOPERM),
+    (errors.KeyRingUnavailableError, os.EX_IOERR),
     (errors.WrongPasswordError, os.EX_NOPERM),
     (errors.KeyRingError, os.EX_DATAERR),
     (errors.LogNotFoundError, os.EX_NOINPUT),
@@ -36,6 +37,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.TokenFileLockedError, os.EX_TEMPFAIL),
     (errors.TokenFileError, os.EX_IOERR),
     (errors.LifecycleError, os.EX_UNAVAILABLE),
+    (errors.NoThreadError, os.EX_OSERR),
     (TimeoutError, os.EX_TEMPFAIL),
 )
 

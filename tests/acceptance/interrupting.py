@@ -1,7 +1,8 @@
 """A process whose main thread is interrupted at random moments of every call of the handle.
 
-Run as `python -m tests.acceptance.interrupting STORE FOLDER COUNT`. A second thread verifies all
-the time, and a second process resets the key. It ends with status 0 if everything still works.
+Run as `python -m tests.acceptance.interrupting STORE FOLDER COUNT [SECONDS]`: each call is
+interrupted so often, or for so long. A second thread verifies all the time, and a second process
+resets the key. It ends with status 0 if everything still works.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import itertools
+import math
 import os
 import random
 import signal
@@ -50,7 +52,8 @@ class Interrupter:
 
     def __init__(self, count: int, random_: random.Random) -> None:
         self.count = count
-        self.hits = 0
+        self.seconds = math.inf
+        self.tried = self.hits = 0
         self.errors: list[str] = []
         self._random = random_
         self._is_armed = False
@@ -66,7 +69,11 @@ class Interrupter:
             lengths.append(time.perf_counter() - began)
             clean_up()
         longest = sorted(lengths)[1] * 1.2 + 20e-6
+        end = time.monotonic() + self.seconds
         for _ in range(self.count):
+            if time.monotonic() > end:
+                break
+            self.tried += 1
             self._once(call, self._random.uniform(1e-6, longest))
             clean_up()
 
@@ -284,9 +291,10 @@ def interrupt_close(store: str, folder: Path, interrupter: Interrupter) -> None:
     services.pop().close()
 
 
-def main(store: str, folder: Path, count: int) -> None:
+def main(store: str, folder: Path, count: int, seconds: float = math.inf) -> None:
     faulthandler.dump_traceback_later(3600 if count >= 1000 else 100, exit=True)
     interrupter = Interrupter(count, random.Random(count))
+    interrupter.seconds = seconds
     service = open_service(store, folder)
     verifier = Verifier(service)
     verifier.start()
@@ -314,9 +322,10 @@ def main(store: str, folder: Path, count: int) -> None:
     assert not verifier.is_alive(), "a verification hangs"
     assert not verifier.problems, verifier.problems[:3]
     in_time("close", service.close)
-    assert interrupter.hits > count, f"only {interrupter.hits} interrupts hit a call"
-    print("ok", interrupter.hits)
+    if seconds == math.inf:
+        assert interrupter.hits > count, f"only {interrupter.hits} interrupts hit a call"
+    print("ok", interrupter.tried, interrupter.hits)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), *map(float, sys.argv[4:]))

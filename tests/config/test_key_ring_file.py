@@ -285,11 +285,20 @@ def test_a_file_that_this_user_cannot_read_is_refused(path: Path, run_python: Ru
     assert run_python(AS_NOBODY, path.parent).stdout == "KeyRingPermissionError\n"
 
 
-def test_a_symlink_is_not_followed(path: Path) -> None:
-    target = put(path.with_name("target"), golden.OPEN_KEY_RING)
-    path.symlink_to(target)
+def test_a_symlink_that_others_could_lead_elsewhere_is_not_followed(path: Path) -> None:
+    folder = path.with_name("folder")
+    folder.mkdir()
+    path.symlink_to(put(folder / "target", golden.OPEN_KEY_RING))
+    folder.chmod(0o777)
 
-    with pytest.raises(KeyRingDamagedError):
+    with pytest.raises(KeyRingPermissionError, match=rf"{folder} \(mode 0777\): run chmod o-w"):
+        KeyRing.open(path, None)
+
+
+def test_a_symlink_in_a_circle_is_an_error(path: Path) -> None:
+    path.symlink_to(path.name)
+
+    with pytest.raises(KeyRingError):
         KeyRing.open(path, None)
 
 

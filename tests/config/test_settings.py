@@ -27,6 +27,7 @@ OTHER_VALUES: dict[str, tuple[str, Any]] = {
     "rotate_every": ("3600.5", 3600.5),
     "overlap": ("60", 60),
     "password_file": ("/run/secrets/x", Path("/run/secrets/x")),
+    "group_readable": ("yes", True),
     "initiator": ("alice", "alice"),
     "trust_log": ("yes", True),
     "lock_timeout": ("0.5", 0.5),

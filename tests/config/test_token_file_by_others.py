@@ -216,10 +216,9 @@ def test_g4_the_token_in_a_folder_that_became_read_only_survives_a_write(
 def test_g4_the_token_of_another_user_cannot_be_read(
     tmp_path: Path, run_as_nobody: Callable[[str, Path], str]
 ) -> None:
-    tmp_path.chmod(0o777)
     with ClientSession(tmp_path / "token", "a.b.c"):
         pass
-    (tmp_path / ".token.lock").unlink()
+    tmp_path.chmod(0o1777)
 
     output = run_as_nobody("print(ClientSession(path).read_token())", tmp_path / "token")
 
