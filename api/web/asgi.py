@@ -34,6 +34,8 @@ Receive: TypeAlias = Callable[[], Awaitable[AsgiMessage]]
 Send: TypeAlias = Callable[[AsgiMessage], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_REPLACED = REPLACED.encode()
+
 _CLOSE_WITHIN = 5.0
 """Seconds for a client to take the close of its WebSocket."""
 
@@ -216,7 +218,7 @@ class _Response:
             self._joined.add(self._live)
 
     def _headers(self, message: AsgiMessage) -> list[tuple[bytes, bytes]]:
-        kept = [(n, v) for n, v in message.get("headers", ()) if n.lower() != REPLACED]
+        kept = [(n, v) for n, v in message.get("headers", ()) if n.lower() != _REPLACED]
         ours = self._session.headers
         return kept + [(n.lower().encode(), v.encode("latin-1")) for n, v in ours]
 

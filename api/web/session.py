@@ -144,7 +144,7 @@ def answer_for(error: KeyturnError, max_age: float | None = None) -> RequestRefu
     return RequestRefusedError(answers.unavailable())
 
 
-REPLACED = b"cache-control"
+REPLACED = "cache-control"
 """The header of a response that ours replaces."""
 
 _NO_STORE = ("Cache-Control", "no-store")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -13,7 +16,7 @@ from starlette.testclient import TestClient
 
 from keyturn import AsyncService
 from keyturn.testing import ClockedService
-from keyturn.web import WebOptions
+from keyturn.web import WebOptions, per_process
 from keyturn.web.asgi import KeyturnMiddleware, session_of
 from keyturn.web.session import MiddlewareMissingError
 from tests.web.apps import make_app
@@ -322,3 +325,44 @@ def test_logging_out_refreshes_nothing(
     response = client.post("/logout", headers=SAME)
 
     assert all("=; " in cookie for cookie in response.headers.get_list("Set-Cookie"))
+
+
+# --- a service for each process ---
+
+
+def test_the_service_of_a_process_lives_as_long_as_its_app(tmp_path: Path) -> None:
+    sessions = per_process(path=tmp_path / "data", password=None)
+
+    with TestClient(make_app(sessions), base_url=SITE) as client:
+        opened = sessions.opened
+        assert opened is not None
+        assert client.post("/login").status_code == 200
+
+    assert opened.is_closed
+    assert sessions.opened is None
+
+
+def test_without_lifespan_the_first_request_opens_it(tmp_path: Path) -> None:
+    sessions = per_process(path=tmp_path / "data", password=None)
+
+    assert TestClient(make_app(sessions), base_url=SITE).post("/login").status_code == 200
+    assert sessions.opened is not None
+    sessions.close()
+
+
+def test_a_service_that_cannot_be_opened_keeps_the_app_from_starting(tmp_path: Path) -> None:
+    sessions = per_process(path=tmp_path / "data", password=None, create=False)
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(make_app(sessions)({"type": "lifespan"}, receive, send))
+
+    assert [message["type"] for message in sent] == ["lifespan.startup.failed"]
+    assert "keyring.json" in sent[0]["message"]
+    refused = TestClient(make_app(sessions)).get("/")
+    assert refused.status_code == 503

@@ -7,6 +7,7 @@ import http.client
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -16,6 +17,11 @@ import keyturn
 from tests.web.servers import free_address, process_of
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+
+
+class App(NamedTuple):
+    address: str
+    folder: Path
 
 
 class Browser:
@@ -55,35 +61,42 @@ def logged_in(address: str) -> Browser:
     return browser
 
 
-@pytest.fixture(scope="module")
-def fastapi_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """The FastAPI example, with two workers: its address and its folder."""
-    folder, address = tmp_path_factory.mktemp("fastapi"), free_address()
+SERVERS = {
+    "fastapi": "uvicorn --app-dir {examples} --workers 2 --port {port} fastapi_app:app",
+    "flask": "gunicorn --pythonpath {examples} --preload -w 2 -b {address} flask_app:app",
+    "django": "gunicorn --pythonpath {examples} --preload -w 2 -b {address} django_app:application",
+}
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def app(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[App]:
+    """Each example with two workers; gunicorn loads it before it forks them."""
+    folder, address = tmp_path_factory.mktemp(request.param), free_address()
     port = address.partition(":")[2]
-    uvicorn = ("uvicorn", "--app-dir", str(EXAMPLES), "--workers", "2", "--port", port)
-    with process_of(*uvicorn, "fastapi_app:app", cwd=folder, address=address):
-        yield address, folder
+    command = SERVERS[request.param].format(examples=EXAMPLES, address=address, port=port)
+    with process_of(*command.split(), cwd=folder, address=address):
+        yield App(address, folder)
 
 
-def test_a_session_of_the_fastapi_app_goes_its_way(fastapi_app: tuple[str, Path]) -> None:
-    address, _ = fastapi_app
-    stranger = Browser(address)
+def test_a_session_goes_its_way_in_all_workers(app: App) -> None:
+    stranger = Browser(app.address)
 
     assert stranger.post("/login", user="alice", password="?")[0] == 401
     assert stranger.get("/me")[0] == 401
-    browser = logged_in(address)
-    assert browser.get("/me") == (200, '{"user":"alice"}')
+    browser = logged_in(app.address)
+    before = dict(browser.cookies)
+    assert [json.loads(browser.get("/me")[1]) for _ in range(8)] == [{"user": "alice"}] * 8
     assert browser.post("/password")[0] == 200
-    stolen = dict(browser.cookies)
     assert browser.post("/logout")[0] == 204
-    browser.cookies = stolen
-    assert browser.get("/me")[0] == 401
+    browser.cookies = before
+    assert {browser.get("/me")[0] for _ in range(8)} == {401}
 
 
-def test_a_logout_in_one_worker_closes_the_sockets_in_all(
-    fastapi_app: tuple[str, Path],
-) -> None:
-    address, _ = fastapi_app
+@pytest.mark.parametrize("app", ["fastapi"], indirect=True, scope="module")
+def test_a_logout_in_one_worker_closes_the_sockets_in_all(app: App) -> None:
+    address = app.address
     browser = logged_in(address)
     headers = browser.headers
     with contextlib.ExitStack() as stack:
@@ -95,14 +108,13 @@ def test_a_logout_in_one_worker_closes_the_sockets_in_all(
         assert {close_code(socket) for socket in sockets} == {4401}
 
 
-def test_a_reset_on_the_command_line_ends_all(fastapi_app: tuple[str, Path]) -> None:
-    address, folder = fastapi_app
-    browser = logged_in(address)
+def test_a_reset_on_the_command_line_ends_all(app: App) -> None:
+    browser = logged_in(app.address)
 
-    with keyturn.open(path=folder / "data", password=None) as service:
+    with keyturn.open(path=app.folder / "data", password=None) as service:
         service.reset_key(reason="laptop stolen")
 
-    assert browser.get("/me")[0] == 401
+    assert {browser.get("/me")[0] for _ in range(8)} == {401}
 
 
 def news(address: str, headers: dict[str, str]) -> ClientConnection:
