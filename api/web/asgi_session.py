@@ -19,13 +19,17 @@ KEY = "keyturn.session"
 
 
 class AsgiSession(WebSession):
-    """The session of one request or WebSocket. Get it from `session_of`."""
+    """The session of one request or WebSocket. Get it from `session_of`.
 
-    __slots__ = ("_service",)
+    Attributes:
+        service: the service, for whatever else a route does with it.
+    """
+
+    __slots__ = ("service",)
 
     def __init__(self, incoming: Incoming, options: WebOptions, service: AsyncService) -> None:
         super().__init__(incoming, options)
-        self._service = service
+        self.service = service
 
     async def authenticate(self) -> None:
         """Find out whose token it is, if there is one.
@@ -35,7 +39,7 @@ class AsgiSession(WebSession):
         """
         if self.credential is not None:
             try:
-                self.who = await self._service.authenticate(self.credential.token)
+                self.who = await self.service.authenticate(self.credential.token)
             except TokenRefusedError as error:
                 self.note_refusal(error)
             except KeyturnError as error:
@@ -56,7 +60,7 @@ class AsgiSession(WebSession):
         if max_age is None or self.credential is None:  # or else it began in this request
             return who
         try:
-            return await self._service.authenticate(self.credential.token, max_age)
+            return await self.service.authenticate(self.credential.token, max_age)
         except ValueError:
             raise
         except KeyturnError as error:
@@ -85,13 +89,13 @@ class AsgiSession(WebSession):
         """
         self.refuse_login_from_elsewhere()
         try:
-            token = await self._service.create_token(expiry, subject, claims)
-            who = await self._service.authenticate(token)
+            token = await self.service.create_token(expiry, subject, claims)
+            who = await self.service.authenticate(token)
         except ValueError:
             raise
         except KeyturnError as error:
             raise answer_for(error) from error
-        self.note_login(token, who, self._service.plain.clock(), cookie=cookie)
+        self.note_login(token, who, self.service.plain.clock(), cookie=cookie)
         return token
 
     async def log_out(self, reason: str = "logged out") -> bool:
@@ -110,7 +114,7 @@ class AsgiSession(WebSession):
         if self.credential is not None:
             by = None if self.who is None else self.who.subject
             try:
-                is_ended = await self._service.end_session(
+                is_ended = await self.service.end_session(
                     token=self.credential.token, reason=reason, initiator=by
                 )
             except KeyturnError as error:
@@ -123,11 +127,11 @@ class AsgiSession(WebSession):
 
         A session that is ended meanwhile gets none, and the response goes out as it is.
         """
-        now = self._service.plain.clock()
+        now = self.service.plain.clock()
         if self.credential is not None and self.is_refresh_due(now):
             with contextlib.suppress(KeyturnError):
-                token = await self._service.refresh_token(self.credential.token)
-                self.note_refresh(token, await self._service.authenticate(token), now)
+                token = await self.service.refresh_token(self.credential.token)
+                self.note_refresh(token, await self.service.authenticate(token), now)
 
 
 def session_of(scope: MutableMapping[str, Any]) -> AsgiSession:

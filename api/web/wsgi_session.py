@@ -17,13 +17,17 @@ from keyturn.web.session import WebSession, answer_for
 
 
 class WsgiSession(WebSession):
-    """The session of one request. The middleware makes it."""
+    """The session of one request. The middleware makes it.
 
-    __slots__ = ("_service",)
+    Attributes:
+        service: the service, for whatever else a route does with it.
+    """
+
+    __slots__ = ("service",)
 
     def __init__(self, incoming: Incoming, options: WebOptions, service: Service) -> None:
         super().__init__(incoming, options)
-        self._service = service
+        self.service = service
 
     @classmethod
     def begin(
@@ -50,7 +54,7 @@ class WsgiSession(WebSession):
         """
         if self.credential is not None:
             try:
-                self.who = self._service.authenticate(self.credential.token)
+                self.who = self.service.authenticate(self.credential.token)
             except TokenRefusedError as error:
                 self.note_refusal(error)
             except KeyturnError as error:
@@ -71,7 +75,7 @@ class WsgiSession(WebSession):
         if max_age is None or self.credential is None:  # or else it began in this request
             return who
         try:
-            return self._service.authenticate(self.credential.token, max_age)
+            return self.service.authenticate(self.credential.token, max_age)
         except ValueError:
             raise
         except KeyturnError as error:
@@ -100,13 +104,13 @@ class WsgiSession(WebSession):
         """
         self.refuse_login_from_elsewhere()
         try:
-            token = self._service.create_token(expiry, subject, claims)
-            who = self._service.authenticate(token)
+            token = self.service.create_token(expiry, subject, claims)
+            who = self.service.authenticate(token)
         except ValueError:
             raise
         except KeyturnError as error:
             raise answer_for(error) from error
-        self.note_login(token, who, self._service.clock(), cookie=cookie)
+        self.note_login(token, who, self.service.clock(), cookie=cookie)
         return token
 
     def log_out(self, reason: str = "logged out") -> bool:
@@ -125,7 +129,7 @@ class WsgiSession(WebSession):
         if self.credential is not None:
             by = None if self.who is None else self.who.subject
             try:
-                is_ended = self._service.end_session(
+                is_ended = self.service.end_session(
                     token=self.credential.token, reason=reason, initiator=by
                 )
             except KeyturnError as error:
@@ -138,15 +142,15 @@ class WsgiSession(WebSession):
 
         A session that is ended meanwhile gets none, and the response goes out as it is.
         """
-        now = self._service.clock()
+        now = self.service.clock()
         if self.credential is not None and self.is_refresh_due(now):
             with contextlib.suppress(KeyturnError):
-                token = self._service.refresh_token(self.credential.token)
-                self.note_refresh(token, self._service.authenticate(token), now)
+                token = self.service.refresh_token(self.credential.token)
+                self.note_refresh(token, self.service.authenticate(token), now)
 
     def goes_on(self) -> bool:
         """Return whether its token is still good: asked before each part of a long response."""
         try:
-            return self.credential is None or self._service.verify_token(self.credential.token)
+            return self.credential is None or self.service.verify_token(self.credential.token)
         except KeyturnError:  # nothing is accepted that cannot be checked
             return False

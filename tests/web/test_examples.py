@@ -64,7 +64,8 @@ def logged_in(address: str) -> Browser:
 SERVERS = {
     "fastapi": "uvicorn --app-dir {examples} --workers 2 --port {port} fastapi_app:app",
     "flask": "gunicorn --pythonpath {examples} --preload -w 2 -b {address} flask_app:app",
-    "django": "gunicorn --pythonpath {examples} --preload -w 2 -b {address} django_app:application",
+    "django": "gunicorn --pythonpath {examples} --preload -w 2 -b {address} "
+    "django_app:application",
 }
 
 
