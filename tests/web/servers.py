@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import uvicorn
 
 UNCHECKED = ssl.create_default_context()
@@ -44,27 +46,30 @@ def uvicorn_of(app: Any, **config: Any) -> Iterator[str]:
 @contextlib.contextmanager
 def process_of(
     *arguments: str, cwd: Path, address: str, scheme: str = "http"
-) -> Iterator[subprocess.Popen[str]]:
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a Python module as a server, once it answers."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        wait_until(lambda: process.poll() is not None or answers(f"{scheme}://{address}/"), 60)
-        assert process.poll() is None, process.communicate()[0]
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
+    with tempfile.TemporaryFile("w+") as output:  # a pipe that nobody reads would fill up
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=cwd,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
-            process.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
+            url = f"{scheme}://{address}/"
+            wait_until(lambda: process.poll() is not None or answers(url), 60)
+            if process.poll() is not None:
+                output.seek(0)
+                pytest.fail(output.read())
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
 
 
 def free_address() -> str:
