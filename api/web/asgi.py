@@ -78,43 +78,52 @@ class KeyturnMiddleware:
             await self.app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = None
         try:
             session = await self._begin(scope)
-            live = _live_connection(session)
-            response = _Response(send, session, live, self._connections)
-            if live is None:
-                await self.app(scope, receive, response)
-                return
-            try:
-                await live.run(self.app(scope, receive, response))
-            finally:
-                response.leave()
-            if live.ended:
-                await response.end()
         except RequestRefusedError as refused:
-            if response is not None and response.is_started:
+            await _send_answer(refused.answer, send)
+            return
+        response = _Response(send, session, asyncio.current_task(), self._connections)
+        try:
+            await self.app(scope, receive, response)
+        except RequestRefusedError as refused:
+            if response.is_started:
                 raise
-            await _send_answer(refused.answer, send if response is None else response)
+            await _send_answer(refused.answer, response)
+        except asyncio.CancelledError:
+            if not response.was_ended():
+                raise
+            await _send_or_give_up(send, {"type": "http.response.body"})
+        finally:
+            response.leave()
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         socket = _Socket(scope, send)
         try:
             session = await self._begin(scope)
-            live = socket.live = _live_connection(session)
-            if live is None:
+            if session.who is None or session.credential is None:
                 await self.app(scope, receive, socket)
-                return
-            connections = self._connections()
-            connections.add(live)
-            try:
-                await live.run(self.app(scope, receive, socket))
-            finally:
-                connections.remove(live)
-            if live.ended:
-                await socket.close(*live.ended)
+            else:
+                token, task = session.credential.token, asyncio.current_task()
+                socket.live = LiveConnection(token, session.who, task)
+                await self._live_websocket(scope, receive, socket, socket.live)
         except RequestRefusedError as refused:
             await socket.refuse(refused.answer)
+
+    async def _live_websocket(
+        self, scope: Scope, receive: Receive, socket: _Socket, live: LiveConnection
+    ) -> None:
+        connections = self._connections()
+        connections.add(live)
+        try:
+            await self.app(scope, receive, socket)
+        except asyncio.CancelledError:
+            if not live.absorbs_cancellation():
+                raise
+        finally:
+            connections.remove(live)
+        if live.ended:
+            await socket.close(*live.ended)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         startup: list[AsgiMessage] = [await receive()]
@@ -137,7 +146,7 @@ class KeyturnMiddleware:
     async def _begin(self, scope: Scope) -> AsgiSession:
         """Return the session of a request, and put it into the scope."""
         try:
-            service = await self._service()
+            service = self._known_service() or await self._service()
         except KeyturnError as error:
             raise answer_for(error) from error
         session = AsgiSession(Incoming.from_asgi(scope), self._options, service)
@@ -146,16 +155,21 @@ class KeyturnMiddleware:
         scope[asgi_session.KEY] = session
         return session
 
+    def _known_service(self) -> AsyncService | None:
+        """Return the service of this process if it is open already."""
+        known, source = self._awaited, self._source
+        is_current = known is not None and known.plain is (
+            source.opened if isinstance(source, PerProcess) else source
+        )
+        return known if is_current else None
+
     async def _service(self) -> AsyncService:
-        """Return the service of this process; the first call may open it."""
-        source, known = self._source, self._awaited
-        plain = source.opened if isinstance(source, PerProcess) else source
-        if known is not None and known.plain is plain:
-            return known
-        if plain is None:
-            plain = await asyncio.to_thread(service_of, source)
-        self._awaited = AsyncService(plain)
-        return self._awaited
+        """Return the service of this process; it may have to be opened."""
+        plain = await asyncio.to_thread(service_of, self._source)
+        known = self._known_service()  # another request may have been quicker
+        if known is None:
+            known = self._awaited = AsyncService(plain)
+        return known
 
     def _connections(self) -> LiveConnections:
         """Return the live connections of this event loop."""
@@ -182,55 +196,55 @@ class KeyturnMiddleware:
 class _Response:
     """Sends the response of an app, with what the session has to say in it."""
 
+    __slots__ = ("_connections", "_live", "_send", "_session", "_task", "is_started")
+
     def __init__(
         self,
         send: Send,
         session: AsgiSession,
-        live: LiveConnection | None,
+        task: asyncio.Task[Any] | None,
         connections: Callable[[], LiveConnections],
     ) -> None:
         self._send = send
         self._session = session
-        self._live = live
+        self._task = task
         self._connections = connections
-        self._joined: LiveConnections | None = None
+        self._live: LiveConnection | None = None
         self.is_started = False
 
     async def __call__(self, message: AsgiMessage) -> None:
         """Send a message of the app."""
         if self._live is not None and self._live.ended:
             return
-        if message["type"] == "http.response.start":
-            await self._start(message)
+        if message["type"] != "http.response.start":
+            if not message.get("more_body"):
+                self.leave()  # what the app still does in the background goes on
+            await self._send(message)
             return
-        if not message.get("more_body"):
-            self.leave()
-        await self._send(message)
-
-    async def _start(self, message: AsgiMessage) -> None:
-        await self._session.refresh_if_due()
-        if self._session.headers:
+        session = self._session
+        await session.refresh_if_due()
+        if session.headers:
             message = {**message, "headers": self._headers(message)}
         await self._send(message)
         self.is_started = True
-        if self._live is not None and _is_event_stream(message):
-            self._joined = self._connections()
-            self._joined.add(self._live)
+        if session.who is not None and session.credential and _is_event_stream(message):
+            self._live = LiveConnection(session.credential.token, session.who, self._task)
+            self._connections().add(self._live)
 
     def _headers(self, message: AsgiMessage) -> list[tuple[bytes, bytes]]:
         kept = [(n, v) for n, v in message.get("headers", ()) if n.lower() != _REPLACED]
         ours = self._session.headers
         return kept + [(n.lower().encode(), v.encode("latin-1")) for n, v in ours]
 
+    def was_ended(self) -> bool:
+        """Return whether the app was cancelled because the session of its stream ended."""
+        return self._live is not None and self._live.absorbs_cancellation()
+
     def leave(self) -> None:
         """It is no live connection any more."""
-        if self._joined is not None and self._live is not None:
-            self._joined.remove(self._live)
-            self._joined = None
-
-    async def end(self) -> None:
-        """End a stream whose session has ended."""
-        await _send_or_give_up(self._send, {"type": "http.response.body"})
+        if self._live is not None:
+            self._connections().remove(self._live)
+            self._live = None
 
 
 class _Socket:
@@ -270,12 +284,6 @@ class _Socket:
         await _send_or_give_up(
             self._send, {"type": "websocket.close", "code": code, "reason": reason}
         )
-
-
-def _live_connection(session: AsgiSession) -> LiveConnection | None:
-    if session.who is None or session.credential is None:
-        return None
-    return LiveConnection(session.credential.token, session.who)
 
 
 def _is_event_stream(message: AsgiMessage) -> bool:

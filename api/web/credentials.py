@@ -57,7 +57,7 @@ def cookie_values(header: str, name: str) -> list[str]:
         header: the Cookie header (RFC 6265, section 4.2.1).
         name: which cookie.
     """
-    pairs = (pair.partition("=") for pair in header.split(";"))
+    pairs = [pair.partition("=") for pair in header.split(";") if name in pair]
     return [value.strip(' "') for key, _, value in pairs if key.strip() == name]
 
 

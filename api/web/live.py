@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from keyturn.actors.messages import Authenticated
@@ -22,7 +22,7 @@ _AT_ONCE = 1_000
 
 
 class LiveConnection:
-    """One connection, whose app runs until it is ended.
+    """One connection, served by the task that makes this.
 
     Attributes:
         token: with which it was opened.
@@ -30,27 +30,22 @@ class LiveConnection:
         ended: the code and the reason with which it was ended; None while it is not.
     """
 
-    def __init__(self, token: str, who: Authenticated) -> None:
+    def __init__(self, token: str, who: Authenticated, task: asyncio.Task[object] | None) -> None:
         self.token = token
         self.who = who
         self.ended: tuple[int, str] | None = None
-        self._timeout = asyncio.timeout(None)
-
-    async def run(self, app: Awaitable[None]) -> None:
-        """Run the app. When the connection is ended, that is cancelled."""
-        try:
-            async with self._timeout:
-                await app
-        except TimeoutError:
-            if self.ended is None:
-                raise
+        self._task = task
 
     def end(self, code: int, reason: str) -> None:
-        """End it: its app is cancelled."""
+        """End it: its task is cancelled, so that the app is over whatever it waits for."""
         if self.ended is None:
             self.ended = (code, reason)
-            with contextlib.suppress(RuntimeError):  # the app is over
-                self._timeout.reschedule(0)
+            if self._task is not None:
+                self._task.cancel()
+
+    def absorbs_cancellation(self) -> bool:
+        """Return whether the task was cancelled by `end` alone, and may go on."""
+        return self.ended is not None and self._task is not None and self._task.uncancel() == 0
 
 
 class LiveConnections:
