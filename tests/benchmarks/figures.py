@@ -17,6 +17,7 @@ from tests.benchmarks.record import long_figures, record_figures
 from tests.benchmarks.scale import scale_figures
 from tests.benchmarks.starting import starting_figures
 from tests.benchmarks.tokens import token_figures
+from tests.benchmarks.web import web_figures
 
 MANAGERS, MANY_MANAGERS = 200, 2_000
 
@@ -42,6 +43,7 @@ def all_figures(
         "record": lambda: with_service(data, lambda service: record_figures(service, folder)),
         "managers": lambda: manager_figures(folder, count=MANAGERS),
         "postgres": lambda: postgres_figures(folder),
+        "web": lambda: with_service(data, lambda service: web_figures(service, data)),
         "starting": starting_figures,
         "kit": lambda: kit_figures(folder),
     }
