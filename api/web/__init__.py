@@ -1,0 +1,1 @@
+"""Keyturn on the web. Each module stands by itself, and imports its framework."""
