@@ -16,7 +16,7 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -24,6 +24,7 @@ import anyio.to_thread
 from keyturn.config.logging import get_logger
 from keyturn.domain.errors import TokenFileError
 from keyturn.token_file import ClientSession
+from keyturn.web.sliding import REFRESHED_TOKEN
 
 if TYPE_CHECKING:
     from httpx2 import Auth, Request, Response
@@ -32,9 +33,6 @@ else:
     if not _LIBRARIES:
         raise ModuleNotFoundError("keyturn.web.client needs httpx: pip install httpx")
     Auth = type("Auth", tuple(importlib.import_module(name).Auth for name in _LIBRARIES), {})
-
-REFRESHED_TOKEN: Final = "keyturn-token"  # noqa: S105
-"""The response header with a refreshed token."""
 
 _UNAUTHORIZED = 401
 

@@ -16,6 +16,7 @@ import pytest
 import keyturn
 from keyturn import ClientSession
 from keyturn.web.client import TokenFileAuth
+from keyturn.web.sliding import REFRESHED_TOKEN
 
 PASSWORD = "correct horse"
 
@@ -61,9 +62,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(401)
         else:
             self.send_response(200)
-            self.send_header("Keyturn-Token", token)
+            self.send_header(REFRESHED_TOKEN, token)
         if self.path == "/planted":
-            self.send_header("Keyturn-Token", "planted.by.another")
+            self.send_header(REFRESHED_TOKEN, "planted.by.another")
         self.send_header("Content-Length", "0")
         self.end_headers()
 
