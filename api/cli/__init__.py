@@ -14,6 +14,7 @@ import keyturn
 from keyturn import show
 from keyturn.cli import keys as cli_keys
 from keyturn.cli import record as cli_record
+from keyturn.cli import serve as cli_serve
 from keyturn.cli import sessions as cli_sessions
 from keyturn.cli import tokens as cli_tokens
 from keyturn.cli.base import Command, as_json, ask_for_password, cli, command
@@ -26,7 +27,7 @@ from keyturn.config.stores import has_log
 from keyturn.domain.errors import KeyRingExistsError, KeyturnError
 from keyturn.opening import open_key_ring
 
-__all__ = ["cli", "cli_keys", "cli_record", "cli_sessions", "cli_tokens", "main"]
+__all__ = ["cli", "cli_keys", "cli_record", "cli_serve", "cli_sessions", "cli_tokens", "main"]
 
 
 @cli.command()
