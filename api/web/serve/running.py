@@ -116,7 +116,8 @@ def run(
         KeyturnError: the service cannot be opened.
         WorkerFailedError: a worker could not start.
     """
-    signal.signal(signal.SIGTERM, _stop)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, _stop)
     # What is wrong with the log or the password is said once, and not by each worker.
     keyturn.open(
         settings,
