@@ -25,6 +25,9 @@ from keyturn.domain.errors import KeyturnError, SettingsError
 from keyturn.web.serve.app import ServeOptions, create_app
 
 _FOLDER_OF_FIGURES = "PROMETHEUS_MULTIPROC_DIR"
+MAX_HEADERS = 32 * 1024
+"""Bytes of a request's headers: a token has at most 8 KiB."""
+
 _GRACE = 10
 """Seconds that requests under way may take when the server stops."""
 
@@ -141,6 +144,7 @@ def run(
             workers=workers,
             lifespan="on",
             http="h11",  # it bounds the size of headers
+            h11_max_incomplete_event_size=MAX_HEADERS,
             ws="none",
             log_config=None,
             access_log=False,
