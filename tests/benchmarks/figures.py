@@ -14,6 +14,7 @@ from tests.benchmarks.messages import message_figures
 from tests.benchmarks.postgres import postgres_figures
 from tests.benchmarks.record import long_figures, record_figures
 from tests.benchmarks.scale import scale_figures
+from tests.benchmarks.serve import serve_figures
 from tests.benchmarks.starting import starting_figures
 from tests.benchmarks.tokens import token_figures
 
@@ -41,6 +42,7 @@ def all_figures(
         "record": lambda: with_service(data, lambda service: record_figures(service, folder)),
         "managers": lambda: manager_figures(folder, count=MANAGERS),
         "postgres": lambda: postgres_figures(folder),
+        "serve": lambda: serve_figures(data),
         "starting": starting_figures,
     }
     if is_long:

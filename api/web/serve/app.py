@@ -81,7 +81,6 @@ def create_app(open_service: Opening, options: ServeOptions) -> ASGIApp:
         async with open_service() as sessions, endpoints.running(sessions):
             yield
 
-    # The forward auth is first: it is asked for each request of somebody else.
     auth = ForwardAuth(lambda: endpoints.sessions, options.claims, options.web)
     routes = [
         Route("/auth", auth, methods=["GET"]),
@@ -100,7 +99,7 @@ def create_app(open_service: Opening, options: ServeOptions) -> ASGIApp:
         ]
     handlers = {HTTPException: _http_error, KeyturnError: _keyturn_error, Exception: _our_fault}
     app: ASGIApp = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
-    app = _TimeLimit(app, options.timeout)
+    app = _Front(auth, app, options.timeout)
     return _RequestLog(app) if options.log_requests else app
 
 
@@ -198,22 +197,29 @@ class _Guarded:
         return guarded
 
 
-class _TimeLimit:
-    """Answers with 503 what the service did not answer in time."""
+class _Front:
+    """Sends a proxy's question straight to its answer, and bounds the time of all others.
 
-    def __init__(self, app: ASGIApp, seconds: float) -> None:
-        self._app = app
+    A proxy asks for each request of its own. What it is answered waits for nothing but the log,
+    and no longer than `lock_timeout`.
+    """
+
+    def __init__(self, auth: ForwardAuth, rest: ASGIApp, seconds: float) -> None:
+        self._auth = auth
+        self._rest = rest
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        try:
-            async with asyncio.timeout(self._seconds):
-                await self._app(scope, receive, send)
-        except TimeoutError:  # nothing was sent: an answer is sent in one go
-            await response_of(answers.unavailable())(scope, receive, send)
+            await self._rest(scope, receive, send)
+        elif scope["path"] == "/auth" and scope["method"] == "GET":
+            await self._auth(scope, receive, send)
+        else:
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await self._rest(scope, receive, send)
+            except TimeoutError:  # nothing was sent: an answer is sent in one go
+                await response_of(answers.unavailable())(scope, receive, send)
 
 
 class _RequestLog:

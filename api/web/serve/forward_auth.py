@@ -29,6 +29,7 @@ SUBJECT, SESSION, CLAIM = "Keyturn-Subject", "Keyturn-Session", "Keyturn-Claim-"
 
 _METHOD = b"x-forwarded-method"
 _SAFE = " !\"#$&'()*+,/:;<=>?@[]^`{|}"
+_IS_PLAIN = re.compile(r"[\w.@-]+", re.ASCII).fullmatch
 _CLAIM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -59,7 +60,8 @@ class ForwardAuth:
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            who = await self._authenticate(scope)
+            token = self._token_of(scope)
+            who = await self._sessions().authenticate(token)
         except RequestRefusedError as refused:
             answer = refused.answer
             if answer.status == 400:
@@ -75,7 +77,7 @@ class ForwardAuth:
             return
         await send_answer(answer, send)
 
-    async def _authenticate(self, scope: Scope) -> Authenticated:
+    def _token_of(self, scope: Scope) -> str:
         incoming = Incoming.from_asgi(scope)
         credential = find_credential(incoming, self._options.session_cookie)
         if credential is None:
@@ -83,7 +85,7 @@ class ForwardAuth:
         if credential.is_cookie:
             method = dict(scope["headers"]).get(_METHOD, b"GET").decode("latin-1")
             refuse_forged(replace(incoming, method=method), self._options)
-        return await self._sessions().authenticate(credential.token)
+        return credential.token
 
     def _headers_of(self, who: Authenticated) -> list[tuple[bytes, bytes]]:
         claims = who.token_claims
@@ -119,6 +121,8 @@ def header_value(value: object) -> bytes:
     begin a new header, and what is no ASCII arrives whole. `decodeURIComponent` reads it.
     """
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode("utf-8")
+    if _IS_PLAIN(text):  # most are
+        return text.encode("ascii")
     encoded = quote(text, safe=_SAFE)
     if encoded[:1] == " " or encoded[-1:] == " ":  # a header loses spaces at its ends
         encoded = encoded.replace(" ", "%20")
