@@ -9,5 +9,13 @@ site forged the request (`csrf`).
 from keyturn.web.answers import Answer, RequestRefusedError
 from keyturn.web.incoming import Incoming
 from keyturn.web.options import WebOptions
+from keyturn.web.processes import PerProcess, per_process
 
-__all__ = ["Answer", "Incoming", "RequestRefusedError", "WebOptions"]
+__all__ = [
+    "Answer",
+    "Incoming",
+    "PerProcess",
+    "RequestRefusedError",
+    "WebOptions",
+    "per_process",
+]
