@@ -41,6 +41,7 @@ from keyturn.web.serve.bodies import (
 )
 from keyturn.web.serve.client_secret import ClientGuard, ClientSecrets
 from keyturn.web.serve.forward_auth import ForwardAuth
+from keyturn.web.session import answer_for
 
 Opening = Callable[[], contextlib.AbstractAsyncContextManager[AsyncService]]
 """Opens the service for as long as the application runs."""
@@ -262,8 +263,8 @@ def response_of(answer: Answer) -> Response:
 async def _keyturn_error(_: Request, error: Exception) -> Response:
     if isinstance(error, RequestRefusedError):
         return response_of(error.answer)
-    get_logger().error("a request failed", error=str(error))
-    return response_of(answers.unavailable())
+    assert isinstance(error, KeyturnError)
+    return response_of(answer_for(error).answer)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

@@ -16,13 +16,14 @@ from starlette.types import Receive, Scope, Send
 
 from keyturn.actors.messages import Authenticated
 from keyturn.aio import AsyncService
-from keyturn.domain.errors import KeyturnError, SettingsError, TokenRefusedError
+from keyturn.domain.errors import KeyturnError, SettingsError
 from keyturn.web import answers
 from keyturn.web.answers import Answer, RequestRefusedError
 from keyturn.web.credentials import find_credential
 from keyturn.web.csrf import refuse_forged
 from keyturn.web.incoming import Incoming
 from keyturn.web.options import WebOptions
+from keyturn.web.session import answer_for
 
 SUBJECT, SESSION, CLAIM = "Keyturn-Subject", "Keyturn-Session", "Keyturn-Claim-"
 """The headers of a good answer. All are always there, so that a proxy overwrites a client's."""
@@ -66,10 +67,8 @@ class ForwardAuth:
             answer = refused.answer
             if answer.status == 400:
                 answer = replace(answer, status=401)
-        except TokenRefusedError as refused:
-            answer = answers.refused(refused.reason)
-        except (KeyturnError, TimeoutError):
-            answer = answers.unavailable()
+        except KeyturnError as error:
+            answer = answer_for(error).answer
         else:
             headers = self._headers_of(who)
             await send({"type": "http.response.start", "status": 204, "headers": headers})
