@@ -42,7 +42,7 @@ from keyturn.domain.errors import AuditTextError, SettingsError
 from keyturn.domain.options import DEFAULT_EXPIRY, ManagerOptions
 
 PREFIX = "KEYTURN_"
-NOT_SETTINGS = frozenset({"KEYTURN_CONFIG", "KEYTURN_PASSWORD"})
+NOT_SETTINGS = frozenset({"KEYTURN_CONFIG", "KEYTURN_PASSWORD", "KEYTURN_TOKEN"})
 """Variables with our prefix that are read elsewhere."""
 
 _PASSWORD_LIMIT = 4096

@@ -18,6 +18,7 @@ from keyturn.cli import history as cli_history
 from keyturn.cli import keys as cli_keys
 from keyturn.cli import output
 from keyturn.cli import record as cli_record
+from keyturn.cli import serve as cli_serve
 from keyturn.cli import sessions as cli_sessions
 from keyturn.cli import tokens as cli_tokens
 from keyturn.cli.base import Command, as_json, ask_for_password, cli, command
@@ -33,7 +34,16 @@ from keyturn.config.stores import has_log
 from keyturn.domain.errors import KeyRingExistsError, KeyturnError
 from keyturn.opening import open_key_ring
 
-__all__ = ["cli", "cli_history", "cli_keys", "cli_record", "cli_sessions", "cli_tokens", "main"]
+__all__ = [
+    "cli",
+    "cli_history",
+    "cli_keys",
+    "cli_record",
+    "cli_serve",
+    "cli_sessions",
+    "cli_tokens",
+    "main",
+]
 
 
 @cli.command()

@@ -168,7 +168,7 @@ class Command:
         self.settings = settings
         self.sources = sources
         self.host_topics = host_topics
-        self._accept_rollback = accept_rollback
+        self.accept_rollback = accept_rollback
 
     def open(
         self,
@@ -184,14 +184,14 @@ class Command:
             initiator=UNSET if initiator is None else initiator,
             expiry=expiry,
             rotate_every=None,  # a command does what it is told: the host has the policy
-            accept_rollback=self._accept_rollback,
+            accept_rollback=self.accept_rollback,
             create=create,
             host_topics=self.host_topics,
         )
 
     def read_only(self) -> ManagerParts:
         """Return what looks at tokens and changes nothing: neither the log nor the anchor."""
-        if self._accept_rollback:
+        if self.accept_rollback:
             raise click.UsageError(
                 "--accept-rollback resets the key, and this command only reads: accept the log "
                 "with one that changes something, `keyturn --accept-rollback reset`"

@@ -15,6 +15,7 @@ from tests.benchmarks.messages import message_figures
 from tests.benchmarks.postgres import postgres_figures
 from tests.benchmarks.record import long_figures, record_figures
 from tests.benchmarks.scale import scale_figures
+from tests.benchmarks.serve import serve_figures
 from tests.benchmarks.starting import starting_figures
 from tests.benchmarks.tokens import token_figures
 from tests.benchmarks.web import web_figures
@@ -44,6 +45,7 @@ def all_figures(
         "managers": lambda: manager_figures(folder, count=MANAGERS),
         "postgres": lambda: postgres_figures(folder),
         "web": lambda: with_service(data, lambda service: web_figures(service, data)),
+        "serve": lambda: serve_figures(data),
         "starting": starting_figures,
         "kit": lambda: kit_figures(folder),
     }
