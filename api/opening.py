@@ -170,7 +170,10 @@ def open_key_ring(
         try:
             return open_it(), False
         except KeyRingNotFoundError as error:
-            raise lost_key_ring(settings) or error from error
+            lost = lost_key_ring(settings)
+            if lost is None:
+                raise
+            raise lost from error
     with contextlib.suppress(KeyRingNotFoundError):
         return open_it(), False
     if password is UNSET:  # so nothing is made, no lock either

@@ -15,10 +15,9 @@ from keyturn.cli.places import look_at_places
 from keyturn.cli.texts import for_command_line
 from keyturn.config.anchor import Anchor
 from keyturn.config.event_log import EventLog
-from keyturn.config.file_system import problem_of
 from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.settings import find_password, setting_rows
-from keyturn.config.store_url import is_postgres, shown, sqlite_path
+from keyturn.config.store_url import is_postgres, shown
 from keyturn.config.stores import server_facts
 from keyturn.domain.errors import KeyRingNotFoundError, KeyturnError
 from keyturn.projections.head_reader import HeadReader
@@ -41,7 +40,6 @@ def examine(obj: Command) -> Iterator[Health]:
         yield from _postgres(obj)
     else:
         yield _sqlite()
-        yield from _file_system(obj)
     yield from _log(obj)
 
 
@@ -89,17 +87,6 @@ def _sqlite() -> Health:
         )
         return Health.warning("sqlite", sqlite3.sqlite_version, message)
     return Health("sqlite", sqlite3.sqlite_version)
-
-
-def _file_system(obj: Command) -> Iterator[Health]:
-    path = sqlite_path(obj.settings.store_url)
-    if path is None or not path.parent.is_dir():
-        return
-    problem = problem_of(path.parent)
-    if problem is None:
-        yield Health("file system", "fit for a log")
-    else:
-        yield Health.wrong("file system", "cannot hold a log", problem)
 
 
 def _postgres(obj: Command) -> Iterator[Health]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from keyturn.cli.health import Health
 from keyturn.config.anchor import folder_of
+from keyturn.config.file_system import problem_of
 from keyturn.config.settings import Settings
 from keyturn.config.store_url import sqlite_path
 
@@ -58,6 +59,9 @@ def _file_system(database: Path) -> Health:
     if kind in _OF_SEVERAL_MACHINES:
         message = "SQLite needs a local file system: move the log, or use PostgreSQL"
         return Health.wrong("file system", kind, message)
+    problem = problem_of(database.parent) if database.parent.is_dir() else None
+    if problem is not None:
+        return Health.wrong("file system", kind or "unknown", problem)
     return Health("file system", kind or "unknown")
 
 
