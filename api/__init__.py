@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from keyturn.actors.asking import ActorStoppedError, AskTimeoutError, ask, ask_async
     from keyturn.actors.messages import (
         Authenticate,
-        Authenticated,
         AuthenticateTokens,
         ClearToken,
         CreateToken,
@@ -37,16 +36,16 @@ if TYPE_CHECKING:
         Start,
         Stop,
         Subscribe,
-        TokenReport,
         Unsubscribe,
         VerifyToken,
         VerifyTokens,
         WriteToken,
     )
+    from keyturn.actors.replies import Authenticated, TokenReport
     from keyturn.actors.session import Session
     from keyturn.actors.session_manager import SessionManager
     from keyturn.actors.transaction import Transaction, transaction
-    from keyturn.aio import AsyncService, open_async
+    from keyturn.aio import AsyncService
     from keyturn.config.anchor import Anchor
     from keyturn.config.event_log import EventLog
     from keyturn.config.local_key_ring import KeyRing
@@ -62,6 +61,7 @@ if TYPE_CHECKING:
     from keyturn.domain.session_keys import SessionKeys
     from keyturn.domain.tokens import SessionKey, SessionToken
     from keyturn.opening import open  # noqa: A004 - as keyturn.open
+    from keyturn.opening_async import open_async
     from keyturn.projections.audit import audit
     from keyturn.projections.findings import AuditReport, Finding, FindingKind
     from keyturn.projections.history import HistoryFilter, KeyChange, RotationHistory
@@ -144,16 +144,16 @@ _NAMES = {  # of each module
     "actors.activity": "Metrics",
     "actors.asking": "ActorStoppedError AskTimeoutError ask ask_async",
     "actors.messages": (
-        "Authenticate AuthenticateTokens Authenticated ClearToken CreateToken "
-        "CreateTokens Destroy EndSession EndSessions InspectToken ManagerDestroyed "
-        "ManagerStarted ManagerStopped Message ReadHistory ReadToken RefreshToken "
-        "ResetKey RotateKey SetupKey Start Stop Subscribe TokenReport Unsubscribe "
-        "VerifyToken VerifyTokens WriteToken"
+        "Authenticate AuthenticateTokens ClearToken CreateToken CreateTokens Destroy "
+        "EndSession EndSessions InspectToken ManagerDestroyed ManagerStarted "
+        "ManagerStopped Message ReadHistory ReadToken RefreshToken ResetKey RotateKey "
+        "SetupKey Start Stop Subscribe Unsubscribe VerifyToken VerifyTokens WriteToken"
     ),
+    "actors.replies": "Authenticated TokenReport",
     "actors.session": "Session",
     "actors.session_manager": "SessionManager",
     "actors.transaction": "Transaction transaction",
-    "aio": "AsyncService open_async",
+    "aio": "AsyncService",
     "config.anchor": "Anchor",
     "config.event_log": "EventLog",
     "config.local_key_ring": "KeyRing",
@@ -169,6 +169,7 @@ _NAMES = {  # of each module
     "domain.session_keys": "SessionKeys",
     "domain.tokens": "SessionKey SessionToken",
     "opening": "open",
+    "opening_async": "open_async",
     "projections.audit": "audit",
     "projections.findings": "AuditReport Finding FindingKind",
     "projections.history": "HistoryFilter KeyChange RotationHistory",

@@ -107,7 +107,7 @@ def read_lines(
 
     Args:
         lines: each with its end; of a file, what `lines_of` yields.
-        node_id: whose export it should be; None: whoever's the first line says.
+        node_id: whose export it should be; None: the one that the first line names.
         each_signature: False: that of the newest event of each manager is checked, in the end.
             It vouches for those before it.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import fields
 from typing import Any
 
 from keyturn.actors.messages import Message
@@ -92,10 +91,8 @@ def not_awaited(name: str, awaitable: Awaitable[Any] | None = None) -> TypeError
 
 def name_of(action: object) -> str:
     """Return what to call a message or a function in a failure."""
-    if not isinstance(action, Message):
-        function = getattr(action, "func", action)  # of a functools.partial
-        name: str = getattr(function, "__qualname__", repr(function))
-        return name.rpartition(".<locals>.")[2]
-    shown = [f for f in fields(action) if f.repr]  # type: ignore[arg-type]
-    said = [f"{f.name}={v!r}" for f in shown if (v := getattr(action, f.name)) != f.default]
-    return f"{type(action).__name__}({', '.join(said)})"
+    if isinstance(action, Message):
+        return repr(action)
+    function = getattr(action, "func", action)  # of a functools.partial
+    name: str = getattr(function, "__qualname__", repr(function))
+    return name.rpartition(".<locals>.")[2]

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from keyturn.actors.messages import TokenReport
+from keyturn.actors.replies import TokenReport
 from keyturn.domain.tokens import host_claims
 from keyturn.service import Service
 
