@@ -144,11 +144,10 @@ _NAMES = {  # of each module
     "actors.activity": "Metrics",
     "actors.asking": "ActorStoppedError AskTimeoutError ask ask_async",
     "actors.messages": (
-        "Authenticate AuthenticateTokens ClearToken CreateToken "
-        "CreateTokens Destroy EndSession EndSessions InspectToken ManagerDestroyed "
-        "ManagerStarted ManagerStopped Message ReadHistory ReadToken RefreshToken "
-        "ResetKey RotateKey SetupKey Start Stop Subscribe Unsubscribe "
-        "VerifyToken VerifyTokens WriteToken"
+        "Authenticate AuthenticateTokens ClearToken CreateToken CreateTokens Destroy "
+        "EndSession EndSessions InspectToken ManagerDestroyed ManagerStarted "
+        "ManagerStopped Message ReadHistory ReadToken RefreshToken ResetKey RotateKey "
+        "SetupKey Start Stop Subscribe Unsubscribe VerifyToken VerifyTokens WriteToken"
     ),
     "actors.replies": "Authenticated TokenReport",
     "actors.session": "Session",

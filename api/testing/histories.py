@@ -23,6 +23,8 @@ from keyturn.actors.key_writer import new_secret
 from keyturn.domain import chain
 from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.key_ring import KeyRingLike, key_id_of, seal_key
+from keyturn.domain.session_keys import manager_id
+from keyturn.domain.stored_events import read_event
 from keyturn.projections.export import export_lines, lines_of, read_lines
 from keyturn.testing.events import SessionEnded, SessionsEnded, spec_of
 from keyturn.testing.other_process import OtherProcess
@@ -30,14 +32,29 @@ from keyturn.testing.other_process import OtherProcess
 _HOW_TO_UPDATE = "run pytest with --keyturn-update, and look at what it writes"
 
 
-def read_export(path: str | Path) -> list[StoredEvent]:
+def read_export(path: str | Path, manager: str, *, alone: bool) -> list[StoredEvent]:
     """Return the events of an export (`keyturn export`), in the order of writing.
+
+    Args:
+        path: of the file.
+        manager: who must have a history in it.
+        alone: only that manager's, and not those of all.
 
     Raises:
         ExportError: it is not a whole and unaltered export; `line` says where.
+        ValueError: the manager has no history in it.
     """
     with Path(path).open("rb") as file:
-        return list(read_lines(lines_of(file), None, each_signature=False))
+        rows = list(read_lines(lines_of(file), None, each_signature=False))
+    id_ = manager_id(manager)
+    of_manager = [row for row in rows if row.originator_id == id_]
+    if not of_manager:
+        names = sorted({repr(read_event(row).manager) for row in rows})
+        raise ValueError(
+            f"{path} has no history of manager {manager!r}, only of "
+            f"{', '.join(names) or 'nobody'}"
+        )
+    return of_manager if alone else rows
 
 
 def write_export(path: str | Path, other: OtherProcess) -> None:

@@ -18,7 +18,7 @@ from keyturn.actors.asking import ask
 from keyturn.actors.messages import Message, Subscribe
 from keyturn.domain.errors import NotRunningError
 from keyturn.domain.options import DEFAULT_EXPIRY, ManagerOptions
-from keyturn.domain.session_keys import EVENT_CLASSES, manager_id
+from keyturn.domain.session_keys import EVENT_CLASSES
 from keyturn.domain.stored_events import read_event
 from keyturn.domain.tokens import SessionToken
 from keyturn.testing import actions, histories, replies
@@ -144,15 +144,7 @@ class Replay:
         is_used = self._other.newest > int(self._bench.has_only_its_own_key)
         if is_used or (self._bench.started is not None and own != self._other.own):
             raise ValueError("load a history first: something happened here already")
-        exported = histories.read_export(path)
-        if not any(row.originator_id == manager_id(own) for row in exported):
-            names = {repr(read_event(row).manager) for row in exported}
-            raise ValueError(
-                f"{path} has no history of manager {own!r}, only of "
-                f"{', '.join(sorted(names)) or 'nobody'}"
-            )
-        if name is not None:
-            exported = [row for row in exported if row.originator_id == manager_id(name)]
+        exported = histories.read_export(path, own, alone=name is not None)
         self._bench.fill(list(histories.with_other_keys(exported, self._other.key_ring)), own)
         self._begin("what was given")
         return self
