@@ -63,8 +63,15 @@ if TYPE_CHECKING:
     from keyturn.opening import open  # noqa: A004 - as keyturn.open
     from keyturn.opening_async import open_async
     from keyturn.projections.audit import audit
-    from keyturn.projections.findings import AuditReport, Finding, FindingKind
+    from keyturn.projections.findings import (
+        AuditReport,
+        Finding,
+        FindingKind,
+        HeldAgainst,
+        NodeIdFrom,
+    )
     from keyturn.projections.history import HistoryFilter, KeyChange, RotationHistory
+    from keyturn.projections.unproven import Unproven
     from keyturn.service import Service
     from keyturn.token_file import ClientSession
 
@@ -92,6 +99,7 @@ __all__ = [
     "EventLog",
     "Finding",
     "FindingKind",
+    "HeldAgainst",
     "HistoryFilter",
     "InspectToken",
     "KeyChange",
@@ -104,6 +112,7 @@ __all__ = [
     "ManagerStopped",
     "Message",
     "Metrics",
+    "NodeIdFrom",
     "ReadHistory",
     "ReadToken",
     "RefreshToken",
@@ -125,6 +134,7 @@ __all__ = [
     "TokenRefusedError",
     "TokenReport",
     "Transaction",
+    "Unproven",
     "Unsubscribe",
     "VerifyToken",
     "VerifyTokens",
@@ -171,8 +181,9 @@ _NAMES = {  # of each module
     "opening": "open",
     "opening_async": "open_async",
     "projections.audit": "audit",
-    "projections.findings": "AuditReport Finding FindingKind",
+    "projections.findings": "AuditReport Finding FindingKind HeldAgainst NodeIdFrom",
     "projections.history": "HistoryFilter KeyChange RotationHistory",
+    "projections.unproven": "Unproven",
     "service": "Service",
     "token_file": "ClientSession",
 }
