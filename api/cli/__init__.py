@@ -124,10 +124,11 @@ def password(obj: Command, no_password: bool, new_password_file: Path | None) ->
 @as_json
 @command
 def check_health(obj: Command, strict: bool, as_json: bool) -> None:
-    """Check the health of this installation and its data: exit code 0 if nothing is wrong.
+    """Check the health of this installation and its data.
 
     It opens key ring and log, tries the password if there is one, compares the log with the
-    anchor, and shows the settings with where each comes from. It changes nothing.
+    anchor, and shows the settings with where each comes from. It changes nothing. The exit code
+    is 0 if nothing is wrong, and 1 if something is.
     """
     from keyturn.cli.doctor import examine, verdict
 

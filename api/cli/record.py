@@ -156,7 +156,7 @@ def export_log(obj: Command, node_id: str | None) -> None:
 @cli.command("import")
 @command
 def import_log(obj: Command) -> None:
-    """Load an export from standard input into an empty log of the same key ring."""
+    """Load an export from standard input into an empty log. It is of the same key ring."""
     from keyturn import backup
 
     events = backup.import_log(obj.settings, sys.stdin.buffer, host_topics=obj.host_topics)
