@@ -20,9 +20,10 @@ from keyturn.cli import output
 from keyturn.cli import record as cli_record
 from keyturn.cli import sessions as cli_sessions
 from keyturn.cli import tokens as cli_tokens
-from keyturn.cli.base import Command, as_json, ask_for_password, cli, command
+from keyturn.cli.base import Command, ask_for_password, cli, command
 from keyturn.cli.exit_codes import REFUSED, exit_code
 from keyturn.cli.health import Level
+from keyturn.cli.parameters import as_json
 from keyturn.cli.texts import for_command_line, usage_text
 from keyturn.config.anchor import Anchor, folder_of
 from keyturn.config.local_key_ring import KeyRing

@@ -14,7 +14,8 @@ import click
 
 from keyturn import show
 from keyturn.cli import tables
-from keyturn.cli.base import MOMENT, Command, as_json, cli, command
+from keyturn.cli.base import Command, cli, command
+from keyturn.cli.parameters import MOMENT, as_json
 from keyturn.config.event_log import EventLog
 from keyturn.domain.manager_state import manager_not_found
 from keyturn.domain.session_keys import KINDS

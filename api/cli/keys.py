@@ -10,16 +10,8 @@ import click
 from keyturn import show
 from keyturn.actors.key_writer import KeyWriter
 from keyturn.actors.manager_parts import ManagerParts
-from keyturn.cli.base import (
-    DURATION,
-    Command,
-    as_json,
-    cli,
-    command,
-    initiator_option,
-    reason_option,
-    show_change,
-)
+from keyturn.cli.base import Command, cli, command, show_change
+from keyturn.cli.parameters import DURATION, as_json, initiator_option, reason_option
 from keyturn.config.token_file import TokenFile
 from keyturn.domain.errors import SessionManagerDestroyedError
 

@@ -13,13 +13,14 @@ from typing import BinaryIO
 import click
 
 from keyturn import show
-from keyturn.cli.base import MOMENT, Command, as_json, cli, command
+from keyturn.cli.base import Command, cli, command
 from keyturn.cli.evidence import (
     checkpoints_of,
     expectations,
     open_evidence,
     report_of_unreadable,
 )
+from keyturn.cli.parameters import MOMENT, as_json
 from keyturn.config.event_log import EventLog
 from keyturn.domain.errors import CheckpointError, NodeIdError
 from keyturn.domain.key_events import KeyEvent

@@ -9,16 +9,9 @@ import click
 
 import keyturn
 from keyturn import show
-from keyturn.cli.base import (
-    Command,
-    as_json,
-    cli,
-    command,
-    initiator_option,
-    reason_option,
-    show_change,
-)
+from keyturn.cli.base import Command, cli, command, show_change
 from keyturn.cli.exit_codes import REFUSED
+from keyturn.cli.parameters import as_json, initiator_option, reason_option
 from keyturn.cli.tokens import read_token, token_argument
 from keyturn.config.token_file import TokenFile
 from keyturn.token_file import ClientSession

@@ -13,17 +13,9 @@ import msgspec
 from msgspec import UNSET
 
 from keyturn import show
-from keyturn.cli.base import (
-    DURATION,
-    DURATION_OR_NEVER,
-    MOMENT,
-    NEVER,
-    Command,
-    as_json,
-    cli,
-    command,
-)
+from keyturn.cli.base import Command, cli, command
 from keyturn.cli.exit_codes import REFUSED
+from keyturn.cli.parameters import DURATION, DURATION_OR_NEVER, MOMENT, NEVER, as_json
 from keyturn.config.token_file import TokenFile
 from keyturn.domain.errors import ClaimError, Refusal, TokenFileError, TokenRefusedError
 
