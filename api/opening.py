@@ -168,7 +168,10 @@ def open_key_ring(
         try:
             return KeyRing.open(path, known_password), False
         except KeyRingNotFoundError as error:
-            raise lost_key_ring(settings) or error from error
+            lost = lost_key_ring(settings)
+            if lost is None:
+                raise
+            raise lost from error
     with contextlib.suppress(KeyRingNotFoundError):
         return KeyRing.open(path, known_password), False
     if password is UNSET:  # so nothing is made, no lock either

@@ -161,7 +161,10 @@ class Command:
         try:
             return key_ring_file.read(self.settings.key_ring_path)
         except KeyRingNotFoundError as error:
-            raise lost_key_ring(self.settings) or error from error
+            lost = lost_key_ring(self.settings)
+            if lost is None:
+                raise
+            raise lost from error
 
     def log(self, *, for_audit: bool = False) -> EventLog:
         """Open the log alone, which needs no password; it is closed with the command."""
