@@ -56,8 +56,15 @@ from keyturn.domain.session_keys import SessionKeys
 from keyturn.domain.tokens import SessionKey, SessionToken
 from keyturn.opening import open  # noqa: A004 - as keyturn.open
 from keyturn.projections.audit import audit
-from keyturn.projections.findings import AuditReport, Finding, FindingKind
+from keyturn.projections.findings import (
+    AuditReport,
+    Finding,
+    FindingKind,
+    HeldAgainst,
+    NodeIdFrom,
+)
 from keyturn.projections.history import HistoryFilter, KeyChange, RotationHistory
+from keyturn.projections.unproven import Unproven
 from keyturn.service import Service
 from keyturn.token_file import ClientSession
 
@@ -89,6 +96,7 @@ __all__ = [
     "EventLog",
     "Finding",
     "FindingKind",
+    "HeldAgainst",
     "HistoryFilter",
     "InspectToken",
     "KeyChange",
@@ -101,6 +109,7 @@ __all__ = [
     "ManagerStopped",
     "Message",
     "Metrics",
+    "NodeIdFrom",
     "ReadHistory",
     "ReadToken",
     "RefreshToken",
@@ -122,6 +131,7 @@ __all__ = [
     "TokenRefusedError",
     "TokenReport",
     "Transaction",
+    "Unproven",
     "Unsubscribe",
     "VerifyToken",
     "VerifyTokens",
