@@ -21,9 +21,10 @@ from keyturn.cli import record as cli_record
 from keyturn.cli import serve as cli_serve
 from keyturn.cli import sessions as cli_sessions
 from keyturn.cli import tokens as cli_tokens
-from keyturn.cli.base import Command, as_json, ask_for_password, cli, command
+from keyturn.cli.base import Command, ask_for_password, cli, command
 from keyturn.cli.exit_codes import REFUSED, exit_code
 from keyturn.cli.health import Level
+from keyturn.cli.parameters import as_json
 from keyturn.cli.texts import for_command_line, usage_text
 from keyturn.config.anchor import Anchor, folder_of
 from keyturn.config.local_key_ring import KeyRing
@@ -137,10 +138,11 @@ def password(obj: Command, no_password: bool, new_password_file: Path | None) ->
 @as_json
 @command
 def check_health(obj: Command, strict: bool, as_json: bool) -> None:
-    """Check the health of this installation and its data: exit code 0 if nothing is wrong.
+    """Check the health of this installation and its data.
 
     It opens key ring and log, tries the password if there is one, compares the log with the
-    anchor, and shows the settings with where each comes from. It changes nothing.
+    anchor, and shows the settings with where each comes from. It changes nothing. The exit code
+    is 0 if nothing is wrong, and 1 if something is.
     """
     from keyturn.cli.doctor import examine, verdict
 

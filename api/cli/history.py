@@ -14,7 +14,8 @@ import click
 
 from keyturn import show
 from keyturn.cli import tables
-from keyturn.cli.base import MOMENT, Command, as_json, cli, command
+from keyturn.cli.base import Command, cli, command
+from keyturn.cli.parameters import MOMENT, as_json
 from keyturn.config.event_log import EventLog
 from keyturn.domain.manager_state import manager_not_found
 from keyturn.domain.session_keys import KINDS
@@ -86,7 +87,7 @@ def history(  # noqa: PLR0912 - what goes with what, and three ways to show it
     if first is None and not follow:
         what = "no key was current then" if at is not None else "nothing fits what was asked for"
         click.echo(f"keyturn: {what}; the history has {histories.count(EVERYTHING)}", err=True)
-    shown = chain([] if first is None else [first], found)
+    shown = histories.noting(chain([] if first is None else [first], found))
     if as_json or as_csv:
         _write(shown, as_json)
     elif rows := list(shown):
@@ -155,6 +156,13 @@ class _Histories:
         is_end = newest_first or after is None
         page = list(self.changes(which, newest_first=is_end, after=after, limit=limit))
         return page if newest_first or not is_end else page[::-1]
+
+    def noting(self, changes: Iterable[KeyChange]) -> Iterator[KeyChange]:
+        """Yield changes, and note them as seen: they may be newer than where we began."""
+        for change in changes:
+            seen = self._seen.get(change.manager, 0)
+            self._seen[change.manager] = max(seen, change.position)
+            yield change
 
     def count(self, which: HistoryFilter) -> int:
         """Return how many changes fit."""

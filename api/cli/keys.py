@@ -10,16 +10,8 @@ import click
 from keyturn import show
 from keyturn.actors.key_writer import KeyWriter
 from keyturn.actors.manager_parts import ManagerParts
-from keyturn.cli.base import (
-    DURATION,
-    Command,
-    as_json,
-    cli,
-    command,
-    initiator_option,
-    reason_option,
-    show_change,
-)
+from keyturn.cli.base import Command, cli, command, show_change
+from keyturn.cli.parameters import DURATION, as_json, initiator_option, reason_option
 from keyturn.config.token_file import TokenFile
 from keyturn.domain.errors import SessionManagerDestroyedError
 
@@ -41,7 +33,7 @@ def reset(
     clear_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Make a new key: every token is refused at once, in every running process."""
+    """Make a new key: all tokens are refused at once, everywhere."""
     with obj.open(initiator=initiator) as service:
         service.reset_key(reason)
         show_change(service.parts, as_json)
@@ -63,7 +55,7 @@ def reset(
 def rotate(
     obj: Command, overlap: float, reason: str | None, initiator: str | None, as_json: bool
 ) -> None:
-    """Make a new key: tokens under the one before stay good until the overlap ends."""
+    """Make a new key; earlier tokens stay good until an overlap ends."""
     if not overlap.is_integer():
         raise click.BadParameter("an overlap is of whole seconds", param_hint="--overlap")
     with obj.open(initiator=initiator) as service:
@@ -86,7 +78,10 @@ def destroy(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """End a manager: every token is refused, and it has no key until `init` makes one."""
+    """End a manager: it has no key, and all its tokens are refused.
+
+    `init` gives it a new key. --purge removes the history, also later.
+    """
     if not yes:
         name = show.plain(obj.settings.name)
         what = "its keys and its history" if purge else "its keys"

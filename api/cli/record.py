@@ -13,13 +13,14 @@ from typing import BinaryIO
 import click
 
 from keyturn import show
-from keyturn.cli.base import MOMENT, Command, as_json, cli, command
+from keyturn.cli.base import Command, cli, command
 from keyturn.cli.evidence import (
     checkpoints_of,
     expectations,
     open_evidence,
     report_of_unreadable,
 )
+from keyturn.cli.parameters import MOMENT, as_json
 from keyturn.config.event_log import EventLog
 from keyturn.domain.errors import CheckpointError, NodeIdError
 from keyturn.domain.key_events import KeyEvent
@@ -156,7 +157,7 @@ def export_log(obj: Command, node_id: str | None) -> None:
 @cli.command("import")
 @command
 def import_log(obj: Command) -> None:
-    """Load an export from standard input into an empty log of the same key ring."""
+    """Load an export from standard input into an empty log. It is of the same key ring."""
     from keyturn import backup
 
     events = backup.import_log(obj.settings, sys.stdin.buffer, host_topics=obj.host_topics)

@@ -176,3 +176,32 @@ def test_an_auditor_in_postgresql_needs_select_alone(
             for line in run("doctor", "--json").stdout.splitlines()
         }
         assert facts["role"] == f"{role} may only read"
+
+
+@pytest.mark.parametrize(
+    ("statement", "mending"),
+    [
+        ("CREATE RULE hide AS ON INSERT TO keyturn_events DO INSTEAD NOTHING", "drop it"),
+        ("ALTER TABLE keyturn_events ENABLE ROW LEVEL SECURITY", "row-level security"),
+        (
+            "ALTER TABLE keyturn_events RENAME TO x; CREATE VIEW keyturn_events AS TABLE x",
+            "a view",
+        ),
+    ],
+    ids=["rule", "row security", "view"],
+)
+def test_g5_a_table_in_postgresql_that_can_lie_is_a_finding(
+    tmp_path: Path, postgres: PostgresServer, statement: str, mending: str
+) -> None:
+    with contextlib.closing(Stores(postgres)) as stores:
+        run = Keyturn(tmp_path / "data")
+        run.environment["KEYTURN_STORE"] = postgres.url_of(stores.schema)
+        run("init", "--no-password")
+        stores.run(statement)
+
+        found = json.loads(run("audit", "--json", code=os.EX_DATAERR).stdout)["findings"]
+        doctor = run("doctor", code=1)
+
+    assert "store" in {finding["kind"] for finding in found}
+    assert mending in str(found)
+    assert mending in doctor.stdout

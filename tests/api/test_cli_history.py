@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import keyturn
+from keyturn.cli.history import _Histories
 from keyturn.cli.tables import csv_lines
 from keyturn.projections.history import KeyChange
 from keyturn.show import json_line
@@ -170,6 +171,19 @@ def test_whoever_follows_sees_each_change_and_ends_with_an_interrupt(tmp_path: P
     assert "default 2  reset, key 2, by alice" in followed
     assert "laptop stolen" in followed
     assert (code, complaint.strip()) == (130, "")
+
+
+def test_whoever_follows_sees_no_change_twice_however_late_it_was_made(tmp_path: Path) -> None:
+    with keyturn.open(path=tmp_path, password=None) as service:
+        histories = _Histories(service.log, "default")
+        service.reset_key()  # after it was noted where the history ends, before it is read
+        first = list(histories.noting(histories.changes(keyturn.HistoryFilter())))
+        service.reset_key()
+
+        followed = next(histories.follow(keyturn.HistoryFilter()))
+
+    assert [change.position for change in first] == [1, 2]
+    assert followed.position == 3
 
 
 def change_with(reason: str) -> KeyChange:
