@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from keyturn.actors.messages import Authenticated
+from keyturn.actors.replies import Authenticated
 from keyturn.aio import AsyncService
 from keyturn.domain.errors import KeyturnError, SettingsError
 from keyturn.web import answers
