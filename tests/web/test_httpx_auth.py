@@ -274,3 +274,9 @@ def test_a_token_that_cannot_be_kept_does_not_spoil_the_answer(
         status = client.get(host.url).status_code
 
     assert status == 200
+
+
+def test_the_token_in_the_environment_is_no_setting() -> None:
+    assert keyturn.Settings.load(environ={"KEYTURN_TOKEN": "a token"}) == keyturn.Settings.load(
+        environ={}
+    )

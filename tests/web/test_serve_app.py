@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from starlette.testclient import TestClient
 
 import keyturn
 from keyturn.domain.errors import LogUnavailableError, SettingsError
+from keyturn.web.serve import bodies
 from keyturn.web.serve.app import ServeOptions, create_app
 from keyturn.web.serve.client_secret import ClientSecrets, read_client_secrets
 from keyturn.web.serve.forward_auth import claim_header, header_value
@@ -238,6 +240,33 @@ def test_bad_bodies_have_their_status(client: TestClient, path: str) -> None:
     assert client.get(path, auth=AUTH).status_code == 405
 
 
+def test_a_body_that_does_not_come_is_a_408(
+    secrets: ClientSecrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "BODY_TIMEOUT", 0.01)
+    options = ServeOptions(secrets=secrets)
+    app = create_app(lambda: keyturn.open_async(store="memory:", password=None), options)
+    headers = {"authorization": f"Bearer {SECRET}", "content-type": "application/json"}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/tokens",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def nothing_comes() -> Any:
+        await asyncio.Event().wait()
+
+    asyncio.run(app(scope, nothing_comes, send))  # type: ignore[arg-type]
+
+    assert sent[0]["status"] == 408
+
+
 def test_an_answer_never_repeats_a_token(client: TestClient) -> None:
     token = new_token(client)
 
@@ -289,8 +318,6 @@ def test_a_log_that_cannot_be_read_is_a_503_to_all_but_health(
 def test_a_service_that_does_not_answer_in_time_is_a_503(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import asyncio
-
     async def hang(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from keyturn.web.serve.running import MAX_HEADERS
+from keyturn.web.serve.running import MAX_HEADERS, Listening, listener
 from tests.web.serving import PASSWORD, SECRET, Served, becomes_true, serving
 
 AUTH = ("a client", SECRET)
@@ -76,6 +77,26 @@ def test_the_figures_are_those_of_all_workers(served: Served) -> None:
     assert becomes_true(
         lambda: {created() for _ in range(6)} == {served.log.count("'/tokens' status=200")}
     )
+
+
+def test_an_answer_is_not_held_back_for_an_acknowledgement() -> None:
+    with listener(Listening(port=0)) as sock:
+        address = sock.getsockname()
+        with socket.create_connection(address), sock.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_worker_that_dies_is_replaced(served: Served) -> None:
+    def workers() -> list[str]:
+        return re.findall(r"Started server process \[(\d+)\]", served.log)
+
+    assert becomes_true(lambda: len(workers()) >= 2)
+    before = len(workers())
+
+    os.kill(int(workers()[0]), signal.SIGKILL)
+
+    assert becomes_true(lambda: len(workers()) > before)
+    assert {httpx2.get(f"{served.address}/readyz").status_code for _ in range(8)} == {200}
 
 
 def test_http_1_0_is_answered(served: Served) -> None:

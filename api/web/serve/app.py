@@ -57,14 +57,14 @@ class ServeOptions:
         claims: the names of the claims that `/auth` puts into headers.
         secrets: of the clients; None: only `/auth`, health and metrics are served.
         web: names of cookies and trusted origins.
-        timeout: seconds that the service may take for an answer.
+        timeout: seconds that an answer may take, the ten of a request's body included.
         log_requests: whether each request is a line in the log.
     """
 
     claims: tuple[str, ...] = ()
     secrets: ClientSecrets | None = None
     web: WebOptions = field(default_factory=WebOptions)
-    timeout: float = 10.0
+    timeout: float = 20.0
     log_requests: bool = False
 
 

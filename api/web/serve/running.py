@@ -170,16 +170,12 @@ def listener(listening: Listening) -> Iterator[socket.socket]:
     path = listening.path
     try:
         if path is not None:
-            _remove_dead_socket(path)
-            before = os.umask(0o777 & ~listening.mode)
-            try:
-                sock = socket.socket(socket.AF_UNIX)
-                sock.bind(str(path))
-            finally:
-                os.umask(before)
+            sock = _unix_socket(path, listening.mode)
         else:
             family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
             sock = socket.create_server((listening.host, listening.port), family=family)
+            # asyncio does it by itself only for a socket that was made with this protocol.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.listen(2048)
     except OSError as error:
         place = path or f"{listening.host}:{listening.port}"
@@ -200,6 +196,20 @@ def address_of(sock: socket.socket) -> str:
         return str(name)
     host, port = name[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _unix_socket(path: Path, mode: int) -> socket.socket:
+    _remove_dead_socket(path)
+    sock = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o777 & ~mode)
+    try:
+        sock.bind(str(path))
+    except BaseException:
+        sock.close()
+        raise
+    finally:
+        os.umask(before)
+    return sock
 
 
 def _remove_dead_socket(path: Path) -> None:
