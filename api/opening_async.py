@@ -45,6 +45,8 @@ class _Opening:
         try:
             return AsyncService(await asyncio.to_thread(handover.open))
         except RuntimeError as error:
+            if handover.has_begun:
+                raise
             handover.refuse()  # should a thread of the loop come to it later
             raise NoThreadError from error
         except asyncio.CancelledError:
@@ -63,8 +65,10 @@ class _Handover:
         self._lock = threading.Lock()
         self._is_wanted = True
         self._service: Service | None = None
+        self.has_begun = False
 
     def open(self) -> Service:
+        self.has_begun = True
         service = self._call()
         with self._lock:
             self._service = service

@@ -25,7 +25,9 @@ class OutputError(Exception):
 
 
 def prepare() -> None:
-    """See to it that no character is one that a stream cannot hold, whatever the locale."""
+    """See to it that there are streams, and that they can hold every character in any locale."""
+    if sys.stdin is None:  # it was closed; so no file of ours gets its number
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # it was closed when we began: `>&-`

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,12 +39,12 @@ OPEN = """with keyturn.open(path=path, password="secret", {more}) as service:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder that every user can get to."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.stat().st_uid == 0 and str(parent).startswith("/tmp/"):
-            parent.chmod(0o755)
-    return tmp_path
+def folder() -> Iterator[Path]:
+    """A folder that all users can get to; those of pytest are closed at each start of it."""
+    with tempfile.TemporaryDirectory(prefix="keyturn-users-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 @pytest.fixture
