@@ -43,6 +43,7 @@ def raw(address: str, request: bytes) -> bytes:
         (b"DELETE /me HTTP/1.0\r\n", 405),
         (b"POST /login HTTP/1.0\r\nOrigin: null\r\n", 403),
     ],
+    ids=lambda value: str(value[:40]) if isinstance(value, bytes) else None,
 )
 def test_each_bad_request_has_its_status(
     address: str, request_: bytes, status: int, caplog: pytest.LogCaptureFixture
