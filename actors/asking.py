@@ -132,7 +132,7 @@ def _as_keyturn_error(error: Exception, message: object) -> KeyturnError:
 class Asked:
     """A message that somebody waits for, on its way to an actor.
 
-    Whoever of the two calls `claim` first decides what becomes of it: the actor begins, or the
+    The first of the two to call `claim` decides what becomes of it: the actor begins, or the
     asker takes it back.
     """
 

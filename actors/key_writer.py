@@ -154,14 +154,19 @@ class KeyWriter:
 
     # --- changes ---
 
-    def write(self, command: Command) -> Head:
+    def write(self, command: Command, *, purge: bool = False) -> Head:
         """Carry out a command on the newest head, and return the head that includes it.
+
+        Args:
+            command: makes the events.
+            purge: remove all earlier events of the stream in the same commit.
 
         Raises:
             LogUnavailableError: it cannot be written; `recorded` says what became of it.
             LogConflictError: other writers were faster, many times in a row.
             KeyturnError: what the command raised; nothing was written.
         """
+        append = self._log.purge if purge else self._log.append
         for attempt in range(MAX_ATTEMPTS):
             self._activity.retries += attempt > 0
             # Who was too late once decides the next time with the others locked out.
@@ -172,11 +177,15 @@ class KeyWriter:
                 events = list(keys.pending_events)
                 if not events:
                     return head
-                is_written = self._log.append(keys)
+                is_written = append(keys)
             if is_written:
                 return self._acknowledge(events)
             time.sleep(random.uniform(0, 0.001 * min(attempt + 1, 20)))  # noqa: S311
-        raise self._conflict()
+        raise LogConflictError(
+            f"other writers of the log {self._log.location} were faster {MAX_ATTEMPTS} times in "
+            "a row: try again when it is quieter",
+            location=self._log.location,
+        )
 
     def commit(self, keys: SessionKeys, others: Sequence[Aggregate]) -> Head:
         """Write what a transaction collected, all or nothing.
@@ -195,29 +204,32 @@ class KeyWriter:
             )
         return self._acknowledge(events) if events else head
 
-    def destroy(self, origin: Origin, *, purge: bool, only_if_destroyed: bool = False) -> Head:
+    def destroy(
+        self,
+        initiator: str | None,
+        reason: str | None,
+        *,
+        purge: bool,
+        only_if_destroyed: bool = False,
+    ) -> Head:
         """End all keys; with `purge` remove the history before that, in the same transaction.
 
         Args:
-            origin: who, when and why.
+            initiator: who; None: the manager's own.
+            reason: why.
             purge: leave only the event that says so.
             only_if_destroyed: leave a manager alone that has begun anew meanwhile.
         """
-        for attempt in range(MAX_ATTEMPTS):
-            self._activity.retries += attempt > 0
-            head = self._reader.read()
-            keys = head.keys.draft()
+
+        def change(keys: SessionKeys) -> None:
             is_done = keys.is_purged if purge else keys.is_destroyed
-            if is_done or head.position == 0 or (only_if_destroyed and not keys.is_destroyed):
-                return head
-            keys.destroy(self._key_ring, origin, purge=purge)
-            events = list(keys.pending_events)
-            if self._log.purge(keys) if purge else self._log.append(keys):
-                return self._acknowledge(events)
-        raise self._conflict()
+            if keys.version and not is_done and (keys.is_destroyed or not only_if_destroyed):
+                keys.destroy(self._key_ring, self.by(initiator, reason), purge=purge)
+
+        return self.write(change, purge=purge)
 
     def note_head(self, head: Head) -> None:
-        """Move the anchor to a head that was read, whoever wrote it."""
+        """Move the anchor to a head that was read, by whatever process it was written."""
         self._move_anchor(head)
 
     def _acknowledge(self, events: Sequence[object]) -> Head:
@@ -262,11 +274,4 @@ class KeyWriter:
             f"back: {why}. Look at the history before you make it again",
             location=self._log.location,
             recorded=None,
-        )
-
-    def _conflict(self) -> LogConflictError:
-        return LogConflictError(
-            f"other writers of the log {self._log.location} were faster {MAX_ATTEMPTS} times in "
-            "a row: try again when it is quieter",
-            location=self._log.location,
         )

@@ -1,22 +1,20 @@
 """Every message and its reply: the page to read first.
 
 Send one with `keyturn.ask(ref, message)`, or `await keyturn.ask_async(ref, message)`; both
-know the type of the reply. Everything here is frozen, and shows no token when printed.
+know the type of the reply. Everything here is frozen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from keyturn.actors.replies import Answer, Authenticated, TokenReport
 from keyturn.config.token_file import ANY_TOKEN, Unconditionally
-from keyturn.domain.claims import Claims
-from keyturn.domain.errors import Refusal, TokenRefusedError
-from keyturn.domain.tokens import SessionKey, SessionToken, host_claims
+from keyturn.domain.tokens import SessionKey, SessionToken
 from keyturn.projections.history import EVERYTHING, HistoryFilter, KeyChange
 
 if TYPE_CHECKING:
@@ -30,9 +28,6 @@ R_co = TypeVar("R_co", covariant=True)
 Subscriber: TypeAlias = "pykka.ActorRef[Any] | Callable[[Any], object]"
 """An actor, or a function that is called."""
 
-Answer: TypeAlias = "Authenticated | TokenRefusedError"
-"""Whose a token is, or why it is not good."""
-
 
 class Message(Generic[R_co]):
     """A message whose reply has the type `R_co`.
@@ -45,18 +40,29 @@ class Message(Generic[R_co]):
     changes: ClassVar[bool] = False
 
 
+_SECRET = frozenset({"token", "tokens", "session_token", "replacing", "keep"})
+"""The fields that hold tokens."""
+
+
+class FrozenMessage(msgspec.Struct, Message[R_co], Generic[R_co], frozen=True):
+    """A message that never changes, and shows no token when printed."""
+
+    def __repr__(self) -> str:
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        shown = (f"{n}={v!r}" for n, v in values.items() if n not in _SECRET and v is not None)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
 # --- to a SessionManager -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class SetupKey(Message[SessionKey]):
+class SetupKey(FrozenMessage[SessionKey], frozen=True):
     """Make sure that there is a current key, and reply with it. Changes nothing if there is."""
 
     changes: ClassVar[bool] = True
 
 
-@dataclass(frozen=True, slots=True)
-class CreateToken(Message[SessionToken]):
+class CreateToken(FrozenMessage[SessionToken], frozen=True):
     """Mint a token, and with it a session.
 
     Attributes:
@@ -75,16 +81,14 @@ class CreateToken(Message[SessionToken]):
     tran: Transaction | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyToken(Message[bool]):
+class VerifyToken(FrozenMessage[bool], frozen=True):
     """Reply whether this is a good token: False for everything else there is."""
 
-    token: object = field(repr=False)
+    token: object
     tran: Transaction | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CreateTokens(Message[list[SessionToken]]):
+class CreateTokens(FrozenMessage[list[SessionToken]], frozen=True):
     """Mint many tokens, each of a session of its own, in one turn: alike but for their ids.
 
     Attributes:
@@ -105,8 +109,7 @@ class CreateTokens(Message[list[SessionToken]]):
     tran: Transaction | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyTokens(Message[list[bool]]):
+class VerifyTokens(FrozenMessage[list[bool]], frozen=True):
     """Reply for each of many whether it is a good token, in their order.
 
     All are judged by the keys and the time of one moment, at which the message was taken up.
@@ -118,12 +121,11 @@ class VerifyTokens(Message[list[bool]]):
     Errors: BatchError: too many, or not a sequence of tokens; never for what a token is.
     """
 
-    tokens: Sequence[object] = field(repr=False)
+    tokens: Sequence[object]
     tran: Transaction | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Authenticate(Message["Authenticated"]):
+class Authenticate(FrozenMessage[Authenticated], frozen=True):
     """Reply with whose token it is, if it is a good one.
 
     Attributes:
@@ -134,13 +136,12 @@ class Authenticate(Message["Authenticated"]):
     Errors: TokenRefusedError, with the reason; DurationError: `max_age` is no number of seconds.
     """
 
-    token: object = field(repr=False)
+    token: object
     max_age: float | None = None
     tran: Transaction | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AuthenticateTokens(Message[list[Answer]]):
+class AuthenticateTokens(FrozenMessage[list[Answer]], frozen=True):
     """Reply for each of many tokens whose it is, or with the error that says why it is not good.
 
     All are judged by the keys of one moment, at which the message was taken up.
@@ -154,13 +155,12 @@ class AuthenticateTokens(Message[list[Answer]]):
     token is.
     """
 
-    tokens: Sequence[object] = field(repr=False)
+    tokens: Sequence[object]
     max_age: float | None = None
     tran: Transaction | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshToken(Message[SessionToken]):
+class RefreshToken(FrozenMessage[SessionToken], frozen=True):
     """Exchange a good token for a new one of the same session.
 
     The sid, the time of authentication, subject and the host's claims stay. Check and mint use
@@ -176,13 +176,12 @@ class RefreshToken(Message[SessionToken]):
     `InspectToken` does it.
     """
 
-    token: object = field(repr=False)
+    token: object
     expiry: float | None = None
     tran: Transaction | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InspectToken(Message["TokenReport"]):
+class InspectToken(FrozenMessage[TokenReport], frozen=True):
     """Reply with all that is known of a token, good or not.
 
     Attributes:
@@ -190,12 +189,11 @@ class InspectToken(Message["TokenReport"]):
         at: judge it as of this moment (an aware datetime); None: now.
     """
 
-    token: object = field(repr=False)
+    token: object
     at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReadHistory(Message[tuple[KeyChange, ...]]):
+class ReadHistory(FrozenMessage[tuple[KeyChange, ...]], frozen=True):
     """Reply with a page of the history of keys: see `RotationHistory.changes`.
 
     Attributes:
@@ -213,8 +211,7 @@ class ReadHistory(Message[tuple[KeyChange, ...]]):
     at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ResetKey(Message[None]):
+class ResetKey(FrozenMessage[None], frozen=True):
     """Make a new key; every earlier token is refused at once, everywhere.
 
     Attributes:
@@ -229,8 +226,7 @@ class ResetKey(Message[None]):
     tran: Transaction | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RotateKey(Message[None]):
+class RotateKey(FrozenMessage[None], frozen=True):
     """Make a new key; tokens under the one before stay good until an overlap ends.
 
     New tokens, refreshed ones too, are under the new key. A reset in between ends all others
@@ -250,8 +246,7 @@ class RotateKey(Message[None]):
     initiator: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EndSession(Message[bool]):
+class EndSession(FrozenMessage[bool], frozen=True):
     """End a session: its token and all that it was or is refreshed to are refused, everywhere.
 
     By token: it must be genuine, under a key that is still good; whether it has expired does not
@@ -270,15 +265,14 @@ class EndSession(Message[bool]):
 
     changes: ClassVar[bool] = True
 
-    token: object = field(default=None, repr=False)
+    token: object = None
     sid: str | None = None
     reason: str | None = None
     initiator: str | None = None
     tran: Transaction | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EndSessions(Message[int]):
+class EndSessions(FrozenMessage[int], frozen=True):
     """End all sessions of a subject that have begun, or those of some sids, in one commit.
 
     Sessions that begin after this is recorded are not ended, whatever the clocks say. Reply how
@@ -300,15 +294,14 @@ class EndSessions(Message[int]):
     changes: ClassVar[bool] = True
 
     subject: str | None = None
-    keep: str | None = field(default=None, repr=False)
+    keep: str | None = None
     sids: Sequence[str] | None = None
     reason: str | None = None
     initiator: str | None = None
     tran: Transaction | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Start(Message[None]):
+class Start(FrozenMessage[None], frozen=True):
     """Start a stopped actor, of either kind. Running, it is an error to give an argument.
 
     Attributes:
@@ -318,18 +311,16 @@ class Start(Message[None]):
 
     changes: ClassVar[bool] = True
     fresh: bool = False
-    session_token: SessionToken | None = field(default=None, repr=False)
+    session_token: SessionToken | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stop(Message[None]):
+class Stop(FrozenMessage[None], frozen=True):
     """Stop working; either kind of actor. It lives on, and can be started again."""
 
     changes: ClassVar[bool] = True
 
 
-@dataclass(frozen=True, slots=True)
-class Destroy(Message[None]):
+class Destroy(FrozenMessage[None], frozen=True):
     """Destroy a stopped actor.
 
     A manager ends its keys, for every process on the log. A session removes its token file.
@@ -347,8 +338,7 @@ class Destroy(Message[None]):
     initiator: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Subscribe(Message[None]):
+class Subscribe(FrozenMessage[None], frozen=True):
     """From now on tell a subscriber what happens, in order.
 
     That is every domain event of this manager, by whatever process, every lifecycle event of
@@ -363,20 +353,17 @@ class Subscribe(Message[None]):
     subscriber: Subscriber
 
 
-@dataclass(frozen=True, slots=True)
-class Unsubscribe(Message[None]):
+class Unsubscribe(FrozenMessage[None], frozen=True):
     """Tell a subscriber no more."""
 
     subscriber: Subscriber
 
 
-@dataclass(frozen=True, slots=True)
-class BeginTransaction(Message["Transaction"]):
+class BeginTransaction(FrozenMessage["Transaction"], frozen=True):
     """Open a transaction. `keyturn.transaction(ref)` does this and commits at the end."""
 
 
-@dataclass(frozen=True, slots=True)
-class CommitTransaction(Message[None]):
+class CommitTransaction(FrozenMessage[None], frozen=True):
     """Write all of a transaction at once.
 
     Errors: TransactionConflictError: the log moved meanwhile, and nothing was written.
@@ -386,115 +373,28 @@ class CommitTransaction(Message[None]):
     tran: Transaction
 
 
-class Authenticated(msgspec.Struct, frozen=True, gc=False):
-    """Whose a good token is.
-
-    Attributes:
-        token_claims: all claims of the token, Keyturn's own included.
-        generation: of the key that signed it.
-    """
-
-    token_claims: Claims
-    generation: int
-
-    @property
-    def subject(self) -> str:
-        """Whose session it is."""
-        subject: str = self.token_claims["sub"]
-        return subject
-
-    @property
-    def sid(self) -> str:
-        """The id of the session; a refresh keeps it."""
-        sid: str = self.token_claims["sid"]
-        return sid
-
-    @property
-    def claims(self) -> Claims:
-        """The host's own claims."""
-        return host_claims(self.token_claims)
-
-    @property
-    def issued_at(self) -> datetime:
-        """When the token was minted, in UTC."""
-        return _moment(self.token_claims["iat"])
-
-    @property
-    def expires_at(self) -> datetime | None:
-        """When it expires, in UTC; None: never. After the year 9999 it is the end of that."""
-        expires_at = self.token_claims.get("exp")
-        return None if expires_at is None else _moment(expires_at)
-
-    @property
-    def began_at(self) -> datetime:
-        """When the session began, in UTC: when its user was authenticated."""
-        return _moment(self.token_claims["auth_time"])
-
-    @property
-    def token_id(self) -> str:
-        """The id of this token (`jti`)."""
-        token_id: str = self.token_claims["jti"]
-        return token_id
-
-
-def _moment(seconds: int) -> datetime:
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        return datetime.max.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class TokenReport:
-    """What is known of a token.
-
-    Attributes:
-        valid: whether it is good.
-        refusal: why not; None if it is good.
-        generation: of the key that signed it, once its signature was found genuine.
-        key_id: the `kid` it names, if it has the shape of a token.
-        claims: its claims, once its signature was found genuine.
-        revoked_at: when its key or its session ended; None if neither did, as far as is known.
-        revoked_by: who ended it.
-        revoked_because: why, if somebody said so.
-    """
-
-    valid: bool
-    refusal: Refusal | None = None
-    generation: int | None = None
-    key_id: str | None = None
-    claims: Claims | None = None
-    revoked_at: datetime | None = None
-    revoked_by: str | None = None
-    revoked_because: str | None = None
-
-
 # --- told to subscribers, besides the events of SessionKeys ------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerStarted:
+class ManagerStarted(msgspec.Struct, frozen=True):
     """The manager of this name runs again."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerStopped:
+class ManagerStopped(msgspec.Struct, frozen=True):
     """The manager of this name was stopped."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerDestroyed:
+class ManagerDestroyed(msgspec.Struct, frozen=True):
     """The manager of this name was destroyed here."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class OverlapEnded:
+class OverlapEnded(msgspec.Struct, frozen=True):
     """The overlap of a key has ended: its tokens are refused from now on."""
 
     name: str
@@ -505,13 +405,11 @@ class OverlapEnded:
 # --- to a Session ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ReadToken(Message[SessionToken | None]):
+class ReadToken(FrozenMessage[SessionToken | None], frozen=True):
     """Reply with the token in the file; None if there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class WriteToken(Message[bool]):
+class WriteToken(FrozenMessage[bool], frozen=True):
     """Write the token to the file, and reply whether it was written.
 
     Attributes:
@@ -521,12 +419,11 @@ class WriteToken(Message[bool]):
     """
 
     changes: ClassVar[bool] = True
-    token: SessionToken = field(repr=False)
-    replacing: SessionToken | None | Unconditionally = field(default=ANY_TOKEN, repr=False)
+    token: SessionToken
+    replacing: SessionToken | None | Unconditionally = ANY_TOKEN
 
 
-@dataclass(frozen=True, slots=True)
-class ClearToken(Message[None]):
+class ClearToken(FrozenMessage[None], frozen=True):
     """Log out here: remove the token file."""
 
     changes: ClassVar[bool] = True

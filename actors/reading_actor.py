@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from keyturn.actors.manager_parts import ManagerParts
-from keyturn.actors.messages import Authenticated, TokenReport
+from keyturn.actors.replies import Authenticated, TokenReport
 from keyturn.actors.supervision import SupervisedActor
 from keyturn.actors.transaction import Transaction
 from keyturn.domain.errors import TokenRefusedError

@@ -39,7 +39,7 @@ from keyturn.domain.tokens import KeySet, SessionKey
 
 
 class _HeadMoved:
-    """Told by whoever read newer events, in another thread."""
+    """Told by the thread that read newer events."""
 
 
 class SessionManager(ReadingActor):
@@ -326,8 +326,7 @@ class SessionManager(ReadingActor):
         """See `Destroy`."""
         is_new = self._lifecycle.should_destroy()
         if is_new or purge:
-            by = self._writer.by(initiator, reason)
-            self._writer.destroy(by, purge=purge, only_if_destroyed=not is_new)
+            self._writer.destroy(initiator, reason, purge=purge, only_if_destroyed=not is_new)
         if is_new:
             self._lifecycle.status = Status.DESTROYED
             self._subscriptions.publish(messages.ManagerDestroyed(self._parts.name))
@@ -368,7 +367,7 @@ class SessionManager(ReadingActor):
 
     def _look(self) -> None:
         """Read what is new in the log, from whatever thread, and tell subscribers."""
-        with contextlib.suppress(KeyturnError):  # whoever uses the log next gets it
+        with contextlib.suppress(KeyturnError):  # the next use of the log raises it
             self._reader.get()
         self._subscriptions.publish_news()
 

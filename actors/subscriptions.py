@@ -26,8 +26,8 @@ class Subscriptions:
     one holds up nobody but other functions.
 
     Attributes:
-        news: what nobody was told yet, in order. Whoever reads events puts them here, and an
-            actor or a thread that watches the log tells them: no signal interrupts those.
+        news: what was not told yet, in order. The thread that reads events puts them here,
+            and an actor or a thread that watches the log tells them: no signal interrupts those.
         overlaps: the keys whose end is to be told, by key id: generation, and when (seconds
             since the epoch). Used in the actor's thread.
     """

@@ -28,9 +28,9 @@ A = TypeVar("A", bound=pykka.Actor)
 class SupervisedActor(pykka.ThreadingActor):
     """A pykka actor with typed messages.
 
-    Our own errors go to whoever asked. Any other exception is a bug, ours or a host's: it is
-    logged, the actor recovers (`recover`), and the asker gets it too. Nothing ends the thread
-    but a stop.
+    Our own errors go to the sender of the message. Any other exception is a bug, ours or a
+    host's: it is logged, the actor recovers (`recover`), and the sender gets it too. Nothing
+    ends the thread but a stop.
     """
 
     actor_stopped: StopFlag

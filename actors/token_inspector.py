@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from keyturn.actors.lifecycle import Lifecycle
-from keyturn.actors.messages import TokenReport
+from keyturn.actors.replies import TokenReport
 from keyturn.config.clock import Clock
 from keyturn.domain import tokens
 from keyturn.domain.claims import Claims

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from keyturn.actors.activity import Activity
 from keyturn.actors.lifecycle import Lifecycle
-from keyturn.actors.messages import Authenticated
+from keyturn.actors.replies import Authenticated
 from keyturn.config.clock import Clock
 from keyturn.config.logging import Logger
 from keyturn.domain import tokens

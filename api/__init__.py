@@ -10,7 +10,6 @@ from keyturn.actors.activity import Metrics
 from keyturn.actors.asking import ActorStoppedError, AskTimeoutError, ask, ask_async
 from keyturn.actors.messages import (
     Authenticate,
-    Authenticated,
     AuthenticateTokens,
     ClearToken,
     CreateToken,
@@ -32,12 +31,12 @@ from keyturn.actors.messages import (
     Start,
     Stop,
     Subscribe,
-    TokenReport,
     Unsubscribe,
     VerifyToken,
     VerifyTokens,
     WriteToken,
 )
+from keyturn.actors.replies import Authenticated, TokenReport
 from keyturn.actors.session import Session
 from keyturn.actors.session_manager import SessionManager
 from keyturn.actors.transaction import Transaction, transaction
@@ -63,7 +62,8 @@ from keyturn.service import Service
 from keyturn.token_file import ClientSession
 
 if TYPE_CHECKING:
-    from keyturn.aio import AsyncService, open_async
+    from keyturn.aio import AsyncService
+    from keyturn.opening_async import open_async
 
 __version__ = "0.2.0"
 
@@ -141,7 +141,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load what needs asyncio when it is first asked for: most hosts never do (PEP 562)."""
     if name in ("AsyncService", "open_async"):
-        from keyturn import aio
+        from keyturn import aio, opening_async
 
-        return getattr(aio, name)
+        return opening_async.open_async if name == "open_async" else aio.AsyncService
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,8 +7,7 @@ import contextlib
 import contextvars
 import functools
 import inspect
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -17,11 +16,14 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import pykka
 
-from keyturn import opening
 from keyturn.actors import messages
 from keyturn.actors.activity import Metrics
 from keyturn.actors.asking import ActorStoppedError, ask_async
-from keyturn.actors.messages import Authenticated, Message, Subscriber
+from keyturn.actors.messages import (
+    Message,
+    Subscriber,
+)
+from keyturn.actors.replies import Authenticated
 from keyturn.actors.session_manager import SessionManager
 from keyturn.actors.token_issuer import began_after
 from keyturn.actors.transaction import Transaction
@@ -319,79 +321,3 @@ class AsyncClientSession(_AwaitedHandle):
     start = _in_thread(ClientSession.start)
     stop = _in_thread(ClientSession.stop)
     destroy = _in_thread(ClientSession.destroy)
-
-
-class _Opening:
-    """What `open_async` returns: await it, or use it in an `async with` block."""
-
-    def __init__(self, call: functools.partial[Service]) -> None:
-        self._call = call
-        self._opened: AsyncService | None = None
-
-    def __await__(self) -> Generator[Any, None, AsyncService]:
-        return self._open().__await__()
-
-    async def __aenter__(self) -> AsyncService:
-        self._opened = await self
-        return self._opened
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._opened is not None:
-            await self._opened.close()
-
-    async def _open(self) -> AsyncService:
-        handover = _Handover(self._call)
-        try:
-            return AsyncService(await asyncio.to_thread(handover.open))
-        except asyncio.CancelledError:
-            await asyncio.to_thread(handover.refuse)
-            raise
-
-
-class _Handover:
-    """An opening in another thread. What nobody waits for any more is closed.
-
-    In that thread, since the event loop may be over by then.
-    """
-
-    def __init__(self, call: Callable[[], Service]) -> None:
-        self._call = call
-        self._lock = threading.Lock()
-        self._is_wanted = True
-        self._service: Service | None = None
-
-    def open(self) -> Service:
-        service = self._call()
-        with self._lock:
-            self._service = service
-            is_wanted = self._is_wanted
-        if not is_wanted:
-            service.close()
-        return service
-
-    def refuse(self) -> None:
-        with self._lock:
-            self._is_wanted = False
-            service = self._service
-        if service is not None:
-            service.close()
-
-
-def _awaited(open_service: Callable[P, Service]) -> Callable[P, _Opening]:
-    @functools.wraps(open_service)
-    def open_async(*args: P.args, **kwargs: P.kwargs) -> _Opening:
-        return _Opening(functools.partial(open_service, *args, **kwargs))
-
-    return open_async
-
-
-open_async = _awaited(opening.open)
-"""Open a service for asyncio: the arguments are those of `open`.
-
-Await it, or use it in an `async with` block.
-"""

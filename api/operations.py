@@ -64,10 +64,19 @@ def asking_time(message: object, timeout: float | None, lock_timeout: float) -> 
 C = TypeVar("C", bound=Callable[..., Any])
 
 
-def _described(call: C, message: Callable[..., Any]) -> C:
-    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(message).parameters.values()
-    call.__signature__ = inspect.Signature([own, *parameters])  # type: ignore[attr-defined]
+def _described(call: C, message: Any) -> C:
+    names = ("self", *message.__struct_fields__)
+    defaults = (inspect.Parameter.empty,) * len(names) + message.__struct_defaults__
+    parameters = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=default,
+            annotation=message.__annotations__.get(name, inspect.Parameter.empty),
+        )
+        for name, default in zip(names, defaults[-len(names) :], strict=True)
+    ]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__doc__ = (message.__doc__ or "").replace("Attributes:", "Args:")
     call.__name__ = _method_name(message.__name__)
     call.__qualname__ = call.__name__

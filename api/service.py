@@ -11,9 +11,8 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -25,20 +24,18 @@ from keyturn.actors.activity import Metrics
 from keyturn.actors.asking import DEFAULT_TIMEOUT, ask
 from keyturn.actors.lifecycle import Status
 from keyturn.actors.manager_parts import ManagerParts
-from keyturn.actors.messages import Authenticated, Message, TokenReport
+from keyturn.actors.messages import Message
 from keyturn.actors.session_manager import SessionManager
 from keyturn.actors.transaction import Transaction, transaction
 from keyturn.config.clock import Clock
 from keyturn.config.event_log import EventLog
 from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.threads import in_thread
-from keyturn.domain.batches import check_batch
 from keyturn.domain.errors import (
     KeyRingDamagedError,
     KeyRingNotFoundError,
     LogClosedError,
     SessionManagerNotRunningError,
-    TokenRefusedError,
     WrongPasswordError,
 )
 from keyturn.domain.limits import check_name
@@ -49,6 +46,7 @@ from keyturn.named_services import NamedServices
 from keyturn.operations import asking_time, operation
 from keyturn.record import Record
 from keyturn.token_file import ClientSession
+from keyturn.token_methods import TokenMethods
 
 R = TypeVar("R")
 
@@ -56,7 +54,7 @@ StartManager = Callable[..., "pykka.ActorRef[SessionManager]"]
 """Starts the actor of a manager of these parts: see `SessionManager.start_on`."""
 
 
-class Service(Record):
+class Service(TokenMethods, Record):
     """A session manager, ready to use from any thread. Get one from `keyturn.open`.
 
     Close it, or use it in a `with` block.
@@ -74,9 +72,8 @@ class Service(Record):
         accept_rollback: bool = False,
         lock_timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
-        super().__init__(log, parts.name, parts.key_ring.node_id, parts.anchor)
-        self._parts = parts
-        self._tokens = parts.tokens
+        TokenMethods.__init__(self, parts)
+        Record.__init__(self, log, parts.name, parts.key_ring.node_id, parts.anchor)
         self._start_manager = start_manager
         self._manager: pykka.ActorRef[SessionManager] = in_thread(
             lambda: start_manager(
@@ -142,167 +139,6 @@ class Service(Record):
             timeout: seconds to wait; None: 30, but the actor must begin within `lock_timeout`.
         """
         return ask(self.manager, message, **asking_time(message, timeout, self.lock_timeout))
-
-    # --- tokens: in the caller's thread; in a transaction, in its actor's ---
-
-    def create_token(
-        self,
-        expiry: float | None = None,
-        subject: str | None = None,
-        claims: Mapping[str, Any] | None = None,
-        tran: Transaction | None = None,
-    ) -> SessionToken:
-        """Return a new token, of a new session.
-
-        Args:
-            expiry: seconds; None: the manager's default. Tokens for ever take a manager whose
-                default is None (`open(expiry=None)`).
-            subject: whose session it is; None: the node's.
-            claims: the host's own claims.
-            tran: an open transaction, whose key it is to see.
-
-        Raises:
-            ExpiryError: the expiry is not a finite number of seconds ≥ 0.
-            ClaimError: a claim is reserved, or is no value of JSON.
-            SessionManagerNotRunningError: the manager was stopped or destroyed.
-            LogError: the log cannot be read, or is not to be trusted.
-        """
-        if tran is None:
-            return self._tokens.create(expiry, subject, claims)
-        return self.ask(messages.CreateToken(expiry, subject, claims, tran))
-
-    def verify_token(self, token: object, tran: Transaction | None = None) -> bool:
-        """Return whether `token` is a good token; False for everything else there is.
-
-        Args:
-            token: anything.
-            tran: an open transaction, whose key it is to see.
-
-        Raises:
-            SessionManagerNotRunningError: the manager was stopped or destroyed.
-            LogError: the log cannot be read, or is not to be trusted.
-        """
-        if tran is None:
-            return self._tokens.verify(token)
-        return self.ask(messages.VerifyToken(token, tran))
-
-    @without_frames
-    def authenticate(
-        self, token: object, max_age: float | None = None, tran: Transaction | None = None
-    ) -> Authenticated:
-        """Return whose token it is, if it is a good one.
-
-        Args:
-            token: anything.
-            max_age: seconds since the session began, at most; None: however long ago that was.
-            tran: an open transaction, whose key and ended sessions it is to see.
-
-        Raises:
-            TokenRefusedError: the token is not good; `reason` says why.
-            DurationError: `max_age` is no number of seconds.
-            SessionManagerNotRunningError: the manager was stopped or destroyed.
-            LogError: the log cannot be read, or is not to be trusted.
-        """
-        if tran is None:
-            return self._tokens.authenticate(token, max_age)
-        return self.ask(messages.Authenticate(token, max_age, tran))
-
-    def create_tokens(
-        self,
-        count: int,
-        expiry: float | None = None,
-        subject: str | None = None,
-        claims: Mapping[str, Any] | None = None,
-        tran: Transaction | None = None,
-    ) -> list[SessionToken]:
-        """Return new tokens, each of a session of its own: see `create_token`.
-
-        Args:
-            count: how many, at most 10,000.
-            expiry: seconds; None: the manager's default.
-            subject: whose sessions they are; None: the node's.
-            claims: the host's own claims, the same in each.
-            tran: an open transaction, whose key they are to see.
-
-        Raises:
-            BatchError: the count is no whole number from 0 to 10,000.
-        """
-        if tran is None:
-            return self._tokens.create_many(count, expiry, subject, claims)
-        return self.ask(messages.CreateTokens(count, expiry, subject, claims, tran))
-
-    def verify_tokens(
-        self, tokens: Iterable[object], tran: Transaction | None = None
-    ) -> list[bool]:
-        """Return for each of many whether it is a good token, in their order.
-
-        All are judged by the keys of one moment: that of this call. So it is quicker than to
-        verify one after the other, and a reset meanwhile is for the next call.
-
-        Args:
-            tokens: at most 10,000; each may be anything.
-            tran: an open transaction, whose key they are to see.
-
-        Raises:
-            BatchError: these are too many, or it is a single token or no list at all.
-        """
-        if tran is None:
-            return self._tokens.verify_many(tokens)
-        return self.ask(messages.VerifyTokens(check_batch(tokens), tran))
-
-    def authenticate_tokens(
-        self,
-        tokens: Iterable[object],
-        max_age: float | None = None,
-        tran: Transaction | None = None,
-    ) -> list[Authenticated | TokenRefusedError]:
-        """Return for each of many tokens whose it is, or the error that says why it is not good.
-
-        Args:
-            tokens: at most 10,000; each may be anything.
-            max_age: seconds since each session began, at most; None: however long ago that was.
-            tran: an open transaction, whose key and ended sessions it is to see.
-
-        Raises:
-            BatchError: these are too many, or it is a single token or no list at all.
-            DurationError: `max_age` is no number of seconds.
-        """
-        if tran is None:
-            return self._tokens.authenticate_many(tokens, max_age)
-        return self.ask(messages.AuthenticateTokens(check_batch(tokens), max_age, tran))
-
-    @without_frames
-    def refresh_token(
-        self, token: object, expiry: float | None = None, tran: Transaction | None = None
-    ) -> SessionToken:
-        """Return a new token of the same session.
-
-        Args:
-            token: a good token.
-            expiry: seconds from now; None: as long as the old token was to live.
-            tran: an open transaction, whose key it is to see.
-
-        Raises:
-            TokenRefusedError: the token is not good; `reason` says why.
-            ExpiryError: the expiry is not a finite number of seconds ≥ 0.
-        """
-        if tran is None:
-            return self._tokens.refresh(token, expiry)
-        return self.ask(messages.RefreshToken(token, expiry, tran))
-
-    def inspect_token(self, token: object, at: datetime | None = None) -> TokenReport:
-        """Return all that is known of a token, good or not.
-
-        Args:
-            token: anything.
-            at: judge it as of this moment (an aware datetime); None: now.
-
-        Raises:
-            FilterError: the moment is in no time zone.
-            SessionManagerNotRunningError: the manager was stopped or destroyed.
-            LogError: the log cannot be read, or is not to be trusted.
-        """
-        return self._parts.inspector.inspect(token, at)
 
     # --- changes: messages to the actor ---
 

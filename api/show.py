@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from keyturn.actors.messages import TokenReport
+from keyturn.actors.replies import TokenReport
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.projections.findings import AuditReport
 from keyturn.projections.history import KeyChange

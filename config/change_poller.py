@@ -97,7 +97,7 @@ class ChangePoller:
         self._process = os.getpid()
 
     def watch(self, on_change: OnChange, name: _Name = None) -> Callable[[], None]:
-        """Call `on_change` after commits, whoever made them; return what ends that."""
+        """Call `on_change` after commits of any process; return what ends that."""
         stop = self._watchers.add(on_change, name)
         self.make_sure_it_runs()
         return stop

@@ -18,8 +18,9 @@ from uuid import UUID
 from keyturn.config.change_poller import Watchers, say
 from keyturn.config.clock import boot_time
 from keyturn.config.logging import get_logger
-from keyturn.config.postgres_connections import Connection, Pool
-from keyturn.config.postgres_schema import TABLE
+from keyturn.config.postgres_connection import Connection
+from keyturn.config.postgres_pool import Pool
+from keyturn.config.postgres_statements import TABLE
 
 _BEATS = 4
 """How often the log is looked at in each `max_staleness`."""

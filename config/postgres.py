@@ -22,10 +22,10 @@ from psycopg import Cursor
 
 from keyturn.config.change_poller import Watchers
 from keyturn.config.listener import Listener
-from keyturn.config.postgres_connections import GRACE, Connection, Pool
+from keyturn.config.postgres_connection import GRACE, Connection
 from keyturn.config.postgres_errors import explaining, unavailable
+from keyturn.config.postgres_pool import Pool
 from keyturn.config.postgres_schema import (
-    TABLE,
     Rights,
     lock_number,
     look,
@@ -33,6 +33,7 @@ from keyturn.config.postgres_schema import (
     problems,
     sequence_problems,
 )
+from keyturn.config.postgres_statements import TABLE
 from keyturn.config.store import Store
 from keyturn.config.store_url import shown
 from keyturn.domain.errors import LogDamagedError, LogUnavailableError

@@ -1,6 +1,6 @@
 """The table of a log in a PostgreSQL database: found, checked, made, or brought up to date.
 
-Whoever owns the table can make it lie: with a view, a trigger, a rule, a row policy, or another
+The owner of the table can make it lie: with a view, a trigger, a rule, a row policy, or another
 relation of its name. So the table is looked at when the log is opened, and again and again.
 Rows may also have numbers that no sequence gave them: copied, replicated, or chosen by a role
 that may. Then it is said how to mend that.
@@ -15,78 +15,23 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.sql import Identifier
 
-from keyturn.config.postgres_connections import Connection
+from keyturn.config.postgres_connection import Connection
 from keyturn.config.postgres_errors import unavailable
+from keyturn.config.postgres_statements import (
+    CREATE,
+    GRANT,
+    HEAD,
+    LOOK,
+    MARK,
+    MIGRATE,
+    NUMBERS,
+    TABLE,
+)
 from keyturn.config.store import SCHEMA_VERSION
 from keyturn.domain.errors import LogVersionError, NotAKeyturnLogError
 
-TABLE = "keyturn_events"
-
-_MARK = "Keyturn log, schema "
-"""The comment of the table: it tells ours from another application's."""
-
 _HIGHEST = 2**62
 """No server gives this number to a row: somebody chose it, and the sequence cannot follow."""
-
-_CREATE = f"""
-CREATE TABLE keyturn_events (
-    originator_id uuid NOT NULL,
-    originator_version bigint NOT NULL,
-    topic text,
-    state bytea,
-    notification_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
-    PRIMARY KEY (originator_id, originator_version)
-) WITH (
-    autovacuum_vacuum_threshold = 100000000,
-    autovacuum_vacuum_scale_factor = 0.5,
-    autovacuum_analyze_threshold = 1000,
-    autovacuum_analyze_scale_factor = 0.01
-);
-CREATE UNIQUE INDEX keyturn_events_notification_id_idx ON keyturn_events (notification_id);
-CREATE INDEX keyturn_events_topic_idx ON keyturn_events (topic);
-COMMENT ON TABLE keyturn_events IS '{_MARK}{SCHEMA_VERSION}';
-"""
-
-# No service chooses the numbers of rows, by which others notice changes.
-_GRANT = """\
-GRANT SELECT ON {table} TO {role};
-GRANT INSERT (originator_id, originator_version, topic, state) ON {table} TO {role};
-GRANT SELECT ON SEQUENCE {table}_notification_id_seq TO {role};"""
-
-GRANT_SQL = _GRANT.format(table=TABLE, role="keyturn_service")
-"""What the role of a service needs."""
-
-_MIGRATE = """
-LOCK TABLE keyturn_events IN ACCESS EXCLUSIVE MODE;
-ALTER TABLE keyturn_events ALTER COLUMN notification_id DROP DEFAULT;
-DROP SEQUENCE keyturn_events_notification_id_seq;
-ALTER TABLE keyturn_events ALTER COLUMN notification_id ADD GENERATED ALWAYS AS IDENTITY;
-SELECT setval('keyturn_events_notification_id_seq', max(notification_id))
-    FROM keyturn_events WHERE notification_id < 4611686018427387904 HAVING count(*) > 0;
-DROP INDEX IF EXISTS keyturn_events_alien_topics;
-CREATE INDEX keyturn_events_topic_idx ON keyturn_events (topic);
-DO $keyturn$
-DECLARE
-    grantee text;
-BEGIN
-    FOR grantee IN
-        SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC'
-               ELSE quote_ident(pg_get_userbyid(a.grantee)) END
-        FROM pg_class c, aclexplode(c.relacl) a
-        WHERE c.oid = 'keyturn_events'::regclass AND a.grantee <> c.relowner
-            AND a.privilege_type = 'INSERT'
-    LOOP
-        EXECUTE 'REVOKE INSERT ON keyturn_events FROM ' || grantee;
-        EXECUTE 'GRANT INSERT (originator_id, originator_version, topic, state)'
-            ' ON keyturn_events TO ' || grantee;
-        EXECUTE 'GRANT SELECT ON SEQUENCE keyturn_events_notification_id_seq TO ' || grantee;
-    END LOOP;
-END $keyturn$;
-COMMENT ON TABLE keyturn_events IS 'Keyturn log, schema 2';
-"""
-
-MIGRATION_SQL = f"BEGIN;{_MIGRATE}COMMIT;"
-"""What the owner of a table of version 0.1 runs, if no opening as the owner does it."""
 
 _KINDS = {
     "v": "a view",
@@ -102,67 +47,6 @@ _COLUMNS = [
     "state bytea",
     "topic text",
 ]
-_LOOK = """
-SELECT n.nspname, c.oid::regclass::text, c.oid, c.relkind,
-    coalesce(obj_description(c.oid, 'pg_class'), ''),
-    ARRAY(
-        SELECT attname || ' ' || format_type(atttypid, atttypmod)
-            || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END
-            || CASE WHEN attidentity = 'a' THEN ' GENERATED ALWAYS AS IDENTITY' ELSE '' END
-            || CASE WHEN attidentity = 'd' OR attgenerated <> ''
-                OR attcollation NOT IN (0, 100)  -- 100 is the database's own
-                THEN ' (altered)' ELSE '' END
-        FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-        UNION ALL SELECT pg_get_constraintdef(oid)
-        FROM pg_constraint WHERE conrelid = c.oid AND contype = 'p'),
-    ARRAY(
-        SELECT 'has a rule, ' || rulename || ': drop it' FROM pg_rewrite WHERE ev_class = c.oid
-        UNION ALL SELECT 'has a trigger, ' || tgname || ': drop it'
-        FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal
-        UNION ALL SELECT 'has a constraint, ' || conname || ': drop it'
-        FROM pg_constraint WHERE conrelid = c.oid AND contype NOT IN ('p', 'n')
-        UNION ALL SELECT 'has an index that computes, ' || indexrelid::regclass || ': drop it'
-        FROM pg_index WHERE indrelid = c.oid AND (indexprs IS NOT NULL OR indpred IS NOT NULL)
-        UNION ALL SELECT 'has row-level security, which hides rows: disable it, drop its policies'
-        WHERE c.relrowsecurity OR c.relforcerowsecurity
-            OR EXISTS (SELECT FROM pg_policy WHERE polrelid = c.oid)
-        UNION ALL SELECT 'is a part or parent of another table: detach it'
-        WHERE EXISTS (SELECT FROM pg_inherits WHERE c.oid IN (inhrelid, inhparent))
-        UNION ALL SELECT 'does not outlive a crash: SET LOGGED' WHERE c.relpersistence <> 'p'),
-    CASE WHEN has_sequence_privilege(insertable.sequence, 'SELECT')
-        THEN insertable.sequence END,
-    quote_ident(current_user), pg_has_role(c.relowner, 'USAGE'),
-    has_table_privilege(c.oid, 'SELECT'), insertable.others, insertable.number,
-    has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER')
-        OR has_any_column_privilege(c.oid, 'UPDATE')
-FROM unnest(%s::text[]) WITH ORDINALITY AS path (name, place)
-JOIN pg_namespace n ON n.nspname = path.name AND has_schema_privilege(n.oid, 'USAGE')
-JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'keyturn_events',
-LATERAL (
-    SELECT coalesce(bool_and(may) FILTER (WHERE NOT is_number), false) AS others,
-        coalesce(bool_and(may) FILTER (WHERE is_number), false) AS number,
-        max(CASE WHEN is_number AND c.relkind = 'r' THEN
-            pg_get_serial_sequence(c.oid::regclass::text, attname) END) AS sequence
-    FROM (
-        SELECT attname, attname = 'notification_id' AS is_number,
-            has_column_privilege(c.oid, attnum, 'INSERT') AS may
-        FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-    ) AS columns
-) AS insertable
-ORDER BY path.place
-"""
-_NUMBERS = """
-SELECT last_value, is_called, (SELECT coalesce(max(notification_id), 0) FROM {table})
-FROM {sequence}
-"""
-_HEAD = """
-SELECT (SELECT ROW (notification_id, xmin)::text FROM {table}
-        WHERE notification_id <= last_value ORDER BY notification_id DESC LIMIT 1),
-    (SELECT ROW (notification_id, xmin)::text FROM {table}
-        ORDER BY notification_id DESC LIMIT 1),
-    pg_stat_get_tuples_updated({oid}), pg_stat_get_tuples_deleted({oid})
-FROM {sequence}
-"""
 
 
 @dataclass(frozen=True)
@@ -204,13 +88,13 @@ class Relation:
     @property
     def version(self) -> int | None:
         """The version of the schema; None if it is not of Keyturn."""
-        number = self.comment.removeprefix(_MARK)
+        number = self.comment.removeprefix(MARK)
         return int(number) if number != self.comment and number.isdecimal() else None
 
     @property
     def grants(self) -> str:
         """The statements that give this role what a service needs."""
-        return _GRANT.format(table=self.name, role=self.rights.role).replace("\n", " ")
+        return GRANT.format(table=self.name, role=self.rights.role).replace("\n", " ")
 
     @property
     def head_statement(self) -> str:
@@ -221,17 +105,17 @@ class Relation:
         """
         if self.sequence is None:
             return "SELECT pg_current_snapshot()::text"
-        return _HEAD.format(table=self.name, sequence=self.sequence, oid=self.oid)
+        return HEAD.format(table=self.name, sequence=self.sequence, oid=self.oid)
 
 
 def look(connection: Connection, *schemas: str) -> list[Relation]:
     """Return all relations that could be taken for our table, in the order of the path.
 
     Args:
-        connection: of whoever would take them for it.
+        connection: of the role that would read it.
         schemas: where to look, if not in the whole search_path.
     """
-    rows = connection.execute(_LOOK, (list(schemas) or connection.search_path,)).fetchall()
+    rows = connection.execute(LOOK, (list(schemas) or connection.search_path,)).fetchall()
     return [Relation(*(*row[:8], Rights(*row[8:]))) for row in rows]
 
 
@@ -272,7 +156,7 @@ def sequence_problems(connection: Connection, relation: Relation) -> list[str]:
     """
     if relation.sequence is None:
         return []
-    ask = _NUMBERS.format(table=relation.name, sequence=relation.sequence)
+    ask = NUMBERS.format(table=relation.name, sequence=relation.sequence)
     [(last, is_used, highest)] = connection.execute(ask)
     if highest < last + is_used:
         return []
@@ -324,7 +208,7 @@ def _make(connection: Connection, location: str) -> None:
         if look(connection, schema):
             return  # of several first openers one makes the table
         try:
-            connection.execute(_in_schema(schema) + _CREATE)
+            connection.execute(_in_schema(schema) + CREATE)
         except psycopg.errors.InsufficientPrivilege as error:
             why = (
                 "there is no log yet, and this role may not make one: have its owner open it once"
@@ -345,7 +229,7 @@ def _version(relation: Relation) -> int:
 
 def _migrate(connection: Connection, relation: Relation, location: str) -> None:
     """Bring a table up to date, whose writers wait meanwhile."""
-    statements = _in_schema(relation.schema) + _MIGRATE
+    statements = _in_schema(relation.schema) + MIGRATE
     if not relation.rights.is_owner:
         raise unavailable(
             location,

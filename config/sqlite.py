@@ -22,8 +22,8 @@ from keyturn.domain.key_log import Row
 from keyturn.domain.stored_events import validated
 
 # Its rows are (0, position, topic, state); and one (1, position, id, whether the index leads to
-# it) for the row that was written last, whoever's it is. That one is found without the index,
-# so that an index which hides the newest row of an aggregate is seen to lie.
+# it) for the row that was written last, of any aggregate. That one is found without the index,
+# so that an index which hides the newest row of an aggregate is noticed.
 _EVENTS = """
 SELECT * FROM (
     SELECT 0, originator_version, topic, state FROM stored_events

@@ -283,7 +283,7 @@ class Database:
             with self._keeping:
                 return pragma(self._keeper[0], "data_version")
         except (IndexError, sqlite3.Error):
-            return object()  # like no other value: whoever compares it reads the log
+            return object()  # like no other value: who compares it reads the log
 
     # --- the end ---
 

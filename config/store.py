@@ -101,7 +101,7 @@ class Store(ApplicationRecorder):
     def subscribe(
         self, gt: int | None = None, topics: Sequence[str] = ()
     ) -> Subscription[ApplicationRecorder]:
-        """Refuse: whoever wants to follow the log uses `watch`."""
+        """Refuse: a log is followed with `watch`."""
         raise NotImplementedError("follow a Keyturn log with Service.subscribe")
 
     # --- ours ---

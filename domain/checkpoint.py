@@ -5,7 +5,7 @@ fit on a line, for a history is a chain and its head's own signature is all the 
 
     keyturn-checkpoint-v1 NODE MANAGER POSITION DIGEST TIME SIGNATURE
 
-The manager's name is percent-encoded, the time is that of the event. Whoever keeps the line can
+The manager's name is percent-encoded, the time is that of the event. Who keeps the line can
 check it with nothing else, and have any later copy of the log checked against it. Only the time
 is not under the signature itself, but under the digest: an audit compares it with the event's.
 """

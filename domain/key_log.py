@@ -39,7 +39,7 @@ class KeyLog(Protocol):
     def watch(
         self, on_change: Callable[[], None], manager: str | None = None
     ) -> Callable[[], None]:
-        """Call `on_change`, in a thread of the log's own, after commits, whoever made them.
+        """Call `on_change`, in a thread of the log's own, after commits of any process.
 
         Args:
             on_change: what to call.

@@ -1,7 +1,7 @@
 """When a key is rotated with nobody asking: by the age of the key, and by nothing else.
 
 Every process that shares a log judges for itself, by what the log says: so no process is in
-charge, and whoever is first is the only one. It knows no log and no thread.
+charge, and the first one is the only one. It knows no log and no thread.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def read_lines(lines: Iterable[bytes], node_id: str | None) -> Iterator[StoredEv
 
     Args:
         lines: each with its end; of a file, what `lines_of` yields.
-        node_id: whose export it should be; None: whoever's the first line says.
+        node_id: whose export it should be; None: the one that the first line names.
 
     Raises:
         ExportError: it is not a whole and unaltered export of this node.

@@ -1,4 +1,4 @@
-"""Reads the head of a stream: the one way in which the events of a manager are read for use.
+"""The head of a stream: the one way in which the events of a manager are read for use.
 
 It is the only memory of the newest event in a process. Before each use the log is asked whether
 anybody has committed since; only then are the newer events read. A head never goes back: not
@@ -10,32 +10,19 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from eventsourcing.persistence import StoredEvent
-
-from keyturn.domain.chain import Link, break_between, link_of
 from keyturn.domain.errors import (
     KeyRingTimeoutError,
-    LogDamagedError,
     LogNotTrustedError,
-    LogRolledBackError,
     LogUnavailableError,
-    NotAKeyturnLogError,
     StaleKeyError,
 )
 from keyturn.domain.head import Head, KeySetOf, blank_head, no_key_set
-from keyturn.domain.key_events import Abandoned, KeyEvent
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.mark import Mark
-from keyturn.domain.session_keys import SessionKeys
-from keyturn.domain.stored_events import read_event, read_genuine
-
-_PAGE = 500
-
-Events = Sequence[KeyEvent]
+from keyturn.projections.stream import Events, Stream
 
 
 class SeenElsewhere(Protocol):
@@ -76,8 +63,7 @@ class HeadReader:
     ) -> None:
         self._log = log
         self._manager = manager
-        self._node_id = node_id
-        self._key_set_of = key_set_of
+        self._stream = Stream(log, manager, node_id, key_set_of)
         self._anchor = anchor
         self._on_events = on_events
         self._after_events = after_events
@@ -145,10 +131,10 @@ class HeadReader:
             if head.position > 0 and not trust_log:
                 raise self._not_trusted()
             return head
-        while not self._contains(head, mark):
+        while not self._stream.contains(head, mark):
             newer = self.read()
             if newer.position == head.position:
-                raise self._rolled_back(head.position, mark.position)
+                raise self._stream.rolled_back(head.position, mark.position)
             head = newer  # a purge meanwhile: look at what it left
         return head
 
@@ -174,9 +160,9 @@ class HeadReader:
         head = self.read()
         if head.position <= position:
             return (head.position, head.digest) == (position, digest)
-        event = self._event_at(position)
+        event = self._stream.event_at(position)
         if event is None:
-            return self._gave_up(head, Mark(position, digest, ""))
+            return self._stream.gave_up(head, Mark(position, digest, ""))
         return event.digest == digest
 
     # --- the one reading for all threads that need it ---
@@ -223,141 +209,20 @@ class HeadReader:
 
     def _newer_than_anchor(self, old: Head) -> tuple[Head, Events]:
         """Return the head of the log and the events since `old`, if the anchor saw no more."""
-        head, events = self._newer(old)
+        head, events = self._stream.newer(old)
         if self._anchor is None or self._anchor.peek(self._manager) <= head.position:
             return head, events
         # Others write the log first and then the anchor, and go on meanwhile: only a log that
         # was read after the anchor must hold what the anchor has seen.
         mark = self._anchor.read(self._manager)
-        head, more = self._newer(head)
+        head, more = self._stream.newer(head)
         events = [*events, *more]
-        while mark is not None and not self._contains(head, mark):
-            newer, more = self._newer(head)
+        while mark is not None and not self._stream.contains(head, mark):
+            newer, more = self._stream.newer(head)
             if newer.position == head.position:
-                raise self._rolled_back(head.position, mark.position)
+                raise self._stream.rolled_back(head.position, mark.position)
             head, events = newer, [*events, *more]  # a purge meanwhile: look at what it left
         return head, events
-
-    def _newer(self, old: Head) -> tuple[Head, Events]:
-        if old.position == 0:
-            return self._first()
-        rows = list(self._each(old.position - 1))
-        if rows and rows[0] == old.stored:
-            if len(rows) == 1:
-                return old, ()
-            events = self._linked(rows[1:], old.link)
-            keys = SessionKeys.fold(events, old.keys.__copy__())
-        else:
-            purge = self._genuine(rows[0]) if rows else None
-            if purge is None or not purge.is_purge or purge.originator_version <= old.position:
-                found = rows[-1].originator_version if rows else 0
-                raise self._rolled_back(found, old.position)
-            events = [purge, *self._linked(rows[1:], link_of(purge))]
-            keys = SessionKeys.fold(events)
-        return self._head(keys, rows[-1], old), events
-
-    def _first(self) -> tuple[Head, Events]:
-        """Read the newest event, and those that its state needs. Nobody is told of them."""
-        newest = self._log.newest(self._manager)
-        if newest is None:
-            return blank_head(self._manager), ()
-        event = self._genuine(newest)
-        if not 0 < event.since <= event.originator_version:
-            raise self._does_not_follow(newest, "its `since` is no position before it")
-        keys = None
-        # One after the other, for they may be many; the newest one's signature vouches for all.
-        for row in chain(self._each(event.since - 1, event.originator_version), (newest,)):
-            earlier = event if row is newest else self._event(row)
-            if keys is None and earlier.originator_version != event.since:
-                what = f"the event at position {event.since} is missing"
-                raise self._does_not_follow(newest, what)
-            if keys is not None and (problem := break_between(keys.link, earlier)) is not None:
-                raise self._does_not_follow(row, problem.value)
-            keys = SessionKeys.fold((earlier,), keys)
-        assert keys is not None
-        return self._head(keys, newest, blank_head(self._manager)), ()
-
-    def _head(self, keys: SessionKeys, stored: StoredEvent, before: Head) -> Head:
-        return Head.of(keys, stored, self._key_set_of(keys, before.key_set))
-
-    def _linked(self, rows: list[StoredEvent], end: Link) -> list[KeyEvent]:
-        """Return the events of rows that follow the end of a chain.
-
-        The last one's signature is checked: it vouches for those before it.
-        """
-        events = []
-        for row in rows:
-            event = self._event(row)
-            if (problem := break_between(end, event)) is not None:
-                raise self._does_not_follow(row, problem.value)
-            end = link_of(event)
-            events.append(event)
-        if rows:
-            self._genuine(rows[-1])
-        return events
-
-    def _each(self, after: int, before: int | None = None) -> Iterator[StoredEvent]:
-        """Yield the rows between two positions."""
-        page = None
-        while (page is None or len(page) == _PAGE) and before != after + 1:
-            page = self._log.stored(self._manager, after=after, before=before, limit=_PAGE)
-            yield from page
-            after = page[-1].originator_version if page else after
-
-    def _event(self, row: StoredEvent) -> KeyEvent:
-        try:
-            return read_event(row)
-        except (LogDamagedError, NotAKeyturnLogError) as error:
-            raise self._does_not_follow(row, str(getattr(error, "what", "") or error)) from error
-
-    def _genuine(self, row: StoredEvent) -> KeyEvent:
-        try:
-            return read_genuine(row, self._node_id)
-        except (LogDamagedError, NotAKeyturnLogError) as error:
-            raise self._does_not_follow(row, str(getattr(error, "what", "") or error)) from error
-
-    def _event_at(self, position: int) -> KeyEvent | None:
-        rows = self._log.stored(self._manager, after=position - 1, before=position + 1)
-        return read_event(rows[0]) if rows else None
-
-    # --- what was seen elsewhere ---
-
-    def _contains(self, head: Head, mark: Mark) -> bool:
-        """Whether the stream holds what the anchor has seen, or gave it up for good."""
-        if mark.position == 0:  # the history was about to begin
-            return True
-        if mark.purged:
-            return head.position == 0 or self._gave_up(head, mark)
-        if mark.position == head.position and mark.digest == head.digest:
-            return True
-        if mark.position < head.position:
-            seen = self._event_at(mark.position)
-            if seen is not None and seen.digest == mark.digest and self._leads_to(seen, head):
-                return True
-        return self._gave_up(head, mark)
-
-    def _gave_up(self, head: Head, mark: Mark) -> bool:
-        """Whether a purge removed the event of a mark, or an accepted rollback abandoned it."""
-        wanted = Abandoned(mark.position, mark.digest)
-        for event in self._log.key_events(self._manager, before=head.position + 1):
-            is_purge = event.is_purge and event.originator_version > mark.position
-            if is_purge or getattr(event, "abandoned", None) == wanted:
-                return event.is_genuine and self._leads_to(event, head)
-            if event.originator_version > mark.position:
-                return False
-        return False
-
-    def _leads_to(self, event: KeyEvent, head: Head) -> bool:
-        """Whether the chain goes on from an event to the head without a break."""
-        end = link_of(event)
-        later = self._log.key_events(
-            self._manager, after=event.originator_version, before=head.position + 1
-        )
-        for following in later:
-            if break_between(end, following) is not None:
-                return False
-            end = link_of(following)
-        return end == head.link
 
     # --- errors ---
 
@@ -370,18 +235,6 @@ class HeadReader:
             is_busy=why is not None and why.is_busy,
         )
 
-    def _does_not_follow(self, row: StoredEvent, what: str) -> LogDamagedError:
-        position = row.originator_version
-        statement = self._log.removal_of(self._manager, position)
-        return LogDamagedError(
-            f"the row at position {position} of manager {self._manager!r} in the log "
-            f"{self._log.location} does not belong there: {what}. If Keyturn did not write it, "
-            f"remove it with `{statement}`; otherwise put back an unaltered copy of the log",
-            location=self._log.location,
-            position=position,
-            what=what,
-        )
-
     def _not_trusted(self) -> LogNotTrustedError:
         return LogNotTrustedError(
             f"the log {self._log.location} has a history of manager {self._manager!r}, and this "
@@ -389,16 +242,4 @@ class HeadReader:
             "revoked tokens are good; if it is the right one, say so once with trust_log=True "
             "(--trust-log, KEYTURN_TRUST_LOG)",
             location=self._log.location,
-        )
-
-    def _rolled_back(self, found: int, seen: int) -> LogRolledBackError:
-        what = f"ends at position {found}" if found < seen else "holds another event there"
-        return LogRolledBackError(
-            f"the log {self._log.location} of manager {self._manager!r} {what}, but this node "
-            f"has seen position {seen}: an old copy was put back, and revoked tokens would come "
-            "back to life; put the right log back, or accept this one with accept_rollback=True "
-            "(--accept-rollback), which resets the key",
-            location=self._log.location,
-            expected_position=seen,
-            found_position=found,
         )

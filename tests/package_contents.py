@@ -5,6 +5,7 @@ Run as `python -m tests.package_contents dist`.
 
 from __future__ import annotations
 
+import email
 import sys
 import tarfile
 import zipfile
@@ -28,13 +29,21 @@ def check(dist: Path) -> None:
     others = {name for name in in_wheel if not name.startswith(("keyturn/", "keyturn-"))}
     _require(package == modules, f"the wheel's package differs: {sorted(package ^ modules)}")
     _require(not others, f"the wheel holds more than the package: {sorted(others)}")
+    licences = [name for name in in_wheel if name.endswith(".dist-info/licenses/LICENSE")]
+    _require(len(licences) == 1, "the wheel has no licence")
+    (metadata,) = (name for name in in_wheel if name.endswith(".dist-info/METADATA"))
+    said = email.message_from_bytes(zipfile.ZipFile(wheel).read(metadata))
+    _require(said["License-Expression"] == "Apache-2.0", "the wheel does not say its licence")
+    _require("Project-URL" not in said, "the wheel names a URL that there is not")
 
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
+    _require("LICENSE" in names, "the sdist has no licence")
     tops = {name.partition("/")[0] for name in names if name}
     allowed = {
         *FOLDERS,
         "PKG-INFO",
+        "LICENSE",
         "README.md",
         "MANIFEST.in",
         "pyproject.toml",

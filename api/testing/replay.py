@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -320,9 +320,7 @@ class Replay:
 
 def _named(action: object) -> str:
     """Return what to call a message or a function in a failure."""
-    if not isinstance(action, Message):
-        name: str = getattr(action, "__qualname__", repr(action))
-        return name.rpartition(".<locals>.")[2]
-    shown = [f for f in fields(action) if f.repr]  # type: ignore[arg-type]
-    said = [f"{f.name}={v!r}" for f in shown if (v := getattr(action, f.name)) != f.default]
-    return f"{type(action).__name__}({', '.join(said)})"
+    if isinstance(action, Message):
+        return repr(action)
+    name: str = getattr(action, "__qualname__", repr(action))
+    return name.rpartition(".<locals>.")[2]

@@ -12,6 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from keyturn import Service
+from tests.api.command_line import Keyturn
+
 PAGE = 4096
 
 
@@ -68,3 +71,49 @@ def until(condition: Callable[[], object], what: str, seconds: float = 30) -> No
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.002)
+
+
+RESET_UNTIL_DESTROYED = """
+import sys, time, keyturn
+from keyturn.domain.errors import SessionManagerDestroyedError
+until, resets = time.monotonic() + float(sys.argv[2]), 0
+while time.monotonic() < until:
+    try:
+        with keyturn.open(path=sys.argv[1], password=None) as service:
+            while time.monotonic() < until:
+                token = service.create_token()
+                service.reset_key()
+                assert not service.verify_token(token)
+                resets += 1
+    except SessionManagerDestroyedError:
+        pass
+print(resets)
+"""
+
+
+def purge_beside_three_writers(cli: Keyturn, open_service: Callable[[], Service]) -> None:
+    """Purge the manager again and again while three processes reset its key."""
+    command = [sys.executable, "-c", RESET_UNTIL_DESTROYED, str(cli.folder), "4"]
+    writers = [
+        subprocess.Popen(
+            command,
+            env=cli.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    purges = 0
+    while any(writer.poll() is None for writer in writers):
+        with open_service() as service:
+            service.reset_key()
+            service.stop()
+            service.destroy(purge=True)
+            purges += 1
+        time.sleep(0.05)
+    outcomes = [writer.communicate() for writer in writers]
+
+    assert [error[-800:] for _, error in outcomes] == [""] * 3
+    assert min(int(resets) for resets, _ in outcomes) > 0
+    assert purges > 3

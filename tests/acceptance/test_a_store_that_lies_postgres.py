@@ -22,7 +22,11 @@ import pytest
 import keyturn
 from keyturn import Service, Settings
 from keyturn.domain.errors import LogError, LogUnavailableError
-from tests.acceptance.tampering import forget_what_was_seen, until
+from tests.acceptance.tampering import (
+    forget_what_was_seen,
+    purge_beside_three_writers,
+    until,
+)
 from tests.api.command_line import Keyturn
 from tests.config.postgres_stores import Stores, stores_of
 from tests.postgres import PostgresServer
@@ -512,56 +516,12 @@ def test_g1_a_database_without_an_encoding_is_as_good_as_any(
 
 # --- many writers ------------------------------------------------------------------------------
 
-RESET_UNTIL_DESTROYED = """
-import sys, time, keyturn
-from keyturn.domain.errors import SessionManagerDestroyedError
-until, resets = time.monotonic() + float(sys.argv[3]), 0
-while time.monotonic() < until:
-    try:
-        with keyturn.open(path=sys.argv[1], store=sys.argv[2], password=None) as service:
-            while time.monotonic() < until:
-                token = service.create_token()
-                service.reset_key()
-                assert not service.verify_token(token)
-                resets += 1
-    except SessionManagerDestroyedError:
-        pass
-print(resets)
-"""
-
 
 def test_g8_a_purge_beside_three_writers_leaves_a_log_that_opens_and_holds(
     owner: Keyturn, cli: Keyturn
 ) -> None:
-    writers = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                RESET_UNTIL_DESTROYED,
-                str(cli.folder),
-                cli.environment["KEYTURN_STORE"],
-                "4",
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    purges = 0
-    while any(writer.poll() is None for writer in writers):
-        with opened(owner) as service:
-            service.reset_key()
-            service.stop()
-            service.destroy(purge=True)
-            purges += 1
-        time.sleep(0.05)
-    outcomes = [writer.communicate() for writer in writers]
+    purge_beside_three_writers(cli, lambda: opened(owner))
 
-    assert [error[-800:] for _, error in outcomes] == [""] * 3
-    assert min(int(resets) for resets, _ in outcomes) > 0
-    assert purges > 3
     cli("audit")
     with opened(cli) as service:
         service.reset_key()

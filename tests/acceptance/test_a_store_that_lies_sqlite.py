@@ -30,6 +30,7 @@ from tests.acceptance.tampering import (
     forget_what_was_seen,
     hide_the_newest_row_in_the_index,
     in_another_process,
+    purge_beside_three_writers,
     until,
 )
 from tests.api.command_line import Keyturn
@@ -449,49 +450,11 @@ def test_g8_opening_scans_no_long_log_whatever_kinds_of_events_it_has(
     assert 0 < counts[1] < counts[0] + 100, counts
 
 
-RESET_UNTIL_DESTROYED = """
-import sys, time, keyturn
-from keyturn.domain.errors import SessionManagerDestroyedError
-until, resets = time.monotonic() + float(sys.argv[2]), 0
-while time.monotonic() < until:
-    try:
-        with keyturn.open(path=sys.argv[1], password=None) as service:
-            while time.monotonic() < until:
-                token = service.create_token()
-                service.reset_key()
-                assert not service.verify_token(token)
-                resets += 1
-    except SessionManagerDestroyedError:
-        pass
-print(resets)
-"""
-
-
 def test_g8_a_purge_beside_three_writers_leaves_a_log_that_opens_and_holds(
     cli: Keyturn, folder: Path
 ) -> None:
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RESET_UNTIL_DESTROYED, str(folder), "4"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    purges = 0
-    while any(writer.poll() is None for writer in writers):
-        with keyturn.open(path=folder, password=None) as service:
-            service.reset_key()
-            service.stop()
-            service.destroy(purge=True)
-            purges += 1
-        time.sleep(0.05)
-    outcomes = [writer.communicate() for writer in writers]
+    purge_beside_three_writers(cli, lambda: keyturn.open(path=folder, password=None))
 
-    assert [error[-800:] for _, error in outcomes] == [""] * 3
-    assert min(int(resets) for resets, _ in outcomes) > 0
-    assert purges > 3
     cli("audit")
     with keyturn.open(path=folder, password=None) as service:
         service.reset_key()

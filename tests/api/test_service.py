@@ -57,15 +57,16 @@ def test_closing_twice_does_nothing(service: Service) -> None:
 
 
 def test_closing_ends_the_actors_and_their_threads(tmp_path: Path) -> None:
-    before = threading.active_count()
+    before = threading.enumerate()
     with keyturn.open(path=tmp_path, password=None) as service:
         service.session(tmp_path / "token")
         service.manager.ask(keyturn.Subscribe(service.manager), timeout=30)
+    started = [thread for thread in threading.enumerate() if thread not in before]
 
-    for thread in threading.enumerate():
+    for thread in started:
         if thread.name.startswith(("keyturn", "SessionManager", "Session")):
             thread.join(30)
-    assert threading.active_count() <= before
+            assert not thread.is_alive(), thread.name
 
 
 def test_closing_lets_go_of_the_database(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from eventsourcing.persistence import StoredEvent
 
 from keyturn.config.postgres import PostgresStore
-from keyturn.config.postgres_schema import GRANT_SQL
+from keyturn.config.postgres_statements import GRANT_SQL
 from tests.postgres import PostgresServer
 
 TIMEOUT = 0.5

@@ -16,8 +16,8 @@ import pytest
 
 import keyturn
 from keyturn import EventLog, KeyRing, Service, Settings
-from keyturn.config import postgres_connections
-from keyturn.config.postgres_schema import GRANT_SQL
+from keyturn.config import postgres_connection
+from keyturn.config.postgres_statements import GRANT_SQL
 from keyturn.domain.errors import (
     KeyRingNotFoundError,
     LogDamagedError,
@@ -439,7 +439,7 @@ def test_who_reads_the_whole_log_may_pause(
     service = open_service()
     for _ in range(600):
         service.reset_key()
-    monkeypatch.setattr(postgres_connections, "_LONGEST_PAUSE", 50)
+    monkeypatch.setattr(postgres_connection, "_LONGEST_PAUSE", 50)
     rows = service.log.rows()
     next(rows)
 
@@ -456,7 +456,7 @@ def test_g8_a_writer_that_stops_while_it_is_alone_does_not_lock_out_the_others(
         contextlib.closing(keyturn.open_event_log(url)) as log,
         contextlib.closing(keyturn.open_event_log(url, lock_timeout=30)) as other,
     ):
-        monkeypatch.setattr(postgres_connections, "_LONGEST_PAUSE", 50)
+        monkeypatch.setattr(postgres_connection, "_LONGEST_PAUSE", 50)
         with log.exclusive():
             appended = other.append(new_keys(key_ring))
 

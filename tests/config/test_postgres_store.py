@@ -157,7 +157,7 @@ def test_an_exclusive_block_without_a_commit_leaves_nothing(stores: Stores) -> N
 def test_a_turn_that_the_server_ended_is_not_written_in(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keyturn.config.postgres_connections._LONGEST_PAUSE", 50)
+    monkeypatch.setattr("keyturn.config.postgres_connection._LONGEST_PAUSE", 50)
     store, other, id_ = stores.open(), stores.open(timeout=30), uuid4()
 
     with store.exclusive():
@@ -424,7 +424,7 @@ def test_rows_are_read_from_the_table_whatever_its_indexes_lack(stores: Stores) 
 def test_code_that_reads_all_rows_may_pause(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keyturn.config.postgres_connections._LONGEST_PAUSE", 50)
+    monkeypatch.setattr("keyturn.config.postgres_connection._LONGEST_PAUSE", 50)
     store = stores.open()
     store.insert_events(row(1) for _ in range(600))
     rows = store.rows()

@@ -1,0 +1,201 @@
+"""Reads the events of one manager's stream by the chain rule, and what they come to.
+
+It remembers nothing: the head it begins with is the caller's. What was signed by nobody, or does
+not follow the event before it, is an error that names the row and the statement that removes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+from eventsourcing.persistence import StoredEvent
+
+from keyturn.domain.chain import Link, break_between, link_of
+from keyturn.domain.errors import LogDamagedError, LogRolledBackError, NotAKeyturnLogError
+from keyturn.domain.head import Head, KeySetOf, blank_head
+from keyturn.domain.key_events import Abandoned, KeyEvent
+from keyturn.domain.key_log import KeyLog
+from keyturn.domain.mark import Mark
+from keyturn.domain.session_keys import SessionKeys
+from keyturn.domain.stored_events import read_event, read_genuine
+
+_PAGE = 500
+
+Events = Sequence[KeyEvent]
+
+
+class Stream:
+    """The stream of one manager. Safe to use from any thread.
+
+    Args:
+        log: the log.
+        manager: whose stream.
+        node_id: the node that must have signed it.
+        key_set_of: unseals the keys; see `head.unsealing`.
+    """
+
+    def __init__(self, log: KeyLog, manager: str, node_id: str, key_set_of: KeySetOf) -> None:
+        self._log = log
+        self._manager = manager
+        self._node_id = node_id
+        self._key_set_of = key_set_of
+
+    def newer(self, old: Head) -> tuple[Head, Events]:
+        """Return the head of now, and the events since an older one.
+
+        From a blank head it reads the newest event and those that its state needs; these are
+        not among the events.
+
+        Raises:
+            LogRolledBackError: the older head is not in the stream any more.
+            LogDamagedError: a row does not follow.
+            LogUnavailableError: the log cannot be read.
+        """
+        if old.position == 0:
+            return self._first(), ()
+        rows = list(self._each(old.position - 1))
+        if rows and rows[0] == old.stored:
+            if len(rows) == 1:
+                return old, ()
+            events = self._linked(rows[1:], old.link)
+            keys = SessionKeys.fold(events, old.keys.__copy__())
+        else:
+            purge = self._genuine(rows[0]) if rows else None
+            if purge is None or not purge.is_purge or purge.originator_version <= old.position:
+                found = rows[-1].originator_version if rows else 0
+                raise self.rolled_back(found, old.position)
+            events = [purge, *self._linked(rows[1:], link_of(purge))]
+            keys = SessionKeys.fold(events)
+        return self._head(keys, rows[-1], old), events
+
+    def contains(self, head: Head, mark: Mark) -> bool:
+        """Whether the stream holds what the anchor has seen, or gave it up for good."""
+        if mark.position == 0:  # the history was about to begin
+            return True
+        if mark.purged:
+            return head.position == 0 or self.gave_up(head, mark)
+        if mark.position == head.position and mark.digest == head.digest:
+            return True
+        if mark.position < head.position:
+            seen = self.event_at(mark.position)
+            if seen is not None and seen.digest == mark.digest and self._leads_to(seen, head):
+                return True
+        return self.gave_up(head, mark)
+
+    def gave_up(self, head: Head, mark: Mark) -> bool:
+        """Whether a purge removed the event of a mark, or an accepted rollback abandoned it."""
+        wanted = Abandoned(mark.position, mark.digest)
+        for event in self._log.key_events(self._manager, before=head.position + 1):
+            is_purge = event.is_purge and event.originator_version > mark.position
+            if is_purge or getattr(event, "abandoned", None) == wanted:
+                return event.is_genuine and self._leads_to(event, head)
+            if event.originator_version > mark.position:
+                return False
+        return False
+
+    def event_at(self, position: int) -> KeyEvent | None:
+        """Return the event at a position, its signature unchecked; None if there is none."""
+        rows = self._log.stored(self._manager, after=position - 1, before=position + 1)
+        return read_event(rows[0]) if rows else None
+
+    def _first(self) -> Head:
+        newest = self._log.newest(self._manager)
+        if newest is None:
+            return blank_head(self._manager)
+        event = self._genuine(newest)
+        if not 0 < event.since <= event.originator_version:
+            raise self._does_not_follow(newest, "its `since` is no position before it")
+        keys = None
+        # One after the other, for they may be many; the newest one's signature vouches for all.
+        for row in chain(self._each(event.since - 1, event.originator_version), (newest,)):
+            earlier = event if row is newest else self._event(row)
+            if keys is None and earlier.originator_version != event.since:
+                what = f"the event at position {event.since} is missing"
+                raise self._does_not_follow(newest, what)
+            if keys is not None and (problem := break_between(keys.link, earlier)) is not None:
+                raise self._does_not_follow(row, problem.value)
+            keys = SessionKeys.fold((earlier,), keys)
+        assert keys is not None
+        return self._head(keys, newest, blank_head(self._manager))
+
+    def _head(self, keys: SessionKeys, stored: StoredEvent, before: Head) -> Head:
+        return Head.of(keys, stored, self._key_set_of(keys, before.key_set))
+
+    def _linked(self, rows: list[StoredEvent], end: Link) -> list[KeyEvent]:
+        """Return the events of rows that follow the end of a chain.
+
+        The last one's signature is checked: it vouches for those before it.
+        """
+        events = []
+        for row in rows:
+            event = self._event(row)
+            if (problem := break_between(end, event)) is not None:
+                raise self._does_not_follow(row, problem.value)
+            end = link_of(event)
+            events.append(event)
+        if rows:
+            self._genuine(rows[-1])
+        return events
+
+    def _each(self, after: int, before: int | None = None) -> Iterator[StoredEvent]:
+        """Yield the rows between two positions."""
+        page = None
+        while (page is None or len(page) == _PAGE) and before != after + 1:
+            page = self._log.stored(self._manager, after=after, before=before, limit=_PAGE)
+            yield from page
+            after = page[-1].originator_version if page else after
+
+    def _event(self, row: StoredEvent) -> KeyEvent:
+        try:
+            return read_event(row)
+        except (LogDamagedError, NotAKeyturnLogError) as error:
+            raise self._does_not_follow(row, str(getattr(error, "what", "") or error)) from error
+
+    def _genuine(self, row: StoredEvent) -> KeyEvent:
+        try:
+            return read_genuine(row, self._node_id)
+        except (LogDamagedError, NotAKeyturnLogError) as error:
+            raise self._does_not_follow(row, str(getattr(error, "what", "") or error)) from error
+
+    def _leads_to(self, event: KeyEvent, head: Head) -> bool:
+        """Whether the chain goes on from an event to the head without a break."""
+        end = link_of(event)
+        later = self._log.key_events(
+            self._manager, after=event.originator_version, before=head.position + 1
+        )
+        for following in later:
+            if break_between(end, following) is not None:
+                return False
+            end = link_of(following)
+        return end == head.link
+
+    def rolled_back(self, found: int, seen: int) -> LogRolledBackError:
+        """Return the error for a stream in which something that was seen is missing.
+
+        Args:
+            found: the position at which it ends.
+            seen: the position that was seen.
+        """
+        what = f"ends at position {found}" if found < seen else "holds another event there"
+        return LogRolledBackError(
+            f"the log {self._log.location} of manager {self._manager!r} {what}, but this node "
+            f"has seen position {seen}: an old copy was put back, and revoked tokens would come "
+            "back to life; put the right log back, or accept this one with accept_rollback=True "
+            "(--accept-rollback), which resets the key",
+            location=self._log.location,
+            expected_position=seen,
+            found_position=found,
+        )
+
+    def _does_not_follow(self, row: StoredEvent, what: str) -> LogDamagedError:
+        position = row.originator_version
+        statement = self._log.removal_of(self._manager, position)
+        return LogDamagedError(
+            f"the row at position {position} of manager {self._manager!r} in the log "
+            f"{self._log.location} does not belong there: {what}. If Keyturn did not write it, "
+            f"remove it with `{statement}`; otherwise put back an unaltered copy of the log",
+            location=self._log.location,
+            position=position,
+            what=what,
+        )
