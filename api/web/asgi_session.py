@@ -57,7 +57,7 @@ class AsgiSession(WebSession):
             RequestRefusedError: there is no good token, or the session is too old.
         """
         who = self.required()
-        if max_age is None or self.credential is None:  # or else it began in this request
+        if max_age is None or self.credential is None:
             return who
         try:
             return await self.service.authenticate(self.credential.token, max_age)

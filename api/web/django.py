@@ -17,7 +17,7 @@ import functools
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, overload
 
-from django.conf import settings
+from django import conf
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
@@ -38,8 +38,8 @@ class KeyturnMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
-        self._source = settings.KEYTURN_SERVICE
-        self._options = getattr(settings, "KEYTURN_OPTIONS", WebOptions())
+        self._source = conf.settings.KEYTURN_SERVICE
+        self._options = getattr(conf.settings, "KEYTURN_OPTIONS", WebOptions())
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Serve one request."""

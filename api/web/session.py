@@ -10,7 +10,7 @@ from keyturn.domain.errors import KeyturnError, Refusal, TokenRefusedError
 from keyturn.web import answers
 from keyturn.web.answers import RequestRefusedError
 from keyturn.web.cookies import SetCookie, cleared_cookies, session_cookies
-from keyturn.web.credentials import find_credential
+from keyturn.web.credentials import Credential, find_credential
 from keyturn.web.csrf import is_same_origin, refuse_forged
 from keyturn.web.incoming import Incoming
 from keyturn.web.options import WebOptions
@@ -94,6 +94,7 @@ class WebSession:
     def note_login(self, token: str, who: Authenticated, now: float, *, cookie: bool) -> None:
         """Have the response begin a session."""
         self.who = who
+        self.credential = Credential(token, is_cookie=cookie)
         self._is_settled = True
         self._headers = self._cookies(token, who, now) if cookie else []
         self._headers.append(_NO_STORE)

@@ -35,6 +35,12 @@ async def log_in(request: Request) -> Response:
     return JSONResponse({"token": token})
 
 
+async def log_in_anew(request: Request) -> Response:
+    session = session_of(request.scope)
+    await session.log_in("bob")
+    return JSONResponse({"user": (await session.require(max_age=300)).subject})
+
+
 async def log_out(request: Request) -> Response:
     return JSONResponse({"ended": await session_of(request.scope).log_out()})
 
@@ -76,6 +82,7 @@ def make_app(service: Service | PerProcess, options: WebOptions = WebOptions()) 
             Route("/me", me, methods=["GET", "POST"]),
             Route("/recent", recent),
             Route("/login", log_in, methods=["POST"]),
+            Route("/login-anew", log_in_anew, methods=["POST"]),
             Route("/logout", log_out, methods=["POST"]),
             Route("/end-meanwhile", end_meanwhile),
             Route("/news", news),

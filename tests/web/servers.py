@@ -29,9 +29,12 @@ UNCHECKED.verify_mode = ssl.CERT_NONE
 def uvicorn_of(app: Any, **config: Any) -> Iterator[str]:
     """Serve an app by uvicorn in a thread; yield its host and port."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(
-            uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=5, **config)
-        )
+        options = {
+            "log_level": "error",
+            "timeout_graceful_shutdown": 5,
+            "ws": "websockets-sansio",
+        }
+        server = uvicorn.Server(uvicorn.Config(app, **options, **config))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:

@@ -228,6 +228,16 @@ def test_an_expired_session_is_logged_out_of_too(
     assert response.json() == {"ended": True}
 
 
+def test_who_logs_in_anew_has_the_new_session_at_once(
+    client: TestClient, keyturn_service: ClockedService
+) -> None:
+    client.post("/login")
+    keyturn_service.clock.advance(302)
+
+    assert client.post("/login-anew", headers=SAME).json() == {"user": "bob"}
+    assert client.get("/me").json() == {"user": "bob"}
+
+
 def test_who_has_no_session_can_log_out(client: TestClient) -> None:
     assert client.post("/logout").json() == {"ended": False}
 

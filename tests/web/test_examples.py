@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -126,3 +127,10 @@ def close_code(socket: ClientConnection) -> int | None:
     with pytest.raises(ConnectionClosed) as closed:
         socket.recv(timeout=20)
     return closed.value.rcvd.code if closed.value.rcvd else None
+
+
+def test_fifteen_lines_of_the_fastapi_app_are_keyturn_s_at_most() -> None:
+    text = (EXAMPLES / "fastapi_app.py").read_text("utf-8").partition('"""\n\n')[2]
+    ours = re.compile(r"keyturn|sessions|options|log_in|log_out|Depends|who\b", re.I)
+
+    assert len([line for line in text.splitlines() if ours.search(line)]) <= 15
