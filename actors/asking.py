@@ -90,6 +90,17 @@ async def ask_async(
     """Send a message and await its reply: the same as `ask`, and never blocks the event loop.
 
     Cancelling it does not take the message back.
+
+    Args:
+        ref: the actor.
+        message: the message.
+        timeout: seconds to wait for the reply.
+        begin_within: seconds within which the actor must begin; None: the same.
+
+    Returns:
+        The reply.
+
+    Raises: what `ask` raises.
     """
     import asyncio  # loaded already, or else nobody could be here
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import socket
 from dataclasses import dataclass
 
@@ -124,8 +124,8 @@ def user_at_host() -> str:
     """Return user@host of the operating system; behind sudo, the user who called it."""
     user = os.environ.get("SUDO_USER", "")
     if not user:
-        try:
-            user = getpass.getuser()
-        except (OSError, KeyError):  # a user id without a name, in a container
+        try:  # of the system, and not LOGNAME, which anybody can set
+            user = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # a user id without a name, in a container
             user = f"uid-{os.getuid()}"
     return f"{user}@{socket.gethostname()}"

@@ -144,7 +144,12 @@ class SessionManager(ReadingActor):
 
     @classmethod
     def start_on(cls, parts: ManagerParts, **how: Any) -> pykka.ActorRef[Self]:
-        """Start a session manager of parts that others share: `how` is as for the class."""
+        """Start a session manager of parts that others share.
+
+        Args:
+            parts: what it is made of.
+            how: the other arguments of the class.
+        """
         return super().start(parts, **how)
 
     # --- changes ---

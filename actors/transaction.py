@@ -49,7 +49,12 @@ class Transaction:
         self._aggregates.extend(aggregates)
 
     def carry_out(self, command: Callable[[SessionKeys], None], key_set_of: KeySetOf) -> None:
-        """Carry out a command on the keys, and have tokens see its effect."""
+        """Carry out a command on the keys, and have tokens see its effect.
+
+        Args:
+            command: changes the keys.
+            key_set_of: unseals them.
+        """
         command(self.keys)
         key_set = key_set_of(self.keys, self.key_set)
         if self.keys.key_position <= self._base:

@@ -85,7 +85,13 @@ class _AwaitedHandle:
         self._threads = threads
 
     async def call(self, method: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a function in a thread, and await what it returns."""
+        """Call a function in a thread, and return what it returns.
+
+        Args:
+            method: the function.
+            args: its arguments.
+            kwargs: the same, by name.
+        """
         return await self._threads.run(functools.partial(method, *args, **kwargs))
 
 
@@ -132,7 +138,7 @@ class AsyncService(_AwaitedHandle):
         return manager
 
     async def ask(self, message: Message[R], *, timeout: float | None = None) -> R:
-        """Send the manager a message and await its reply: see `Service.ask`."""
+        """See `Service.ask`."""
         manager = self._service.running_manager
         if manager is None:  # it died, and starting it again reads the log
             manager = await self.call(lambda: self._service.manager)

@@ -32,6 +32,7 @@ def export_log(
     *,
     aggregates: Collection[type[Aggregate]] = (),
     host_topics: Collection[str] = (),
+    node_id: str | None = None,
 ) -> int:
     """Write the log to a file as JSON Lines, and return the number of events.
 
@@ -40,13 +41,14 @@ def export_log(
         file: what to write to. After an error it holds an export that nobody can import.
         aggregates: classes of the host's own aggregates in the log; they are left out.
         host_topics: the topics of their events, for who does not have the classes.
+        node_id: whose log it is; None: the key ring's in the data folder.
 
     Raises:
         KeyRingError: the key ring's file cannot be read, which says whose log it is.
         LogError: the log cannot be read, or is not to be trusted; its subclasses say why.
         ExportError: an event is too long for a line.
     """
-    node_id = _node_id(settings)
+    node_id = node_id or _node_id(settings)
     lines = 0
     if not has_log(settings.store_url):
         place = shown(settings.store_url)

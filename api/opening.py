@@ -167,7 +167,13 @@ def open_key_ring(
     known_password = None if password is UNSET else password
     open_it = partial(KeyRing.open, path, known_password, group_readable=settings.group_readable)
     if not create:
-        return open_it(), False
+        try:
+            return open_it(), False
+        except KeyRingNotFoundError as error:
+            lost = lost_key_ring(settings)
+            if lost is None:
+                raise
+            raise lost from error
     with contextlib.suppress(KeyRingNotFoundError):
         return open_it(), False
     if password is UNSET:  # so nothing is made, no lock either
@@ -194,18 +200,26 @@ def no_log(settings: Settings) -> LogNotFoundError:
     return LogNotFoundError(f"there is no log at {place}: {what}", location=place)
 
 
+def lost_key_ring(settings: Settings) -> KeyRingNotFoundError | None:
+    """Return the error for a key ring that is gone; None: nothing needs one yet."""
+    path, place = settings.key_ring_path, str(settings.anchor_path)
+    if Anchor.is_blank(settings.anchor_path):
+        place = shown(settings.store_url)
+        if not has_log(settings.store_url):
+            return None
+    return KeyRingNotFoundError(
+        f"there is no key ring at {path}, but {place} is there and needs the one it was made "
+        "with: put back a backup of the key ring. If that is lost for good, move log and anchor "
+        "away and begin anew: docs/operations.md says how",
+        path=str(path),
+    )
+
+
 def _make_key_ring(settings: Settings, password: str | None | UnsetType) -> KeyRing:
     path = settings.key_ring_path
-    for place, is_there in (
-        (settings.anchor_path, not Anchor.is_blank(settings.anchor_path)),
-        (shown(settings.store_url), has_log(settings.store_url)),
-    ):
-        if is_there:
-            message = (
-                f"there is no key ring at {path}, but {place} is there and needs the one it was "
-                "made with: put back a backup of the key ring"
-            )
-            raise KeyRingNotFoundError(message, path=str(path))
+    lost = lost_key_ring(settings)
+    if lost is not None:
+        raise lost
     if password is UNSET:
         message = (
             f"a new key ring at {path} needs a password (KEYTURN_PASSWORD, or the argument "

@@ -10,7 +10,7 @@ from keyturn.config.event_log import EventLog
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.errors import CheckpointError
 from keyturn.projections.audit import audit
-from keyturn.projections.findings import AuditReport
+from keyturn.projections.findings import AuditReport, NodeIdFrom
 from keyturn.projections.history import EVERYTHING, HistoryFilter, KeyChange, RotationHistory
 
 
@@ -99,6 +99,7 @@ class Record:
             host_topics=self.log.host_topics,
             quick=quick,
             progress=progress,
+            node_id_from=NodeIdFrom.KEY_RING,
         )
 
     def checkpoint(self) -> Checkpoint:

@@ -56,7 +56,17 @@ class ClientSession:
         token: SessionToken,
         replacing: SessionToken | None | Unconditionally = ANY_TOKEN,
     ) -> bool:
-        """Write the token, and return whether it was written: see `WriteToken`."""
+        """Write the token, and return whether it was written.
+
+        Args:
+            token: the token.
+            replacing: write only if the file still holds this token (None: holds none), so that
+                a late refresh undoes no logout.
+
+        Raises:
+            TokenFileError: the file cannot be written.
+            SessionNotRunningError: the session was stopped or destroyed.
+        """
         return self._ask(messages.WriteToken(token, replacing))
 
     def clear_token(self) -> None:
@@ -64,7 +74,16 @@ class ClientSession:
         self._ask(messages.ClearToken())
 
     def start(self, session_token: SessionToken | None = None, fresh: bool = False) -> None:
-        """Start it again after `stop`: see `Start`."""
+        """Start it again after `stop`.
+
+        Args:
+            session_token: a token to write then; None: what is in the file stays.
+            fresh: remove the token that is there.
+
+        Raises:
+            SessionDestroyedError: it was destroyed.
+            SessionRunningError: it runs, and there are arguments.
+        """
         self._ask(messages.Start(fresh, session_token))
 
     def stop(self) -> None:

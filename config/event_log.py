@@ -106,6 +106,7 @@ class EventLog(Application[UUID]):
     def watch(
         self, on_change: Callable[[], None], manager: str | None = None
     ) -> Callable[[], None]:
+        """See `KeyLog.watch`."""
         return self._store.watch(on_change, None if manager is None else manager_id(manager))
 
     def newest(self, manager: str) -> StoredEvent | None:
@@ -121,6 +122,7 @@ class EventLog(Application[UUID]):
         newest_first: bool = False,
         limit: int | None = None,
     ) -> list[StoredEvent]:
+        """See `KeyLog.stored`."""
         up_to = None if before is None else before - 1
         with self._translating_errors():
             return list(
@@ -138,6 +140,7 @@ class EventLog(Application[UUID]):
         newest_first: bool = False,
         page: int | None = None,
     ) -> Iterator[KeyEvent]:
+        """See `KeyLog.key_events`."""
         limit = min(page or _PAGE, _PAGE)
         while True:
             rows = self.stored(
@@ -168,6 +171,7 @@ class EventLog(Application[UUID]):
         return self._store.seconds_since_heard()
 
     def removal_of(self, manager: str, position: int) -> str:
+        """See `KeyLog.removal_of`."""
         return (
             f"DELETE FROM {self._store.table} WHERE originator_id = '{manager_id(manager).hex}' "  # noqa: S608
             f"AND originator_version = {position}"

@@ -30,6 +30,8 @@ def problem_of(folder: Path) -> str | None:
                 if error.errno in (errno.ENODEV, errno.EINVAL, errno.EACCES):
                     return f"{_NO_MAP}; use a local disk"
                 raise
+    except PermissionError:  # it can be read here all the same
+        return None
     except OSError as error:
-        return reason(error)
+        return None if error.errno == errno.EROFS else reason(error)
     return None

@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -71,14 +72,14 @@ class MemoryStore(Store):
     ) -> Sequence[Notification]:
         first = 0 if start is None else start + (not inclusive_of_start)
         with self._lock:
-            found = [
+            found = (
                 Notification(e.originator_id, e.originator_version, e.topic, e.state, number)
                 for number, e in self._written.items()
                 if number >= first
                 and (stop is None or number <= stop)
                 and (not topics or e.topic in topics)
-            ]
-        return found[:limit]
+            )
+            return list(islice(found, limit))
 
     def max_notification_id(self) -> int | None:
         return max(self._written, default=None)

@@ -42,7 +42,7 @@ from keyturn.domain.errors import AuditTextError, SettingsError
 from keyturn.domain.options import DEFAULT_EXPIRY, ManagerOptions
 
 PREFIX = "KEYTURN_"
-NOT_SETTINGS = frozenset({"KEYTURN_CONFIG", "KEYTURN_PASSWORD"})
+NOT_SETTINGS = frozenset({"KEYTURN_CONFIG", "KEYTURN_PASSWORD", "KEYTURN_TOKEN"})
 """Variables with our prefix that are read elsewhere."""
 
 _PASSWORD_LIMIT = 4096
@@ -176,14 +176,23 @@ class Settings:
         Raises:
             SettingsError: a key is unknown or a value is bad; it says which, and from where.
         """
-        environ = os.environ if environ is None else environ
-        config = environ.get("KEYTURN_CONFIG") if config is None else config
         values: dict[str, Any] = {}
-        if config:
-            values |= _from_file(Path(config))
-        values |= _from_environment(environ)
-        values |= _said(explicit or {})
+        for _, found in _layers(explicit, config, environ):
+            values |= found
         return cls(**values)
+
+    @staticmethod
+    def sources(
+        explicit: Mapping[str, object] | None = None,
+        *,
+        config: str | Path | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> dict[str, str]:
+        """Return where each setting comes from; the arguments are those of `load`."""
+        sources = dict.fromkeys(_DECLARATIONS, "default")
+        for source, found in _layers(explicit, config, environ):
+            sources |= {name: source or _variable(name) for name in found}
+        return sources
 
     def replace(self, explicit: Mapping[str, object]) -> Settings:
         """Return these settings with others in place of some; UNSET leaves one as it is.
@@ -269,11 +278,25 @@ def find_password(
         return environ["KEYTURN_PASSWORD"]
     if settings.password_file is None:
         return UNSET
-    path = settings.password_file
+    return read_password_file(settings.password_file)
+
+
+def read_password_file(path: Path, setting: str = "password_file") -> str:
+    """Return the password that a file holds, without a byte order mark and one line end.
+
+    Container secrets are links, and root's, with a group that may read them: that is for others
+    to judge. A file that everybody can read is refused.
+
+    Args:
+        path: the file.
+        setting: what named it, for the error.
+
+    Raises:
+        SettingsError: it cannot be read, or everybody can.
+    """
     try:
-        # Container secrets are links, and root's: neither is for us to judge.
         content = files.read_private(
-            path.resolve(), limit=_PASSWORD_LIMIT, wider_mode=WiderMode.IGNORE
+            path.resolve(), limit=_PASSWORD_LIMIT, wider_mode=WiderMode.GROUP
         )
         return content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except (
@@ -285,10 +308,22 @@ def find_password(
         if isinstance(error, OSError):
             why = reason(error)
         raise SettingsError(
-            f"the password file {path} cannot be used: {why}",
-            key="password_file",
-            source=str(path),
+            f"the password file {path} cannot be used: {why}", key=setting, source=str(path)
         ) from None  # a UnicodeDecodeError holds the password
+
+
+def _layers(
+    explicit: Mapping[str, object] | None,
+    config: str | Path | None,
+    environ: Mapping[str, str] | None,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield values with their source, later ones before earlier ones; "": each its variable."""
+    environ = os.environ if environ is None else environ
+    config = environ.get("KEYTURN_CONFIG") if config is None else config
+    if config:
+        yield str(config), _from_file(Path(config))
+    yield "", _from_environment(environ)
+    yield "arguments", _said(explicit or {})
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import base64
 import enum
 import hashlib
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
@@ -37,7 +38,16 @@ NO_DIGEST: Final = "0" * 64
 
 _DIGEST_PREFIX = b"keyturn event digest v1\0"
 _STATEMENT_PREFIX = b"keyturn event at position v1\0"
-_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+def _plain(value: object) -> str:
+    """Return a time as datetime's own is encoded: freezegun's are of a class of its own."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    raise TypeError(f"a {type(value).__name__} is no part of an event")
+
+
+_encode = msgspec.json.Encoder(order="sorted", enc_hook=_plain).encode
 _decode = msgspec.json.Decoder(dict[str, object]).decode
 
 Fields = Mapping[str, object]
@@ -126,7 +136,8 @@ def decode_state(stored: StoredEvent) -> dict[str, object]:
 
 def digest(topic: str, id_: UUID, position: int, fields: Fields) -> str:
     """Return the digest (hex) of an event; its signature, if it has one yet, does not count."""
-    state = {name: value for name, value in fields.items() if name != "signature"}
+    state = dict(fields)
+    state.pop("signature", None)
     row = {
         "originator_id": id_.hex,
         "originator_version": position,

@@ -102,7 +102,12 @@ class KeyLog(Protocol):
         """
 
     def removal_of(self, manager: str, position: int) -> str:
-        """Return the SQL statement that removes a row which does not belong in the log."""
+        """Return the SQL statement that removes a row which does not belong in the log.
+
+        Args:
+            manager: in whose stream it stands.
+            position: where.
+        """
 
     def rows(self) -> Generator[Row, None, None]:
         """Yield every row of the log in the order of writing, unchecked: for an audit."""

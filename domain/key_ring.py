@@ -33,10 +33,29 @@ class KeyRingLike(Protocol):
         """The id of the node whose key ring this is; it never changes."""
 
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
-        """Encrypt and authenticate `plaintext`, bound to `context`."""
+        """Encrypt and authenticate.
+
+        Args:
+            plaintext: what to seal.
+            context: what it is bound to; not secret, and not part of what is returned.
+
+        Returns:
+            What `unseal` takes.
+        """
 
     def unseal(self, sealed: bytes, context: bytes) -> bytes:
-        """Undo `seal`; raise `SealError` unless sealed here and for this very context."""
+        """Undo `seal`.
+
+        Args:
+            sealed: what `seal` returned.
+            context: the same as then.
+
+        Returns:
+            The plaintext.
+
+        Raises:
+            SealError: it was not sealed here, or not for this context.
+        """
 
     def sign(self, message: bytes) -> bytes:
         """Return the Ed25519 signature (RFC 8032, 64 bytes) under the key of the node id."""

@@ -106,7 +106,15 @@ class SessionKeys(Aggregate):
 
     @classmethod
     def fold(cls, events: Iterable[KeyEvent], keys: Self | None = None) -> Self:
-        """Return the state after these events, which follow each other and `keys`."""
+        """Return the state after some events.
+
+        Args:
+            events: each follows the one before it.
+            keys: the state that the first one follows; it is changed. None: there is none.
+
+        Raises:
+            ValueError: there are neither events nor keys.
+        """
         for event in events:
             if keys is None:
                 keys = cls.before(event)
@@ -165,7 +173,17 @@ class SessionKeys(Aggregate):
         *,
         abandoned: Abandoned | None = None,
     ) -> None:
-        """Give a manager that has no current key a new one."""
+        """Give a manager that has no current key a new one.
+
+        Args:
+            secret: the new key.
+            key_ring: seals and signs.
+            by: who, why and when.
+            abandoned: what was seen before, when a rollback is accepted.
+
+        Raises:
+            ValueError: there is a current key.
+        """
         if not self.is_destroyed:
             raise ValueError("there is a current key: reset it instead")
         self._new_key(
@@ -197,9 +215,16 @@ class SessionKeys(Aggregate):
         self._new_key(self.KeyReset, secret, key_ring, by, abandoned=abandoned)
 
     def rotate(self, secret: bytes, key_ring: KeyRingLike, by: Origin, *, overlap: int) -> None:
-        """Make `secret` the current key; the one before stays good for `overlap` whole seconds.
+        """Make `secret` the current key, and let the one before stay good for a while.
+
+        Args:
+            secret: the new key.
+            key_ring: seals and signs.
+            by: who, why and when.
+            overlap: whole seconds that the one before stays good.
 
         Raises:
+            SessionManagerDestroyedError: there is no current key.
             ExpiryError: the overlap is not a whole number of seconds from 0 to `MAX_OVERLAP`.
             OverlapLimitError: more than `MAX_RETIRING` keys would overlap.
         """
@@ -229,7 +254,12 @@ class SessionKeys(Aggregate):
         )
 
     def destroy(self, key_ring: KeyRingLike, by: Origin, *, purge: bool = False) -> None:
-        """End all keys. With `purge` the events before this one are to be removed.
+        """End all keys.
+
+        Args:
+            key_ring: signs.
+            by: who, why and when.
+            purge: the events before this one are to be removed.
 
         Raises:
             SessionManagerDestroyedError: they were ended before, and nothing is to be removed.
@@ -241,14 +271,34 @@ class SessionKeys(Aggregate):
     def end_session(
         self, sid: str, key_ring: KeyRingLike, by: Origin, *, subject: str | None = None
     ) -> None:
-        """End one session. Whether there is anything to end is for the caller to say."""
+        """End one session. Whether there is anything to end is for the caller to say.
+
+        Args:
+            sid: its id.
+            key_ring: signs.
+            by: who, why and when.
+            subject: whose it is; None: that is not known.
+
+        Raises:
+            SessionManagerDestroyedError: there is no current key.
+        """
         self._require_current()
         self._trigger(self.SessionEnded, key_ring, by, since=self.since, sid=sid, subject=subject)
 
     def end_sessions(
         self, subject: str, key_ring: KeyRingLike, by: Origin, *, keep: str | None = None
     ) -> None:
-        """End all sessions of a subject that have begun, but for the one of the sid `keep`."""
+        """End all sessions of a subject that have begun.
+
+        Args:
+            subject: whose.
+            key_ring: signs.
+            by: who, why and when.
+            keep: the sid of the one that goes on; None: of none.
+
+        Raises:
+            SessionManagerDestroyedError: there is no current key.
+        """
         self._require_current()
         self._trigger(
             self.SubjectSessionsEnded,

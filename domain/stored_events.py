@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable
-from functools import cache
 from typing import Final, TypeVar, cast, get_type_hints
 from uuid import UUID
 
@@ -180,12 +179,11 @@ def _values(
         getattr(event_class, f"upcast_v{older}_v{older + 1}")(fields)
     del fields["originator_version"]
     try:
-        return msgspec.convert(fields, _schema(event_class))
+        return msgspec.convert(fields, _SCHEMAS[event_class])
     except msgspec.ValidationError as error:
         raise chain.altered(stored, f"{error}") from None
 
 
-@cache
 def _schema(event_class: type[KeyEvent]) -> type[msgspec.Struct]:
     """Return a struct of the event's fields, by which their types are checked."""
     hints = get_type_hints(event_class)
@@ -194,7 +192,12 @@ def _schema(event_class: type[KeyEvent]) -> type[msgspec.Struct]:
         for field in dataclasses.fields(event_class)
         if field.name not in ("originator_id", "originator_version")
     ]
-    return msgspec.defstruct(event_class.__name__, in_state, forbid_unknown_fields=True)
+    schema = msgspec.defstruct(event_class.__name__, in_state, forbid_unknown_fields=True)
+    msgspec.json.Decoder(schema)  # has it look its types up now: a test may put others there
+    return schema
+
+
+_SCHEMAS = {event_class: _schema(event_class) for event_class in EVENT_CLASSES.values()}
 
 
 def _id(stored: StoredEvent) -> UUID:

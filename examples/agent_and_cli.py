@@ -1,99 +1,99 @@
-"""An agent that issues sessions, and a CLI that keeps one in a token file.
+"""An agent that issues sessions over a Unix socket, and a CLI that keeps one in a token file.
 
-    export KEYTURN_PASSWORD=…                           # or the CLI asks for it
+    pip install httpx starlette uvicorn
     python examples/agent_and_cli.py FOLDER agent       # in one terminal; Ctrl-C ends it
     python examples/agent_and_cli.py FOLDER unlock      # in another one
     python examples/agent_and_cli.py FOLDER greet       # from many at once, if you like
     python examples/agent_and_cli.py FOLDER lock        # this client
     python examples/agent_and_cli.py FOLDER lock all    # every client, at once
 
-A call refreshes the token, and writes the new one only in place of the one that it read.
+A script sets KEYTURN_PASSWORD or KEYTURN_TOKEN: then nobody is asked.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import getpass
-import json
 import os
 import socket
-import socketserver
 import sys
 from pathlib import Path
 
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
 import keyturn
+from keyturn.web.client import TokenFileAuth
 
 
-class Agent(socketserver.ThreadingUnixStreamServer):
-    """Answers a request a line, of whoever may open its socket: this user."""
+def make_agent(service: keyturn.Service) -> Starlette:
+    """Return the agent: it answers who has the password or a good token."""
+    sessions = keyturn.AsyncService(service)
 
-    daemon_threads = True
-
-    def __init__(self, path: Path, service: keyturn.Service) -> None:
-        self.service = service
-        path.unlink(missing_ok=True)
-        super().__init__(str(path), Request)
-
-    def answer(self, what: str, token: str | None, password: str | None) -> dict[str, str]:
-        """Do what is asked, for who has the password or a good token."""
-        if what == "unlock":
-            if not self.service.check_password(password):
-                return {"error": "this is not the password"}
-            return {"said": "unlocked", "token": self.service.create_token(expiry=900)}
+    async def fresh_token(request: Request) -> str:
+        kind, _, given = request.headers.get("authorization", "").partition(" ")
+        if kind == "Basic":
+            if await sessions.check_password(base64.b64decode(given).decode()[1:]):
+                return await sessions.create_token(expiry=900)
+            raise HTTPException(401, "this is not the password")
         try:
-            fresh = self.service.refresh_token(token)
+            return await sessions.refresh_token(given)
         except keyturn.TokenRefusedError as refused:
-            return {"error": f"{refused.reason.value}: unlock it again"}
-        if what == "greet":
-            return {"said": "hello", "token": fresh}
-        if what == "lock all":
-            self.service.reset_key(reason=what)
+            raise HTTPException(401, f"{refused.reason.value}: unlock it again") from refused
+
+    async def answer(request: Request) -> Response:
+        token = await fresh_token(request)
+        if request.url.path in ("/unlock", "/greet"):
+            return PlainTextResponse("hello", headers={"Refreshed-Token": token})
+        if request.url.path == "/lock":
+            await sessions.end_session(token, reason="locked")
         else:
-            self.service.end_session(token, reason=what)
-        return {"said": "locked"}
+            await sessions.reset_key(reason="all were locked")
+        return PlainTextResponse("locked")
+
+    paths = ("/unlock", "/greet", "/lock", "/lock-all")
+    return Starlette(routes=[Route(path, answer, methods=["POST"]) for path in paths])
 
 
-class Request(socketserver.StreamRequestHandler):
-    """One request: a line of JSON, and a line of JSON in reply."""
+def serve(folder: Path) -> None:
+    """Be the agent."""
+    password = os.environ.get("KEYTURN_PASSWORD") or ask_password()
+    os.umask(0o077)  # only this user may open the socket
+    (folder / "agent.sock").unlink(missing_ok=True)
+    with keyturn.open(path=folder / "data", password=password) as service:
+        listener = socket.create_server(str(folder / "agent.sock"), family=socket.AF_UNIX)
+        print("ready", flush=True)
+        uvicorn.Server(uvicorn.Config(make_agent(service), access_log=False)).run([listener])
 
-    server: Agent
 
-    def handle(self) -> None:
-        """Answer it (in a thread of its own: the service may be used from any)."""
-        answer = self.server.answer(**json.loads(self.rfile.readline(64 * 1024)))
-        self.wfile.write(json.dumps(answer).encode() + b"\n")
-
-
-def call(folder: Path, what: str, password: str | None = None) -> dict[str, str]:
-    """Be the CLI: send what is asked with the token, and keep the token that comes back."""
-    with keyturn.ClientSession(folder / "token") as session:
-        before = session.read_token()
-        request = {"what": what, "token": before, "password": password}
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(30)
-            connection.connect(str(folder / "agent.sock"))
-            connection.sendall(json.dumps(request).encode() + b"\n")
-            answer: dict[str, str] = json.loads(connection.makefile().readline())
-        if "token" in answer:
-            session.write_token(answer["token"], replacing=before)
-        elif what.startswith("lock"):
+def call(folder: Path, command: str) -> bool:
+    """Be the CLI: print what the agent says, and return whether it did it."""
+    transport = httpx.HTTPTransport(uds=str(folder / "agent.sock"))
+    with (
+        keyturn.ClientSession(folder / "token") as session,
+        httpx.Client(transport=transport, auth=TokenFileAuth(session, ask_password)) as client,
+    ):
+        answer = client.post(f"http://agent/{command.replace(' ', '-')}", timeout=30)
+        if command.startswith("lock"):
             session.clear_token()
-    return answer
+    print(answer.text)
+    return answer.is_success
+
+
+def ask_password() -> str | None:
+    """Ask for it, or read it from a pipe."""
+    return (getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().strip()) or None
 
 
 if __name__ == "__main__":
-    place, command = Path(sys.argv[1]), " ".join(sys.argv[2:])
-    needs_it = command in ("agent", "unlock")
-    secret = (os.environ.get("KEYTURN_PASSWORD") or getpass.getpass()) if needs_it else None
-    if command == "agent":
-        with (
-            contextlib.suppress(KeyboardInterrupt),
-            keyturn.open(path=place / "data", password=secret) as service,
-            Agent(place / "agent.sock", service) as agent,
-        ):
-            print("ready", flush=True)
-            agent.serve_forever()
-    else:
-        said = call(place, command, secret)
-        print(said.get("error") or said["said"])
-        sys.exit("error" in said)
+    with contextlib.suppress(KeyboardInterrupt):
+        if sys.argv[2:] == ["agent"]:
+            serve(Path(sys.argv[1]))
+        elif not call(Path(sys.argv[1]), " ".join(sys.argv[2:])):
+            sys.exit(1)

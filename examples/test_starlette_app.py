@@ -10,10 +10,11 @@ from collections.abc import Iterator
 import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
-from starlette_app import LOGGED_OUT, make_app
+from starlette_app import make_app
 
 from keyturn import ResetKey
 from keyturn.testing import Generated, Replay, Reset, Rotated
+from keyturn.web.asgi import SESSION_OVER
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_a_reset_drops_live_connections(client: TestClient, replay: Replay) -> N
         with pytest.raises(WebSocketDisconnect) as dropped:
             connection.receive_text()
 
-    assert (dropped.value.code, dropped.value.reason) == (LOGGED_OUT, "log in")
+    assert (dropped.value.code, dropped.value.reason) == (SESSION_OVER, "unknown key")
 
 
 def test_a_live_connection_takes_a_good_token(client: TestClient) -> None:
@@ -84,4 +85,4 @@ def test_a_live_connection_takes_a_good_token(client: TestClient) -> None:
     ):
         connection.receive_text()
 
-    assert dropped.value.reason == "log in"
+    assert dropped.value.code == SESSION_OVER

@@ -25,8 +25,9 @@ from keyturn.domain.key_log import KeyLog
 from keyturn.domain.mark import Mark
 from keyturn.domain.node import decode_node_id
 from keyturn.domain.stored_events import check_host_topics
-from keyturn.projections.audited_rows import AuditedRows, History
-from keyturn.projections.findings import AuditReport, FindingKind, HeldAgainst
+from keyturn.projections.audited_history import History
+from keyturn.projections.audited_rows import AuditedRows
+from keyturn.projections.findings import AuditReport, FindingKind, HeldAgainst, NodeIdFrom
 from keyturn.projections.head_reader import HeadReader
 
 _PROGRESS = 500
@@ -49,6 +50,8 @@ def audit(
     host_topics: Collection[str] = (),
     quick: bool = False,
     progress: Callable[[int], None] = lambda events: None,
+    node_id_from: NodeIdFrom = NodeIdFrom.CALLER,
+    on_event: Callable[[KeyEvent], None] = lambda event: None,
 ) -> AuditReport:
     """Look at every row of a log, and say whether the record can be trusted.
 
@@ -62,6 +65,9 @@ def audit(
         quick: check the signatures of the newest events only. Through the chain they vouch for
             all others; that an event's own signature was altered is not found.
         progress: called now and then with the number of events looked at.
+        node_id_from: who said the `node_id`, for the report.
+        on_event: called with each event that this node signed for the place where it stands, in
+            the order of writing: what a history may show beside the findings.
 
     Raises:
         NodeIdRequiredError: neither `node_id` nor `any_node` was given, or both.
@@ -85,7 +91,7 @@ def audit(
         damaged_anchor = error
     wanted = [(point.manager, point.position) for point in against]
     wanted += [(name, mark.position) for name, mark in marks.items()]
-    rows = AuditedRows(node_id, host_topics, wanted, quick=quick)
+    rows = AuditedRows(node_id, host_topics, wanted, quick=quick, on_event=on_event)
     if damaged_anchor is not None:
         rows.find(FindingKind.ALTERED, None, None, str(damaged_anchor))
     found = log.rows()
@@ -96,7 +102,8 @@ def audit(
                 progress(rows.events)
     finally:
         found.close()  # or else the traceback of an interrupt would keep it open
-    report = _Verdict(log, rows, node_id, marks, against).report()
+    source = None if node_id is None else node_id_from
+    report = _Verdict(log, rows, node_id, source, marks, against).report()
     progress(report.events)
     return report
 
@@ -109,12 +116,14 @@ class _Verdict:
         log: KeyLog,
         rows: AuditedRows,
         expected: str | None,
+        expected_by: NodeIdFrom | None,
         marks: Mapping[str, Mark],
         against: Collection[Checkpoint],
     ) -> None:
         self._log = log
         self._rows = rows
         self._expected = expected
+        self._expected_by = expected_by
         # Where the anchor had only the hex of an id.
         names = {history.id.hex: name for name, history in rows.histories.items()}
         self._marks = {names.get(name, name): mark for name, mark in marks.items()}
@@ -147,6 +156,7 @@ class _Verdict:
             tuple(findings),
             self._held_against(),
             frozenset(self._ends_known),
+            rows.is_quick,
         )
 
     def _held_against(self) -> HeldAgainst:
@@ -154,7 +164,7 @@ class _Verdict:
         for point in self._against:
             checkpoints[point.manager] += (point.position,)
         anchor = {name: mark.position for name, mark in self._marks.items()}
-        return HeldAgainst(self._expected, anchor, dict(checkpoints))
+        return HeldAgainst(self._expected, anchor, dict(checkpoints), self._expected_by)
 
     # --- what somebody has seen ---
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 from uuid import UUID
@@ -18,12 +17,14 @@ from eventsourcing.persistence import StoredEvent
 from keyturn.domain import chain
 from keyturn.domain.chain import START, Break, break_between, link_of
 from keyturn.domain.errors import LogDamagedError, LogError
-from keyturn.domain.key_events import Abandoned, KeyEvent
+from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.key_log import Row
 from keyturn.domain.session_keys import EVENT_CLASSES, SessionKeys, manager_id
 from keyturn.domain.stored_events import BAD_VALUES, read_event
+from keyturn.projections.audited_history import History
 from keyturn.projections.findings import Finding, FindingKind
 from keyturn.projections.rows import stored_of, uuid_of
+from keyturn.projections.unproven import Unproven, said_by_event, said_by_row
 
 _NEARBY = 50
 _MAX_TRIES = 10_000
@@ -33,50 +34,12 @@ Place = tuple[str, int]
 """The name of a manager, or its id in hex, and a position."""
 
 
-@dataclass(slots=True)
-class History:
-    """What was seen of one manager so far: its newest genuine event, and what is not there.
-
-    Attributes:
-        event: the newest genuine one.
-        keys: the state after it; None where a part is missing that it depends on.
-        first: the position of the first genuine event.
-        count: of genuine events from there on.
-        purge: the position of the event that says that all before it were removed.
-        put_back: the first such event that is there, and how many are.
-        gaps: first and last position of each run of events that were not there in time.
-        late: positions of events that were written after later ones.
-        rollbacks: position of each accepted rollback, by what it abandoned.
-        wanted: the events at positions that an anchor or a checkpoint has seen.
-    """
-
-    manager: str
-    id: UUID
-    event: KeyEvent | None = None
-    keys: SessionKeys | None = None
-    first: int = 0
-    count: int = 0
-    purge: int = 0
-    put_back: tuple[int, int] | None = None
-    gaps: list[tuple[int, int]] = field(default_factory=list)
-    late: set[int] = field(default_factory=set)
-    rollbacks: dict[Abandoned, int] = field(default_factory=dict)
-    wanted: dict[int, KeyEvent] = field(default_factory=dict)
-
-    @property
-    def position(self) -> int:
-        return 0 if self.event is None else self.event.originator_version
-
-    def abandoned_at(self, position: int, digest: str) -> int | None:
-        """Return where a rollback was accepted that abandoned this event, if one was."""
-        return self.rollbacks.get(Abandoned(position, digest))
-
-
 class Damaged(NamedTuple):
     """A row of which only the place can be read, and maybe not even that is right."""
 
     kind: FindingKind
     message: str
+    unproven: Unproven
     stored: StoredEvent | None = None
 
 
@@ -88,6 +51,7 @@ class AuditedRows:
         events: how many key events were looked at.
         histories: what was seen, by the name of the manager.
         findings: what is wrong.
+        is_quick: whether only the signatures of the newest events are checked.
     """
 
     def __init__(
@@ -97,6 +61,7 @@ class AuditedRows:
         wanted: Collection[Place],
         *,
         quick: bool,
+        on_event: Callable[[KeyEvent], None],
     ) -> None:
         self.node_id = node_id
         self.events = 0
@@ -104,7 +69,8 @@ class AuditedRows:
         self.findings: list[Finding] = []
         self._host_topics = host_topics
         self._wanted = frozenset(wanted)
-        self._quick = quick
+        self.is_quick = quick
+        self._on_event = on_event
         self._damaged: dict[UUID, dict[int, Damaged]] = defaultdict(dict)
         self._misplaced: set[UUID] = set()
         self._tries_left = _MAX_TRIES
@@ -129,12 +95,11 @@ class AuditedRows:
             return
         self.events += 1
         id_, position = uuid_of(row.originator_id), row.originator_version
-        if type(position) is not int:
-            self.find(FindingKind.ALTERED, None, None, BAD_VALUES)
-        elif id_ is None:
-            self.find(FindingKind.ALTERED, position, None, BAD_VALUES)
+        if type(position) is not int or id_ is None:
+            place = position if type(position) is int else None
+            self.find(FindingKind.ALTERED, place, None, BAD_VALUES, unproven=said_by_row(row))
         else:
-            found = read_row(row, quick=self._quick)
+            found = _read_row(row, quick=self.is_quick)
             if isinstance(found, Damaged):
                 self._damaged[id_][position] = found
             else:
@@ -147,13 +112,14 @@ class AuditedRows:
         if event.node_id != self.node_id:
             self._misplaced.add(event.originator_id)
             message = f"the event was signed by another node, {event.node_id}"
-            self.find(FindingKind.FOREIGN, position, name, message)
+            self.find(FindingKind.FOREIGN, position, name, message, unproven=said_by_event(event))
             return
         history = self.history_of(name)
         if event.originator_id != history.id:
             self._misplaced.add(event.originator_id)
             message = "the event stands in a history that is not its manager's"
-            self.find(FindingKind.REORDERED, position, name, message)
+            unproven = said_by_event(event)
+            self.find(FindingKind.REORDERED, position, name, message, unproven=unproven)
             return
         self.histories[name] = history
         if self._wanted and {(name, position), (history.id.hex, position)} & self._wanted:
@@ -165,8 +131,12 @@ class AuditedRows:
             history.put_back = (min(first, position), count + 1)
         else:
             message = f"the event was written after that of position {history.position}"
-            self.find(FindingKind.REORDERED, position, name, message)
+            said = None if history.lacks(position) else said_by_event(event)
+            self.find(FindingKind.REORDERED, position, name, message, unproven=said)
             history.late.add(position)
+            if said is not None:
+                return
+        self._on_event(event)
 
     def _look_at_place(self, history: History, event: KeyEvent) -> None:
         """Compare a genuine event with the genuine one before it."""
@@ -196,17 +166,25 @@ class AuditedRows:
 
     def _fold(self, history: History, event: KeyEvent, *, follows: bool) -> None:
         """Go on with the state, and compare the event's `since` with what follows from it."""
+        since = None
         if isinstance(event, _NEEDS_NO_PAST):
-            history.keys = SessionKeys.fold([event])
-        elif history.keys is not None:
-            history.keys = SessionKeys.fold([event], history.keys) if follows else None
-        if history.keys is not None and event.since != history.keys.since:
-            message = f"its `since` is {event.since}, and should be {history.keys.since}"
+            history.begun_by, history.keys = event, None
+            since = event.originator_version
+        elif not follows:
+            history.begun_by = history.keys = None
+        else:
+            if history.begun_by is not None:
+                history.keys, history.begun_by = SessionKeys.fold([history.begun_by]), None
+            if history.keys is not None:
+                history.keys = SessionKeys.fold([event], history.keys)
+                since = history.keys.since
+        if since is not None and event.since != since:
+            message = f"its `since` is {event.since}, and should be {since}"
             self.find(FindingKind.ALTERED, event.originator_version, history.manager, message)
 
     def _vouch_for(self, history: History) -> None:
         """Check the signature of the newest event, if that was left out when it was read."""
-        if self._quick and history.event is not None and not history.event.is_genuine:
+        if self.is_quick and history.event is not None and not history.event.is_genuine:
             message = "its signature is wrong, so nothing vouches for the events before it"
             self.find(FindingKind.ALTERED, history.position, history.manager, message)
 
@@ -233,15 +211,15 @@ class AuditedRows:
         """Say of each damaged row of a history whether it was altered, moved or is not ours."""
         positions = sorted(rows)
         for position in positions:
-            kind, message, stored = rows[position]
+            kind, message, said, stored = rows[position]
             origin = None if stored is None else self._origin(stored, id_, positions)
             if origin not in (None, position):
                 message = f"the event of position {origin} stands here"
-                self.find(FindingKind.REORDERED, position, manager, message)
+                self.find(FindingKind.REORDERED, position, manager, message, unproven=said)
             elif kind is FindingKind.FOREIGN and manager is None:
-                self.find(kind, None, None, message)
+                self.find(kind, None, None, message, unproven=said)
             else:
-                self.find(kind, position, manager, message)
+                self.find(kind, position, manager, message, unproven=said)
 
     def _origin(self, stored: StoredEvent, id_: UUID, positions: Sequence[int]) -> int | None:
         """Return the position that an event was signed for, if it is one of these, or likely."""
@@ -273,35 +251,46 @@ class AuditedRows:
             for start, end in _runs_between(first, last, inside):
                 count = end - start + 1
                 message = "the event is missing" if count == 1 else f"{count} events are missing"
-                self.find(FindingKind.MISSING, start, history.manager, message)
+                self.find(FindingKind.MISSING, start, history.manager, message, last=end)
 
     def find_put_back(self, history: History, first: int, count: int, purge: str) -> None:
         what = "an event that was" if count == 1 else f"{count} events that were"
         message = f"{what} removed for good (purge at {purge}) came back"
-        self.find(FindingKind.PUT_BACK, first, history.manager, message)
+        last = history.purge - 1 if history.purge > first else history.position
+        self.find(FindingKind.PUT_BACK, first, history.manager, message, last=last)
 
     def find(
-        self, kind: FindingKind, position: int | None, manager: str | None, message: str
+        self,
+        kind: FindingKind,
+        position: int | None,
+        manager: str | None,
+        message: str,
+        *,
+        last: int | None = None,
+        unproven: Unproven | None = None,
     ) -> None:
-        self.findings.append(Finding(kind, position, manager, message))
+        last = None if last == position else last
+        self.findings.append(Finding(kind, position, manager, message, last, unproven))
 
 
-def read_row(row: Row, *, quick: bool = False) -> KeyEvent | Damaged:
+def _read_row(row: Row, *, quick: bool) -> KeyEvent | Damaged:
     """Return the genuine event of a row with an id and a position, or what is wrong with it."""
+    kind, stored = FindingKind.ALTERED, None
     try:
         stored = stored_of(row)
-    except LogDamagedError as error:
-        return Damaged(FindingKind.ALTERED, error.what)
-    if stored.topic not in EVENT_CLASSES:
-        return Damaged(FindingKind.FOREIGN, f"a row has the unknown topic {stored.topic[:100]!r}")
-    try:
+        if stored.topic not in EVENT_CLASSES:
+            kind, what = (
+                FindingKind.FOREIGN,
+                f"a row has the unknown topic {stored.topic[:100]!r}",
+            )
+            return Damaged(kind, what, said_by_row(row))
         event = read_event(stored)
     except LogDamagedError as error:
-        return Damaged(FindingKind.ALTERED, error.what or str(error), stored)
+        return Damaged(kind, error.what or str(error), said_by_row(row), stored)
     if event.timestamp.tzinfo is None:
-        return Damaged(FindingKind.ALTERED, "its time is in no time zone", stored)
+        return Damaged(kind, "its time is in no time zone", said_by_row(row), stored)
     if not quick and not event.is_genuine:
-        return Damaged(FindingKind.ALTERED, "its signature is wrong", stored)
+        return Damaged(kind, "its signature is wrong", said_by_row(row), stored)
     return event
 
 

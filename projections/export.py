@@ -13,6 +13,7 @@ opens anything: lines come in, lines go out. `docs/backup.md` describes the form
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from typing import BinaryIO, Final, TypeVar
@@ -23,9 +24,10 @@ from eventsourcing.persistence import StoredEvent
 
 from keyturn.domain.chain import START, Link, altered, break_between, link_of
 from keyturn.domain.errors import ExportError, LogDamagedError, LogError, NodeIdError
+from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.key_log import Row
 from keyturn.domain.node import decode_node_id
-from keyturn.domain.stored_events import check_host_topics, read_genuine
+from keyturn.domain.stored_events import check_host_topics, read_event, read_genuine
 from keyturn.projections.rows import stored_of, uuid_of
 
 FORMAT: Final = "keyturn export"
@@ -96,7 +98,9 @@ def export_lines(
     yield _encode(_Closing(events, digest.hexdigest()))
 
 
-def read_lines(lines: Iterable[bytes], node_id: str | None) -> Iterator[StoredEvent]:
+def read_lines(
+    lines: Iterable[bytes], node_id: str | None, *, each_signature: bool = True
+) -> Iterator[StoredEvent]:
     """Yield the events of an export, each with its signature and its place checked.
 
     Whether the export is whole is known only once the last event was taken.
@@ -104,6 +108,8 @@ def read_lines(lines: Iterable[bytes], node_id: str | None) -> Iterator[StoredEv
     Args:
         lines: each with its end; of a file, what `lines_of` yields.
         node_id: whose export it should be; None: the one that the first line names.
+        each_signature: False: that of the newest event of each manager is checked, in the end.
+            It vouches for those before it.
 
     Raises:
         ExportError: it is not a whole and unaltered export of this node.
@@ -112,21 +118,52 @@ def read_lines(lines: Iterable[bytes], node_id: str | None) -> Iterator[StoredEv
     number, line = next(whole, (1, b""))
     streams = _Streams(_read_header(line, node_id))
     digest = hashlib.sha256(line)
+    newest: dict[UUID | str, tuple[int, StoredEvent]] = {}
     for number, line in whole:
         if line.startswith(_CLOSING):
+            for place, stored in newest.values():
+                with _naming(place):
+                    streams.check(stored)
             _check_closing(line, number, digest.hexdigest())
             break
         stored = _read_event(line, number)
-        try:
-            streams.follow(stored)
-        except LogError as error:
-            raise _bad(number, _what(error)) from error
+        with _naming(number):
+            streams.follow(stored, is_checked=each_signature)
+        if not each_signature:
+            newest[stored.originator_id] = number, stored
         digest.update(line)
         yield stored
     else:
-        raise _bad(number + 1, "it is missing: the file ends before its closing line")
+        raise _no_closing(number + 1)
     for number, _ in whole:
         raise _bad(number, "it stands after the closing line")
+
+
+def look_at_lines(lines: Iterable[bytes], problems: list[str]) -> Iterator[StoredEvent]:
+    """Yield the events of an export that may be damaged: for an audit, which judges them.
+
+    Args:
+        lines: each with its end.
+        problems: gets a text for each thing that is wrong with a line, or with the whole.
+    """
+    digest, number, is_closed = hashlib.sha256(), 0, False
+    for number, line in enumerate(lines, 1):
+        try:
+            if is_closed:
+                raise _bad(number, "it stands after the closing line")
+            _check_whole(line, number)
+            if number == 1:
+                _read_header(line, None)
+            elif line.startswith(_CLOSING):
+                is_closed = True
+                _check_closing(line, number, digest.hexdigest())
+            else:
+                yield _read_event(line, number)
+        except ExportError as error:
+            problems.append(str(error))
+        digest.update(line)
+    if not is_closed:
+        problems.append(str(_no_closing(number + 1)))
 
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:
@@ -142,17 +179,29 @@ class _Streams:
         self._node_id = node_id
         self._ends: dict[UUID, Link] = {}
 
-    def follow(self, stored: StoredEvent) -> None:
-        """Take the next event, which must be genuine and follow its stream's last one.
+    def follow(self, stored: StoredEvent, *, is_checked: bool = True) -> None:
+        """Take the next event, which must follow its stream's last one, and be genuine.
+
+        Args:
+            stored: the event.
+            is_checked: whether its signature is looked at; see `check`.
 
         Raises:
-            LogError: it is not, or does not; its subclasses say why.
+            LogError: it does not, or is not; its subclasses say why.
         """
-        event = read_genuine(stored, self._node_id)
+        event = self.check(stored) if is_checked else read_event(stored)
         broken = break_between(self._ends.get(event.originator_id, START), event)
         if broken is not None:
             raise altered(stored, broken.value)
         self._ends[event.originator_id] = link_of(event)
+
+    def check(self, stored: StoredEvent) -> KeyEvent:
+        """Return an event that this node has signed.
+
+        Raises:
+            LogError: it has not; its subclasses say why.
+        """
+        return read_genuine(stored, self._node_id)
 
 
 def _event_line(stored: StoredEvent, number: int) -> bytes:
@@ -218,11 +267,15 @@ def _check_closing(line: bytes, number: int, sha256: str) -> None:
 def _whole_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     """Yield each line with its number; raise at one that is cut off or too long."""
     for number, line in enumerate(lines, 1):
-        if len(line) > MAX_LINE:
-            raise _bad(number, f"it has more than {MAX_LINE} bytes")
-        if not line.endswith(b"\n"):
-            raise _bad(number, "it is cut off")
+        _check_whole(line, number)
         yield number, line
+
+
+def _check_whole(line: bytes, number: int) -> None:
+    if len(line) > MAX_LINE:
+        raise _bad(number, f"it has more than {MAX_LINE} bytes")
+    if not line.endswith(b"\n"):
+        raise _bad(number, "it is cut off")
 
 
 def _parse(line: bytes, number: int, kind: type[_Line]) -> _Line:
@@ -240,11 +293,24 @@ def _encode(line: msgspec.Struct) -> bytes:
     return msgspec.json.encode(line) + b"\n"
 
 
+@contextlib.contextmanager
+def _naming(number: int) -> Iterator[None]:
+    """Have an error about an event name its line."""
+    try:
+        yield
+    except LogError as error:
+        raise _bad(number, _what(error)) from error
+
+
 def _what(error: LogError) -> str:
     """Return what is wrong with an event, without what to do about a log."""
     if isinstance(error, LogDamagedError) and error.what:
         return f"the event at position {error.position} was altered: {error.what}"
     return str(error)
+
+
+def _no_closing(number: int) -> ExportError:
+    return _bad(number, "it is missing: the file ends before its closing line")
 
 
 def _bad(number: int, what: str) -> ExportError:

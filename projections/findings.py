@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from keyturn.domain.checkpoint import Checkpoint
+from keyturn.projections.unproven import Unproven
+
+_MAX_NAMES = 5
 
 
 class FindingKind(enum.Enum):
@@ -38,12 +41,24 @@ class Finding:
         position: where in the history, if it is known.
         manager: in whose, if it is known.
         message: what it means.
+        last: the last position, where it is about several; None: only about this one.
+        unproven: what the row says of itself, if there is one here that does not belong here.
+            None: it is about the genuine event of this position, or there is none.
     """
 
     kind: FindingKind
     position: int | None
     manager: str | None
     message: str
+    last: int | None = None
+    unproven: Unproven | None = None
+
+
+class NodeIdFrom(enum.Enum):
+    """Who said whose record it should be."""
+
+    KEY_RING = "key ring"
+    CALLER = "caller"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +69,18 @@ class HeldAgainst:
         node_id: whose record it should be; None: any node's would have done.
         anchor: the position that the anchor has seen, by manager.
         checkpoints: the positions of the checkpoints, by manager.
+        node_id_from: who said whose record it should be; None: nobody.
     """
 
     node_id: str | None = None
     anchor: Mapping[str, int] = field(default_factory=dict)
     checkpoints: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    node_id_from: NodeIdFrom | None = None
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the record was compared with nothing but itself."""
+        return self.node_id is None and not self.anchor and not self.checkpoints
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +95,7 @@ class AuditReport:
         held_against: what the record was compared with besides itself.
         ends_known: the managers of whose history an anchor or a checkpoint knows the end.
             Of another one nobody can tell whether its end was cut off.
+        is_quick: whether only the signatures of the newest events were checked.
     """
 
     node_id: str | None
@@ -81,6 +104,7 @@ class AuditReport:
     findings: tuple[Finding, ...]
     held_against: HeldAgainst = HeldAgainst()
     ends_known: frozenset[str] = frozenset()
+    is_quick: bool = False
 
     @property
     def holds(self) -> bool:
@@ -96,3 +120,29 @@ class AuditReport:
     def ends_unknown(self) -> tuple[str, ...]:
         """The managers whose history may have been cut short, for all that is known."""
         return tuple(sorted(self.heads.keys() - self.ends_known))
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What the verdict does not show, and why: a sentence each, without its full stop."""
+        return tuple(self._caveats())
+
+    def _caveats(self) -> Iterator[str]:
+        if self.held_against.node_id is None and self.node_id is not None:
+            yield (
+                f"nobody said whose record it should be: it is that of node {self.node_id}, and "
+                "anybody can sign a record of their own"
+            )
+        if not self.is_end_known:
+            names = ", ".join(self.ends_unknown[:_MAX_NAMES])
+            more = len(self.ends_unknown) - _MAX_NAMES
+            whose = f" of {names}{f' and {more} more' if more > 0 else ''}" if names else ""
+            yield (
+                "no anchor and no checkpoint knows the end: nobody can tell whether the end "
+                f"of the history{whose} was cut off"
+            )
+        if self.is_quick:
+            yield (
+                "a quick audit: of each history only the newest signature was checked; it vouches"
+                " for the events before it, but that their own signatures are unaltered is not"
+                " shown"
+            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -12,12 +12,11 @@ from keyturn.domain.errors import FilterError
 from keyturn.domain.key_events import Abandoned, KeyEvent
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.session_keys import KINDS, SessionKeys
-from keyturn.projections.audited_rows import Damaged, read_row
-from keyturn.projections.rows import uuid_of
 
 _OF_SESSIONS = (SessionKeys.SessionEnded, SessionKeys.SubjectSessionsEnded)
 _SPARE = 20
 """Rows to read beyond a page: for how long its last key lived."""
+_MAX_NUMBER = 2**62
 _SOME_HAVE = ("overlap", "sid", "subject", "keep")
 
 
@@ -43,6 +42,8 @@ class KeyChange:
         sid: of `session ended`, the session; else None.
         subject: whose sessions were ended, if it is known; else None.
         keep: of `sessions ended`, the sid of the session that goes on; None: none.
+        clock_went_back: whether the lifetime is negative: the key ended before it began, by the
+            clocks of those who wrote.
     """
 
     position: int
@@ -62,6 +63,7 @@ class KeyChange:
     sid: str | None = None
     subject: str | None = None
     keep: str | None = None
+    clock_went_back: bool = False
 
     @property
     def is_of_sessions(self) -> bool:
@@ -83,8 +85,10 @@ class HistoryFilter:
         since: not before this moment (an aware datetime).
         until: not after this moment.
         generation: of this generation.
-        initiator: by this initiator.
+        initiator: by this initiator: the whole name, exactly.
         kind: generated, reset, rotated, destroyed, session ended or sessions ended.
+        key_id: of the key of this id.
+        search: with this text in who, why, subject or session, in whatever case.
     """
 
     since: datetime | None = None
@@ -92,6 +96,8 @@ class HistoryFilter:
     generation: int | None = None
     initiator: str | None = None
     kind: str | None = None
+    key_id: str | None = None
+    search: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("since", "until"):
@@ -109,10 +115,18 @@ class HistoryFilter:
             and (self.generation is None or change.generation == self.generation)
             and (self.initiator is None or change.initiator == self.initiator)
             and (self.kind is None or change.kind == self.kind)
+            and (self.key_id is None or change.key_id == self.key_id)
+            and (self.search is None or self.search.casefold() in _texts_of(change))
         )
 
 
 EVERYTHING = HistoryFilter()
+
+
+def _texts_of(change: KeyChange) -> str:
+    """Return what a search looks at."""
+    texts = (change.initiator, change.recorded_by, change.reason, change.subject, change.sid)
+    return "\n".join(text for text in texts if text).casefold()
 
 
 class RotationHistory:
@@ -144,8 +158,9 @@ class RotationHistory:
             after: the position of the last row of the page before: go on after it.
             limit: how many at the most; None: all.
         """
-        if limit is not None and limit < 0:
-            raise FilterError(f"a limit is a number of rows ≥ 0, not {limit}")
+        for name, number in (("limit", limit), ("position to go on after", after)):
+            if number is not None and not 0 <= number <= _MAX_NUMBER:
+                raise FilterError(f"a {name} is a number from 0 to {_MAX_NUMBER}, not {number}")
         if limit == 0:
             return iter(())
 
@@ -179,17 +194,19 @@ class RotationHistory:
         return None
 
 
-def readable_changes(log: KeyLog) -> dict[str, list[KeyChange]]:
-    """Return what can be read of each manager's history, whatever else is wrong with the log."""
-    events: dict[str, dict[int, KeyEvent]] = defaultdict(dict)
-    for row in log.rows():
-        if uuid_of(row.originator_id) is not None and type(row.originator_version) is int:
-            found = read_row(row)
-            if not isinstance(found, Damaged):
-                events[found.manager][found.originator_version] = found
+def changes_of(events: Iterable[KeyEvent]) -> dict[str, list[KeyChange]]:
+    """Return the history of each manager, by its name, of events in whichever order.
+
+    Args:
+        events: genuine ones, such as an `audit` calls its `on_event` with. Of two at one position
+            the first one counts.
+    """
+    found: dict[str, dict[int, KeyEvent]] = defaultdict(dict)
+    for event in events:
+        found[event.manager].setdefault(event.originator_version, event)
     changes = {}
-    for manager, found_events in events.items():
-        in_order = [found_events[position] for position in sorted(found_events)]
+    for manager, own in found.items():
+        in_order = [own[position] for position in sorted(own)]
         changes[manager] = list(_rows_of(iter(in_order), iter(in_order), lambda: None))
     return changes
 
@@ -259,5 +276,6 @@ def _row(event: KeyEvent, lifetime: timedelta | None) -> KeyChange:
         manager=event.manager,
         recorded_by=event.recorded_by,
         abandoned=None if abandoned is None else abandoned.position,
+        clock_went_back=lifetime is not None and lifetime < timedelta(0),
         **{name: getattr(event, name, None) for name in _SOME_HAVE},
     )

@@ -22,7 +22,10 @@ def check(dist: Path) -> None:
         path.relative_to("api" if folder == "api" else ".").as_posix()
         for folder in FOLDERS
         for path in Path(folder).rglob("*.py")
-    } | {"py.typed", "report/report.css", "report/report.js"}
+    } | {
+        "py.typed",
+        *(f"report/{name}" for name in ("page.html", "parts.html", "report.css", "report.js")),
+    }
 
     in_wheel = set(zipfile.ZipFile(wheel).namelist())
     package = {name.removeprefix("keyturn/") for name in in_wheel if name.startswith("keyturn/")}

@@ -20,7 +20,7 @@ SNIPPETS = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
 def test_every_python_snippet_is_a_test_file_that_passes(number: int, tmp_path: Path) -> None:
     file = tmp_path / "test_snippet.py"
     file.write_text(SNIPPETS[number], "utf-8")
-    tests = len(re.findall(r"^def test_", SNIPPETS[number], re.M))
+    tests = len(re.findall(r"^(?:async )?def test_", SNIPPETS[number], re.M))
 
     done = pytest_in(tmp_path, "-W", "error", str(file))
 
@@ -47,7 +47,17 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     """Run pytest on its own, as a host does."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:asyncio",
+            *arguments,
+        ],
         cwd=folder,
         env=environment,
         capture_output=True,

@@ -20,11 +20,14 @@ FILES = sorted(EXAMPLES.glob("*.py"))
 AGENT = EXAMPLES / "agent_and_cli.py"
 
 
-def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: object, cwd: Path | None = None, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error", *map(str, arguments)],
         cwd=cwd,
         env={k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"},
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=60,
@@ -68,14 +71,15 @@ PASSWORD = "correct horse battery staple"
 
 
 @pytest.fixture
-def folder(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of an agent that runs."""
-    monkeypatch.setenv("KEYTURN_PASSWORD", PASSWORD)
     folder = tmp_path_factory.mktemp("a")  # short: the path of a socket has 104 bytes at most
     process = subprocess.Popen(
-        [sys.executable, AGENT, folder, "agent"], stdout=subprocess.PIPE, text=True
+        [sys.executable, AGENT, folder, "agent"],
+        env={**os.environ, "KEYTURN_PASSWORD": PASSWORD},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         assert process.stdout is not None
@@ -87,8 +91,8 @@ def folder(
     assert process.returncode == 0
 
 
-def cli(folder: Path, *command: str) -> str:
-    return run(AGENT, folder, *command).stdout.strip()
+def cli(folder: Path, *command: str, password: str = "") -> str:
+    return run(AGENT, folder, *command, stdin=password).stdout.strip()
 
 
 def token_in(folder: Path) -> str | None:
@@ -96,22 +100,37 @@ def token_in(folder: Path) -> str | None:
         return session.read_token()
 
 
-def test_the_agent_knows_who_has_unlocked_it(folder: Path) -> None:
-    said = [cli(folder, command) for command in ("greet", "unlock", "greet")]
+def test_the_agent_asks_once_and_knows_the_client_from_then_on(folder: Path) -> None:
+    said = [
+        cli(folder, "greet"),
+        cli(folder, "unlock", password="another"),
+        cli(folder, "unlock", password=PASSWORD),
+        cli(folder, "greet"),
+    ]
 
-    assert said == ["malformed: unlock it again", "unlocked", "hello"]
+    assert said == [
+        "malformed: unlock it again",
+        "this is not the password",
+        "hello",
+        "hello",
+    ]
 
 
-def test_another_password_unlocks_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEYTURN_PASSWORD", "another")
+def test_a_script_takes_password_or_token_from_the_environment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYTURN_PASSWORD", PASSWORD)
+    said = [cli(folder, "unlock")]
+    monkeypatch.setenv("KEYTURN_TOKEN", token_in(folder) or "")
+    (folder / "token").unlink()
 
-    said = cli(folder, "unlock")
+    said += [cli(folder, "greet")]
 
-    assert (said, token_in(folder)) == ("this is not the password", None)
+    assert (said, token_in(folder)) == (["hello", "hello"], None)
 
 
 def test_each_call_leaves_a_fresh_token(folder: Path) -> None:
-    cli(folder, "unlock")
+    cli(folder, "unlock", password=PASSWORD)
     before = token_in(folder)
 
     cli(folder, "greet")
@@ -120,7 +139,7 @@ def test_each_call_leaves_a_fresh_token(folder: Path) -> None:
 
 
 def test_clients_at_once_all_have_their_answer_and_leave_a_good_token(folder: Path) -> None:
-    cli(folder, "unlock")
+    cli(folder, "unlock", password=PASSWORD)
 
     with ThreadPoolExecutor(4) as pool:
         said = list(pool.map(lambda _: cli(folder, "greet"), range(4)))
@@ -135,11 +154,11 @@ def test_clients_at_once_all_have_their_answer_and_leave_a_good_token(folder: Pa
 def test_a_lock_is_of_one_client_or_of_all(
     folder: Path, lock: list[str], of_another: str
 ) -> None:
-    cli(folder, "unlock")
+    cli(folder, "unlock", password=PASSWORD)
     another = folder / "another"
     another.mkdir(mode=0o700)
     (another / "agent.sock").symlink_to(folder / "agent.sock")
-    cli(another, "unlock")
+    cli(another, "unlock", password=PASSWORD)
     stolen = token_in(folder)
     assert stolen is not None
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,22 +14,37 @@ from msgspec import UNSET, UnsetType
 
 import keyturn
 from keyturn import show
+from keyturn.cli import history as cli_history
 from keyturn.cli import keys as cli_keys
+from keyturn.cli import output
 from keyturn.cli import record as cli_record
+from keyturn.cli import serve as cli_serve
 from keyturn.cli import sessions as cli_sessions
 from keyturn.cli import tokens as cli_tokens
-from keyturn.cli.base import Command, as_json, ask_for_password, cli, command
+from keyturn.cli.base import Command, ask_for_password, cli, command
 from keyturn.cli.exit_codes import REFUSED, exit_code
+from keyturn.cli.health import Level
+from keyturn.cli.parameters import as_json
+from keyturn.cli.texts import for_command_line, usage_text
 from keyturn.config.anchor import Anchor, folder_of
 from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.logging import without_tokens
 from keyturn.config.os_errors import reason
-from keyturn.config.settings import Settings, find_password
+from keyturn.config.settings import Settings, find_password, read_password_file
 from keyturn.config.stores import has_log
 from keyturn.domain.errors import KeyRingExistsError, KeyturnError
 from keyturn.opening import open_key_ring
 
-__all__ = ["cli", "cli_keys", "cli_record", "cli_sessions", "cli_tokens", "main"]
+__all__ = [
+    "cli",
+    "cli_history",
+    "cli_keys",
+    "cli_record",
+    "cli_serve",
+    "cli_sessions",
+    "cli_tokens",
+    "main",
+]
 
 
 @cli.command()
@@ -97,61 +113,91 @@ def _lacks_manager(obj: Command) -> bool:
 
 @cli.command()
 @click.option("--no-password", is_flag=True, help="Take the password away.")
+@click.option(
+    "--new-password-file",
+    type=click.Path(path_type=Path),
+    help="Take the new one from this file, and ask nobody.",
+)
 @command
-def password(obj: Command, no_password: bool) -> None:
+def password(obj: Command, no_password: bool, new_password_file: Path | None) -> None:
     """Change the password of the key ring."""
+    if no_password and new_password_file is not None:
+        raise click.UsageError("give one of --no-password and --new-password-file")
     old = obj.password()
-    new = None if no_password else ask_for_password("New password", confirm=True)
+    if new_password_file is not None:
+        new: str | None = read_password_file(new_password_file, "--new-password-file")
+    else:
+        new = None if no_password else ask_for_password("New password", confirm=True)
     KeyRing.change_password(
         obj.settings.key_ring_path, old, new, group_readable=obj.settings.group_readable
     )
 
 
-@cli.command()
+@cli.command("doctor")
+@click.option("--strict", is_flag=True, help="Warnings are wrong, too.")
 @as_json
 @command
-def doctor(obj: Command, as_json: bool) -> None:
-    """Show versions, places and modes, and what about them is not as it should be."""
-    from keyturn.cli.doctor import examine
+def check_health(obj: Command, strict: bool, as_json: bool) -> None:
+    """Check the health of this installation and its data.
 
-    findings = list(examine(obj.settings))
+    It opens key ring and log, tries the password if there is one, compares the log with the
+    anchor, and shows the settings with where each comes from. It changes nothing. The exit code
+    is 0 if nothing is wrong, and 1 if something is.
+    """
+    from keyturn.cli.doctor import examine, verdict
+
+    findings = list(examine(obj))
+    if not as_json:
+        click.echo(verdict(findings))
     for finding in findings:
         if as_json:
             click.echo(show.json_line(finding))
         else:
-            click.echo(f"{finding.what:14} {show.plain(finding.value)}")
-            if finding.warning:
-                click.echo(f"{'':14} ! {show.plain(finding.warning)}")
-    if any(finding.warning for finding in findings):
+            click.echo(f"{finding.what:22} {show.plain(finding.value)}")
+            if finding.message:
+                click.echo(f"{'':22} {finding.level.value}: {show.plain(finding.message)}")
+    bad = {Level.WRONG, Level.WARNING} if strict else {Level.WRONG}
+    if any(finding.level in bad for finding in findings):
         sys.exit(REFUSED)
 
 
-def main() -> NoReturn:
-    """Run the command line; exit with one of the codes of sysexits.h."""
-    if sys.stdin is None:  # it was closed; so no file of ours gets its number either
-        sys.stdin = Path(os.devnull).open()  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # of an old locale, that has not all characters
-            stream.reconfigure(errors="backslashreplace")
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line; exit with one of the codes of sysexits.h.
+
+    Args:
+        arguments: without the program's name; None: those of the process.
+    """
+    output.prepare()
+    code = _run(sys.argv[1:] if arguments is None else list(arguments))
+    sys.exit(output.finish(code))
+
+
+def _run(arguments: list[str]) -> int:  # noqa: PLR0911 - each kind of error in its own way
+    """Run a command, say in one line what is wrong, and return the exit code."""
     try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
+        code = cli.main(arguments, prog_name="keyturn", standalone_mode=False)
+    except SystemExit as exit_:
+        code = exit_.code
     except click.Abort:
-        sys.exit(130)
-    except click.UsageError as error:
-        hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-        _fail(without_tokens(error.format_message()) + hint, os.EX_USAGE)
+        return 130
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return os.EX_USAGE
     except click.ClickException as error:
-        _fail(without_tokens(error.format_message()), os.EX_USAGE)
+        return _fail(usage_text(error), os.EX_USAGE)
     except (KeyturnError, TimeoutError) as error:
         text = ". ".join([str(error), *getattr(error, "__notes__", [])])
-        _fail(without_tokens(text), exit_code(error))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(os.EX_IOERR)
+        return _fail(for_command_line(text), exit_code(error))
+    except output.OutputError as error:
+        return output.failed(error)
     except OSError as error:
-        _fail(f"{error.filename or 'a file'}: {reason(error)}", os.EX_IOERR)
+        return _fail(f"{error.filename or 'a file'}: {reason(error)}", os.EX_IOERR)
+    except Exception:  # noqa: BLE001 - a bug of ours, and not the code of a refused token
+        output.complain(f"this is a bug: {traceback.format_exc()}", is_one_line=False)
+        return os.EX_SOFTWARE
+    return code if isinstance(code, int) else 0
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"keyturn: {show.plain(message)}", err=True)
-    sys.exit(code)
+def _fail(message: str, code: int) -> int:
+    output.complain(without_tokens(message))
+    return code

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import sys
-from datetime import UTC, datetime
+import os
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import click
 from msgspec import UNSET, UnsetType
@@ -13,70 +12,38 @@ from msgspec import UNSET, UnsetType
 import keyturn
 from keyturn import Service, Settings, show
 from keyturn.actors.manager_parts import ManagerParts
+from keyturn.cli import output
 from keyturn.config import key_ring_file
 from keyturn.config.anchor import Anchor
-from keyturn.config.durations import parse_duration
 from keyturn.config.event_log import EventLog
+from keyturn.config.key_ring_file import StoredKeyRing
 from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.logging import configure_for_command_line
 from keyturn.config.settings import find_password
 from keyturn.config.store_url import MEMORY
 from keyturn.config.stores import has_log, open_log
-from keyturn.domain.errors import DurationError, LogNotTrustedError, PasswordRequiredError
-from keyturn.domain.manager_state import manager_not_found
-from keyturn.opening import no_log
-
-
-class _Moment(click.ParamType[datetime]):
-    """A moment in ISO 8601; UTC unless it says otherwise."""
-
-    name = "moment"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        try:
-            moment = datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is no moment like 2026-11-24 or 2026-11-24T18:30Z", param, ctx)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-class _Duration(click.ParamType[float]):
-    """A duration with or without a unit, in seconds."""
-
-    name = "duration"
-
-    def __init__(self, *, may_be_never: bool = False) -> None:
-        self._may_be_never = may_be_never
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        text = str(value)
-        if self._may_be_never and text.strip().lower() == "never":
-            return NEVER
-        try:
-            return parse_duration(text)
-        except DurationError as error:
-            self.fail(str(error), param, ctx)
-
-
-NEVER = math.inf
-"""What the duration `never` is; no number of seconds is that."""
-
-MOMENT = _Moment()
-DURATION = _Duration()
-DURATION_OR_NEVER = _Duration(may_be_never=True)
-
-as_json = click.option("--json", "as_json", is_flag=True, help="JSON, for programs.")
-reason_option = click.option("--reason", help="Why, for the record.")
-initiator_option = click.option(
-    "--initiator", help="Who, for the record; user@host if not given."
+from keyturn.domain.errors import (
+    KeyRingNotFoundError,
+    LogNotTrustedError,
+    PasswordRequiredError,
 )
+from keyturn.domain.manager_state import manager_not_found
+from keyturn.opening import lost_key_ring, no_log
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Group(click.Group):
+    """All commands. What fails of standard output is told from what fails of anything else."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with output.watched():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with output.watched():
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(keyturn.__version__, prog_name="keyturn")
 @click.option("--path", type=click.Path(path_type=Path), help="The data folder.")
 @click.option("--store", help="The URL of the log, if it is not in the data folder.")
@@ -118,18 +85,24 @@ def cli(
     explicit = {key: value for key, value in given.items() if value is not None}
     settings = Settings.load(explicit, config=config)
     configure_for_command_line(settings.log_level)
-    context.obj = Command(settings, host_topics, accept_rollback)
+    sources = Settings.sources(explicit, config=config)
+    context.obj = Command(settings, host_topics, accept_rollback, sources)
 
 
 class Command:
     """What every command needs: the settings, and a service when it asks for one."""
 
     def __init__(
-        self, settings: Settings, host_topics: tuple[str, ...], accept_rollback: bool
+        self,
+        settings: Settings,
+        host_topics: tuple[str, ...],
+        accept_rollback: bool,
+        sources: dict[str, str],
     ) -> None:
         self.settings = settings
+        self.sources = sources
         self.host_topics = host_topics
-        self._accept_rollback = accept_rollback
+        self.accept_rollback = accept_rollback
 
     def open(
         self,
@@ -145,14 +118,14 @@ class Command:
             initiator=UNSET if initiator is None else initiator,
             expiry=expiry,
             rotate_every=None,  # a command does what it is told: the host has the policy
-            accept_rollback=self._accept_rollback,
+            accept_rollback=self.accept_rollback,
             create=create,
             host_topics=self.host_topics,
         )
 
     def read_only(self) -> ManagerParts:
         """Return what looks at tokens and changes nothing: neither the log nor the anchor."""
-        if self._accept_rollback:
+        if self.accept_rollback:
             raise click.UsageError(
                 "--accept-rollback resets the key, and this command only reads: accept the log "
                 "with one that changes something, `keyturn --accept-rollback reset`"
@@ -177,15 +150,25 @@ class Command:
 
     def password(self) -> str | None:
         """Return the password of the key ring, asked for if it needs one that nobody gave."""
-        stored = key_ring_file.read(
-            self.settings.key_ring_path, group_readable=self.settings.group_readable
-        )
+        stored = self.stored_key_ring()
         password = find_password(self.settings)
         if not stored.has_password:
             return None
         if password is UNSET:
             password = ask_for_password("Password")
         return None if isinstance(password, UnsetType) else password
+
+    def stored_key_ring(self) -> StoredKeyRing:
+        """Read the file of the key ring, which needs no password."""
+        try:
+            return key_ring_file.read(
+                self.settings.key_ring_path, group_readable=self.settings.group_readable
+            )
+        except KeyRingNotFoundError as error:
+            lost = lost_key_ring(self.settings)
+            if lost is None:
+                raise
+            raise lost from error
 
     def log(self, *, for_audit: bool = False) -> EventLog:
         """Open the log alone, which needs no password; it is closed with the command."""
@@ -199,21 +182,39 @@ class Command:
         click.get_current_context().call_on_close(log.close)
         return log
 
+    def exported_log(self, file: BinaryIO, *, for_audit: bool = False) -> EventLog:
+        """Open an export as a log; it is closed with the command."""
+        from keyturn.exported import open_export
+
+        log = open_export(file, for_audit=for_audit)
+        click.get_current_context().call_on_close(log.close)
+        return log
+
 
 command = click.pass_obj
 
 
 def ask_for_password(prompt: str, *, confirm: bool = False) -> str:
-    """Ask the person at the terminal; standard input may be a token."""
-    if not sys.stdin.isatty() and not Path("/dev/tty").exists():
-        raise PasswordRequiredError("a password is needed: set KEYTURN_PASSWORD")
+    """Ask the person at the terminal; never standard input, which may be a token.
+
+    Raises:
+        PasswordRequiredError: there is no terminal.
+    """
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError as error:
+        message = (
+            "a password is needed, and there is no terminal to ask at: set KEYTURN_PASSWORD, or "
+            "KEYTURN_PASSWORD_FILE to a file that holds it"
+        )
+        raise PasswordRequiredError(message) from error
     answer: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)
     return answer
 
 
-def show_change(service: Service, as_json: bool) -> None:
+def show_change(parts: ManagerParts, as_json: bool) -> None:
     """Show the change that this command made."""
-    events = service.parts.activity.last_written
+    events = parts.activity.last_written
     event = events[-1]
     if as_json:
         facts = {
@@ -224,6 +225,7 @@ def show_change(service: Service, as_json: bool) -> None:
             "position": event.originator_version,
             "at": event.timestamp,
             "initiator": event.initiator,
+            "recorded_by": event.recorded_by,
             "reason": event.reason,
         }
         click.echo(show.json_line(facts))

@@ -16,6 +16,7 @@ from rich.text import Text
 
 import keyturn
 from keyturn import Service, show
+from keyturn.cli import tables
 
 WIDTH = 104
 
@@ -53,7 +54,9 @@ class _Demo:
             token = service.create_token(subject="carol")
             self._fact("a new token", self._verdict(service, token))
             self._say("The history of the keys, each line signed and chained to the one before")
-            self._console.print(show.history_table(list(service.history()), self._console.width))
+            self._console.print(
+                tables.history_table(list(service.history()), self._console.width)
+            )
 
     def _issue_and_verify(self, service: Service) -> None:
         self._say("Two tokens, of half an hour each")

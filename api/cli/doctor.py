@@ -1,105 +1,171 @@
-"""What `keyturn doctor` looks at: versions, places and modes."""
+"""`keyturn doctor`: whether this installation and its data are as they should be."""
 
 from __future__ import annotations
 
 import platform
 import sqlite3
-import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
-from keyturn.config.anchor import folder_of
-from keyturn.config.file_system import problem_of
-from keyturn.config.settings import Settings
-from keyturn.config.store_url import is_postgres, shown, sqlite_path
+from msgspec import UNSET
+
+from keyturn.cli.base import Command
+from keyturn.cli.health import Health, Level
+from keyturn.cli.places import look_at_places
+from keyturn.cli.texts import for_command_line
+from keyturn.config.anchor import Anchor
+from keyturn.config.event_log import EventLog
+from keyturn.config.local_key_ring import KeyRing
+from keyturn.config.settings import find_password, setting_rows
+from keyturn.config.store_url import is_postgres, shown
 from keyturn.config.stores import server_facts
-from keyturn.domain.errors import KeyturnError
+from keyturn.domain.errors import KeyRingNotFoundError, KeyturnError
+from keyturn.projections.head_reader import HeadReader
 
 WAL_RESET_FIXED = (3, 51, 3)
 """SQLite before this version can, very rarely, corrupt a WAL that is reset at a bad moment."""
 
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at, and what is wrong with it, if anything."""
-
-    what: str
-    value: str
-    warning: str | None = None
+_PACKAGES = ("keyturn", "pykka", "eventsourcing", "cryptography")
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def examine(obj: Command) -> Iterator[Health]:
     """Yield what there is to know of this installation and its data."""
-    yield Finding("python", platform.python_version())
-    for package in ("keyturn", "pykka", "eventsourcing", "cryptography"):
-        yield Finding(package, version(package))
-    yield Finding("log", shown(settings.store_url))
-    if is_postgres(settings.store_url):
-        yield from _postgres(settings)
+    yield Health("python", platform.python_version())
+    for package in _PACKAGES:
+        yield Health(package, version(package))
+    yield from _settings(obj)
+    yield from look_at_places(obj.settings)
+    yield from _key_ring(obj)
+    if is_postgres(obj.settings.store_url):
+        yield from _postgres(obj)
     else:
         yield _sqlite()
-        yield _file_system(settings)
-    for what, path in (
-        ("data", settings.data_folder),
-        ("key ring", settings.key_ring_path),
-        ("anchor", folder_of(settings.anchor_path)),
-    ):
-        yield _place(what, path)
+    yield from _log(obj)
 
 
-def _sqlite() -> Finding:
-    warning = None
+def _settings(obj: Command) -> Iterator[Health]:
+    defaults = {name: default.replace("`", "") for name, _, default, _ in setting_rows()}
+    places = {
+        "path": str(obj.settings.data_folder),
+        "store": shown(obj.settings.store_url),
+        "anchor": str(obj.settings.anchor_path),
+    }
+    for name, source in obj.sources.items():
+        value = getattr(obj.settings, name)
+        if name in places:
+            text = places[name]
+        elif value is None:  # where that is not the default, it was said: never
+            text = defaults[name] if source == "default" else "never"
+        else:
+            text = f"{value:.15g}" if isinstance(value, float) else str(value)
+        yield Health(f"setting {name}", f"{text} ({source})")
+
+
+def _key_ring(obj: Command) -> Iterator[Health]:
+    path = obj.settings.key_ring_path
+    try:
+        stored = obj.stored_key_ring()
+        yield Health("node", stored.node_id)
+        given = find_password(obj.settings)
+        if not stored.has_password:
+            yield Health("password", "none: the mode of the key ring is all that protects it")
+        elif given is UNSET:
+            yield Health("password", "not tried: none was given")
+        else:
+            KeyRing.open(path, given, group_readable=obj.settings.group_readable)
+            yield Health("password", "opens the key ring")
+    except KeyturnError as error:
+        is_there = not isinstance(error, KeyRingNotFoundError)
+        yield _wrong("key ring", "cannot be opened" if is_there else "not there", error)
+
+
+def _sqlite() -> Health:
     if sqlite3.sqlite_version_info < WAL_RESET_FIXED:
-        warning = (
+        message = (
             "versions before 3.51.3 have a rare fault that can corrupt a log that several "
             "connections write to: keep backups, and use a newer SQLite where you can"
         )
-    return Finding("sqlite", sqlite3.sqlite_version, warning)
+        return Health.warning("sqlite", sqlite3.sqlite_version, message)
+    return Health("sqlite", sqlite3.sqlite_version)
 
 
-def _file_system(settings: Settings) -> Finding:
-    path = sqlite_path(settings.store_url)
-    if path is None or not path.parent.is_dir():
-        return Finding("file system", "none yet")
-    problem = problem_of(path.parent)
-    return Finding("file system", "cannot hold a log" if problem else "fit for a log", problem)
-
-
-def _postgres(settings: Settings) -> Iterator[Finding]:
+def _postgres(obj: Command) -> Iterator[Health]:
     try:
-        facts = server_facts(settings.store_url, timeout=settings.lock_timeout)
+        facts = server_facts(obj.settings.store_url, timeout=obj.settings.lock_timeout)
     except KeyturnError as error:
-        yield Finding("postgresql", "cannot be asked", str(error))
+        yield _wrong("postgresql", "cannot be asked", error)
         return
-    yield Finding("postgresql", facts.version)
+    yield Health("postgresql", facts.version)
     if facts.encryption is not None or facts.is_local:
-        yield Finding("connection", facts.encryption or "on this machine")
+        yield Health("connection", facts.encryption or "on this machine")
     else:
-        warning = "anybody on the way can read and alter it: set sslmode=verify-full"
-        yield Finding("connection", "not encrypted", warning)
+        message = "anybody on the way can read and alter it: set sslmode=verify-full"
+        yield Health.warning("connection", "not encrypted", message)
     for problem in facts.problems:
-        yield Finding("table", "not as Keyturn made it", problem)
-    if facts.rights is None:
+        yield Health.wrong("table", "not as Keyturn made it", problem)
+    rights = facts.rights
+    if rights is None:
         return
-    yield Finding("table", f"schema {facts.schema_version}")
-    warning = "run services as a role with SELECT and INSERT alone: see the README"
-    if facts.rights.may_rewrite:
-        yield Finding("role", "may change and delete events", warning)
-    elif facts.rights.may_choose_numbers:
-        yield Finding("role", "may choose the numbers of rows", warning)
+    yield Health("table", f"schema {facts.schema_version}")
+    message = "run services as a role with SELECT and INSERT alone: see the README"
+    if not rights.may_read:
+        yield Health.wrong("role", f"{rights.role} may not read", message)
+    elif rights.may_rewrite:
+        yield Health.warning("role", f"{rights.role} may change and delete events", message)
+    elif rights.may_choose_numbers:
+        yield Health.wrong("role", f"{rights.role} may choose the numbers of rows", message)
     else:
-        may = "may read and append" if facts.rights.may_append else "may only read"
-        yield Finding("role", may)
+        may = "may read and append" if rights.may_append else "may only read"
+        yield Health("role", f"{rights.role} {may}")
 
 
-def _place(what: str, path: Path) -> Finding:
+def _log(obj: Command) -> Iterator[Health]:
+    place = shown(obj.settings.store_url)
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except FileNotFoundError:
-        return Finding(what, f"{path} (not there yet)")
-    except OSError as error:
-        return Finding(what, str(path), f"cannot be looked at: {error.strerror}")
-    warning = "others can get at it: take that right away with chmod" if mode & 0o077 else None
-    return Finding(what, f"{path} (mode {mode:04o})", warning)
+        log = obj.log()
+    except KeyturnError as error:
+        yield _wrong("log", place, error)
+        return
+    try:
+        yield Health("log", f"{place} (opened)")
+        yield from _managers(obj, log)
+    except KeyturnError as error:
+        yield _wrong("log", place, error)
+
+
+def _managers(obj: Command, log: EventLog) -> Iterator[Health]:
+    """Hold each manager of the log against the anchor, by the signatures of its newest events."""
+    try:
+        node_id = obj.stored_key_ring().node_id
+    except KeyturnError:
+        yield Health("anchor", "not looked at: there is no key ring to read it by")
+        return
+    anchor = Anchor(obj.settings.anchor_path, node_id)
+    names = {state.name for state in log.managers()}
+    marks = {}
+    try:
+        marks = anchor.marks()
+    except KeyturnError as error:
+        yield _wrong("anchor", str(obj.settings.anchor_path), error)
+        return
+    agreeing = 0
+    for name in sorted(names | {name for name, mark in marks.items() if mark.position}):
+        try:
+            HeadReader(log, name, node_id, anchor=anchor).open(trust_log=obj.settings.trust_log)
+            agreeing += 1
+        except KeyturnError as error:
+            yield _wrong("manager", name, error)
+    yield Health("anchor", f"agrees with {agreeing} of {len(names)} managers")
+
+
+def _wrong(what: str, value: str, error: KeyturnError) -> Health:
+    return Health.wrong(what, value, for_command_line(str(error)))
+
+
+def verdict(findings: list[Health]) -> str:
+    """Return the line that stands first."""
+    wrong = sum(finding.level is Level.WRONG for finding in findings)
+    warnings = sum(finding.level is Level.WARNING for finding in findings)
+    counts = [(wrong, "wrong"), (warnings, "to be warned of")]
+    text = ", ".join(f"{count} {what}" for count, what in counts if count)
+    return f"{'NOT healthy' if wrong else 'healthy'}{f': {text}' if text else ''}"

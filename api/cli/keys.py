@@ -8,17 +8,12 @@ from pathlib import Path
 import click
 
 from keyturn import show
-from keyturn.cli.base import (
-    DURATION,
-    Command,
-    as_json,
-    cli,
-    command,
-    initiator_option,
-    reason_option,
-    show_change,
-)
+from keyturn.actors.key_writer import KeyWriter
+from keyturn.actors.manager_parts import ManagerParts
+from keyturn.cli.base import Command, cli, command, show_change
+from keyturn.cli.parameters import DURATION, as_json, initiator_option, reason_option
 from keyturn.config.token_file import TokenFile
+from keyturn.domain.errors import SessionManagerDestroyedError
 
 _ROW = "{:24} {:>10} {:>10}  {:19}  {}"
 
@@ -38,10 +33,10 @@ def reset(
     clear_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Make a new key: every token is refused at once, in every running process."""
+    """Make a new key: all tokens are refused at once, everywhere."""
     with obj.open(initiator=initiator) as service:
         service.reset_key(reason)
-        show_change(service, as_json)
+        show_change(service.parts, as_json)
     if clear_file is not None:
         TokenFile(clear_file).clear()
 
@@ -60,12 +55,12 @@ def reset(
 def rotate(
     obj: Command, overlap: float, reason: str | None, initiator: str | None, as_json: bool
 ) -> None:
-    """Make a new key: tokens under the one before stay good until the overlap ends."""
+    """Make a new key; earlier tokens stay good until an overlap ends."""
     if not overlap.is_integer():
         raise click.BadParameter("an overlap is of whole seconds", param_hint="--overlap")
     with obj.open(initiator=initiator) as service:
         service.rotate_key(int(overlap), reason)
-        show_change(service, as_json)
+        show_change(service.parts, as_json)
 
 
 @cli.command()
@@ -83,17 +78,36 @@ def destroy(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """End a manager: every token is refused, and it has no key until `init` makes one."""
+    """End a manager: it has no key, and all its tokens are refused.
+
+    `init` gives it a new key. --purge removes the history, also later.
+    """
     if not yes:
         name = show.plain(obj.settings.name)
         what = "its keys and its history" if purge else "its keys"
         if not sys.stdin.isatty():
             raise click.UsageError(f"this destroys manager {name}, {what}: say --yes")
         click.confirm(f"Destroy manager {name}, {what}?", abort=True, err=True)
-    with obj.open(initiator=initiator) as service:
-        service.stop()
-        service.destroy(purge, reason)
-        show_change(service, as_json)
+    try:
+        with obj.open(initiator=initiator) as service:
+            service.stop()
+            service.destroy(purge, reason)
+            show_change(service.parts, as_json)
+    except SessionManagerDestroyedError:
+        if not purge:
+            raise
+        show_change(_purge_destroyed(obj, initiator, reason), as_json)
+
+
+def _purge_destroyed(obj: Command, initiator: str | None, reason: str | None) -> ManagerParts:
+    """Remove the history of a manager that was destroyed: no actor runs without a key."""
+    parts = obj.read_only()
+    writer = KeyWriter(parts)
+    writer.destroy(initiator, reason, purge=True, only_if_destroyed=True)
+    if not parts.activity.last_written:
+        name = obj.settings.name
+        raise SessionManagerDestroyedError(f"manager {name!r} was destroyed and purged before")
+    return parts
 
 
 @cli.command()

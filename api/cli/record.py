@@ -1,4 +1,4 @@
-"""The commands about the record: history, audit, export and import."""
+"""The commands about the record: audit, export and import."""
 
 from __future__ import annotations
 
@@ -8,29 +8,27 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import click
 
 from keyturn import show
-from keyturn.cli.base import MOMENT, Command, as_json, cli, command
-from keyturn.config import key_ring_file
-from keyturn.config.anchor import Anchor
-from keyturn.config.event_log import EventLog
-from keyturn.domain.checkpoint import Checkpoint
-from keyturn.domain.errors import CheckpointError, KeyRingNotFoundError, NodeIdError
-from keyturn.domain.node import decode_node_id
-from keyturn.domain.session_keys import KINDS
-from keyturn.projections.audit import audit
-from keyturn.projections.findings import AuditReport
-from keyturn.projections.history import (
-    EVERYTHING,
-    HistoryFilter,
-    RotationHistory,
-    readable_changes,
+from keyturn.cli.base import Command, cli, command
+from keyturn.cli.evidence import (
+    checkpoints_of,
+    expectations,
+    open_evidence,
+    report_of_unreadable,
 )
+from keyturn.cli.parameters import MOMENT, as_json
+from keyturn.config.event_log import EventLog
+from keyturn.domain.errors import CheckpointError, NodeIdError
+from keyturn.domain.key_events import KeyEvent
+from keyturn.domain.node import decode_node_id
+from keyturn.projections.audit import audit
+from keyturn.projections.findings import AuditReport, NodeIdFrom
+from keyturn.projections.history import changes_of
 
-_TABLE_ROWS = 50
 _PROGRESS_FROM = 20_000
 
 
@@ -41,58 +39,6 @@ def _check_node_id(ctx: click.Context, param: click.Parameter, value: str | None
         except NodeIdError as error:
             raise click.BadParameter(str(error), ctx, param) from error
     return value
-
-
-@cli.command()
-@click.option("--since", type=MOMENT, help="Not before this moment.")
-@click.option("--until", type=MOMENT, help="Not after this moment.")
-@click.option("--at", type=MOMENT, help="Only the change whose key was current at this moment.")
-@click.option("--generation", type=int, help="Only of this generation.")
-@click.option("--initiator", "--by", "initiator", help="Only by this initiator.")
-@click.option("--kind", type=click.Choice(KINDS), help="Only of this kind.")
-@click.option("--newest-first", is_flag=True, help="Newest first.")
-@click.option("--limit", type=click.IntRange(min=1), help="How many rows at the most.")
-@click.option("--after", type=int, help="Go on after the row at this position.")
-@click.option("--csv", "as_csv", is_flag=True, help="CSV, for spreadsheets.")
-@as_json
-@command
-def history(
-    obj: Command,
-    /,
-    at: datetime | None,
-    newest_first: bool,
-    limit: int | None,
-    after: int | None,
-    as_csv: bool,
-    as_json: bool,
-    **filters: Any,  # the options that are left: those of a `HistoryFilter`
-) -> None:
-    """Show the changes of keys and the ends of sessions. Needs no password.
-
-    The table shows the newest 50 unless told otherwise; JSON and CSV have all. What is shown is
-    what the log says: whether that is true, `keyturn audit` tells.
-    """
-    whole = RotationHistory(obj.log(), obj.settings.name)
-    which = HistoryFilter(**filters)
-    if at is not None:
-        if which != EVERYTHING or after is not None:
-            raise click.UsageError("--at goes with no other filter")
-        change = whole.at(at)
-        changes = iter([] if change is None else [change])
-    elif as_json or as_csv or after is not None:
-        changes = whole.changes(which, newest_first=newest_first, after=after, limit=limit)
-    else:
-        newest = list(whole.changes(which, newest_first=True, limit=limit or _TABLE_ROWS))
-        changes = iter(newest if newest_first else reversed(newest))
-    if as_json:
-        for change in changes:
-            click.echo(show.json_line(change))
-    elif as_csv:
-        for line in show.csv_lines(changes):
-            click.echo(line, nl=False)
-    else:
-        console = show.console()
-        console.print(show.history_table(list(changes), console.width))
 
 
 @cli.command("audit")
@@ -107,12 +53,22 @@ def history(
 @click.option(
     "--against",
     multiple=True,
-    help="A checkpoint that the log must contain: the line, or a file that holds it. May be "
+    help="A checkpoint that the log must contain: the line, or a file of such lines. May be "
     "given more than once.",
 )
+@click.option("--export", type=click.File("rb"), help="Look at an export, instead of a log.")
 @click.option("--quick", is_flag=True, help="Check the signatures of the newest events only.")
 @click.option("--checkpoint", is_flag=True, help="Print a line to keep elsewhere, if it holds.")
+@click.option("--all", "all_managers", is_flag=True, help="With --checkpoint: of each manager.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page about it, too.")
+@click.option(
+    "--since",
+    type=MOMENT,
+    help="Show on the page only what came from this moment on, or this long ago: 7d.",
+)
+@click.option(
+    "--name", "names", multiple=True, help="Show only this manager on the page; may be repeated."
+)
 @as_json
 @command
 def audit_log(
@@ -120,9 +76,13 @@ def audit_log(
     node_id: str | None,
     any_node: bool,
     against: tuple[str, ...],
+    export: BinaryIO | None,
     quick: bool,
     checkpoint: bool,
+    all_managers: bool,
     html: Path | None,
+    since: datetime | None,
+    names: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Look at every event, and say whether the record can be trusted. Needs no password.
@@ -132,79 +92,76 @@ def audit_log(
     """
     if checkpoint and as_json:
         raise click.UsageError("a checkpoint is one line, and no JSON")
-    log = obj.log(for_audit=True)
-    points = [_parse_checkpoint(text) for text in against]
-    anchor = None
-    if not any_node:
-        node_id, anchor = _expectations(obj, node_id)
-    with _progress(log) as progress:
-        report = audit(
-            log,
-            node_id=node_id,
-            any_node=any_node,
-            anchor=anchor,
-            against=points,
-            host_topics=obj.host_topics,
-            quick=quick,
-            progress=progress,
-        )
+    if html is None and (since or names):
+        raise click.UsageError("--since and --name are about the page: say --html FILE too")
+    points = list(checkpoints_of(against))
+    expected = expectations(obj, node_id, any_node=any_node, is_export=export is not None)
+    log = open_evidence(obj, export)
+    events: list[KeyEvent] = []
+    if isinstance(log, str):
+        report = report_of_unreadable(log, expected)
+    else:
+        with _progress(log) as progress:
+            report = audit(
+                log,
+                node_id=expected.node_id,
+                any_node=any_node,
+                anchor=expected.anchor,
+                against=points,
+                host_topics=obj.host_topics,
+                quick=quick,
+                progress=progress,
+                node_id_from=expected.source or NodeIdFrom.CALLER,
+                on_event=(lambda event: None) if html is None else events.append,
+            )
     if as_json:
         click.echo(show.json_line(show.audit_facts(report)))
     else:
         click.echo(show.audit_text(report), err=checkpoint)
     if html is not None:
-        _write_html(html, report, log)
+        _write_html(html, report, events, since=since, names=names)
     if not report.holds:
         sys.exit(os.EX_DATAERR)
     if checkpoint:
-        head = report.heads.get(obj.settings.name)
-        if head is None:
-            raise CheckpointError(
-                f"manager {obj.settings.name!r} has no history to keep a line of"
-            )
+        _write_checkpoints(report, None if all_managers else obj.settings.name)
+
+
+def _write_checkpoints(report: AuditReport, name: str | None) -> None:
+    """Print a line for a manager, or for each."""
+    heads = [head for manager, head in report.heads.items() if name in (None, manager)]
+    if not heads:
+        whose = "the log" if name is None else f"manager {name!r}"
+        raise CheckpointError(f"{whose} has no history to keep a line of")
+    for head in heads:
         click.echo(str(head))
 
 
 @cli.command("export")
+@click.option(
+    "--node-id",
+    callback=_check_node_id,
+    help="Whose log it is; the key ring's in the data folder if not given.",
+)
 @command
-def export_log(obj: Command) -> None:
+def export_log(obj: Command, node_id: str | None) -> None:
     """Write the log as JSON Lines to standard output. Needs no password."""
     from keyturn import backup
 
+    node_id = node_id or obj.stored_key_ring().node_id
     obj.log()
-    backup.export_log(obj.settings, sys.stdout.buffer, host_topics=obj.host_topics)
+    backup.export_log(
+        obj.settings, sys.stdout.buffer, host_topics=obj.host_topics, node_id=node_id
+    )
 
 
 @cli.command("import")
 @command
 def import_log(obj: Command) -> None:
-    """Load an export from standard input into an empty log of the same key ring."""
+    """Load an export from standard input into an empty log. It is of the same key ring."""
     from keyturn import backup
 
     events = backup.import_log(obj.settings, sys.stdin.buffer, host_topics=obj.host_topics)
     click.echo(f"{events} events")
-
-
-def _expectations(obj: Command, node_id: str | None) -> tuple[str | None, Anchor | None]:
-    """Return what the record is to be held against: the node, and where the anchor ends."""
-    own_id = None
-    with contextlib.suppress(KeyRingNotFoundError):
-        own_id = key_ring_file.read(
-            obj.settings.key_ring_path, group_readable=obj.settings.group_readable
-        ).node_id
-    node_id = node_id or own_id
-    if node_id is None or node_id != own_id or Anchor.is_blank(obj.settings.anchor_path):
-        return node_id, None
-    return node_id, Anchor(obj.settings.anchor_path, node_id)
-
-
-def _parse_checkpoint(text: str) -> Checkpoint:
-    if not text.startswith("keyturn-checkpoint"):
-        try:
-            text = Path(text).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"{text} is neither a checkpoint nor a file of one") from error
-    return Checkpoint.parse(text)
 
 
 @contextlib.contextmanager
@@ -222,10 +179,18 @@ def _progress(log: EventLog) -> Iterator[Callable[[int], None]]:
         yield lambda events: progress.update(task, completed=events)
 
 
-def _write_html(path: Path, report: AuditReport, log: EventLog) -> None:
+def _write_html(
+    path: Path,
+    report: AuditReport,
+    events: list[KeyEvent],
+    *,
+    since: datetime | None,
+    names: tuple[str, ...],
+) -> None:
     from keyturn.report import render
 
-    page = render(report, readable_changes(log), made_at=datetime.now(UTC))
+    made_at = datetime.now(UTC)
+    page = render(report, changes_of(events), made_at=made_at, since=since, names=names)
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:

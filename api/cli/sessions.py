@@ -9,16 +9,9 @@ import click
 
 import keyturn
 from keyturn import show
-from keyturn.cli.base import (
-    Command,
-    as_json,
-    cli,
-    command,
-    initiator_option,
-    reason_option,
-    show_change,
-)
+from keyturn.cli.base import Command, cli, command, show_change
 from keyturn.cli.exit_codes import REFUSED
+from keyturn.cli.parameters import as_json, initiator_option, reason_option
 from keyturn.cli.tokens import read_token, token_argument
 from keyturn.config.token_file import TokenFile
 from keyturn.token_file import ClientSession
@@ -32,7 +25,7 @@ def session() -> None:
 @session.command("read")
 @click.argument("path", type=click.Path(path_type=Path))
 def read_session(path: Path) -> None:
-    """Print the token in a token file; exit code 1 if there is none."""
+    """Print the token in a token file. The exit code is 1 if there is none."""
     token = TokenFile(path).read()
     if token is None:
         sys.exit(REFUSED)
@@ -44,7 +37,7 @@ def read_session(path: Path) -> None:
 @token_argument
 @click.option("--replacing", help="Only if the file still holds this token; '' for none.")
 def write_session(path: Path, token: str | None, replacing: str | None) -> None:
-    """Write a token to a token file; exit code 1 if --replacing found another one."""
+    """Write a token to a token file. Exit code 1: --replacing found another one."""
     with ClientSession(path) as client:
         text = read_token(token, None)
         condition = keyturn.ANY_TOKEN if replacing is None else (replacing or None)
@@ -83,14 +76,14 @@ def end_session(
     initiator: str | None,
     as_json: bool,
 ) -> None:
-    """End one session: its tokens are refused at once; exit code 1 if there is nothing to end."""
+    """End one session: its tokens are refused at once. Exit code 1: there was none to end."""
     if [token, sid, file].count(None) != 2:
         raise click.UsageError("give one of --token, --sid and --file")
     text = read_token(token, file) if sid is None else None
     with obj.open() as service:
         is_ended = service.end_session(text, sid, reason, initiator)
         if is_ended:
-            show_change(service, as_json)
+            show_change(service.parts, as_json)
     if file is not None:
         TokenFile(file).clear()
     if not is_ended:
@@ -123,7 +116,7 @@ def end_sessions(
     with obj.open() as service:
         ended = service.end_sessions(subject, keep, sids or None, reason, initiator)
         if ended:
-            show_change(service, as_json)
+            show_change(service.parts, as_json)
     if not ended:
         _nothing_to_end(as_json)
 

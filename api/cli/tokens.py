@@ -9,20 +9,13 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
+import msgspec
 from msgspec import UNSET
 
 from keyturn import show
-from keyturn.cli.base import (
-    DURATION,
-    DURATION_OR_NEVER,
-    MOMENT,
-    NEVER,
-    Command,
-    as_json,
-    cli,
-    command,
-)
+from keyturn.cli.base import Command, cli, command
 from keyturn.cli.exit_codes import REFUSED
+from keyturn.cli.parameters import DURATION, DURATION_OR_NEVER, MOMENT, NEVER, as_json
 from keyturn.config.token_file import TokenFile
 from keyturn.domain.errors import ClaimError, Refusal, TokenFileError, TokenRefusedError
 
@@ -67,7 +60,7 @@ def create_token(
 @as_json
 @command
 def verify_token(obj: Command, token: str | None, file: Path | None, as_json: bool) -> None:
-    """Tell whether a token is good: exit code 0 if it is, 1 if not."""
+    """Tell whether a token is good. The exit code is 0 if it is, 1 if not."""
     report = obj.read_only().inspector.inspect(read_token(token, file))
     if report.refusal is not None:
         _refuse(report.refusal, as_json)
@@ -83,7 +76,7 @@ def verify_token(obj: Command, token: str | None, file: Path | None, as_json: bo
 def authenticate(
     obj: Command, token: str | None, file: Path | None, max_age: float | None, as_json: bool
 ) -> None:
-    """Show whose token it is, if it is a good one; exit code 1 and the reason if not."""
+    """Show whose token it is, if it is good. If not: exit code 1, and why."""
     parts = obj.read_only()
     text = read_token(token, file)
     report = parts.inspector.inspect(text)  # which knows more of what is not good
@@ -142,9 +135,17 @@ def refresh_token(
 def inspect_token(
     obj: Command, token: str | None, file: Path | None, at: datetime | None, as_json: bool
 ) -> None:
-    """Show all that is known of a token, good or not, now or as of a moment."""
+    """Show all that is known of a token. With --at: what was known of it then."""
     report = obj.read_only().inspector.inspect(read_token(token, file), at)
-    click.echo(show.json_line(report) if as_json else show.report_text(report))
+    if at is not None and report.revoked_at is not None and at < report.revoked_at:
+        report = msgspec.structs.replace(
+            report, revoked_at=None, revoked_by=None, revoked_because=None
+        )
+    if as_json:
+        times = show.claim_times(report)
+        click.echo(show.json_line({**msgspec.structs.asdict(report), "claim_times": times}))
+    else:
+        click.echo(show.report_text(report))
 
 
 def read_token(token: str | None, file: Path | None) -> str:

@@ -36,37 +36,45 @@ function sortable(table) {
   }
 }
 
-function filterable(section, table) {
-  const box = section.querySelector(".filter");
+// One filter for the tables of all managers. Returns what shows a row that it hides.
+function filterable(box, tables) {
   const input = box.querySelector("input");
   const output = box.querySelector("output");
-  const none = section.querySelector(".none");
-  const rows = [...table.tBodies[0].rows];
-  const digests = rows.map((row) => row.querySelector("[title]").title);
+  const none = document.querySelector(".none");
+  const all = tables.map((table) => ({
+    section: table.closest(".manager"),
+    name: table.closest(".manager").querySelector("h2").textContent.toLowerCase(),
+    rows: [...table.tBodies[0].rows],
+  }));
+  const total = all.reduce((sum, { rows }) => sum + rows.length, 0);
   let texts;
 
   function filter() {
-    texts ??= rows.map((row) => {
-      const cells = [...row.cells].slice(0, -1);
-      return cells.map((cell) => cell.textContent).join(" ").toLowerCase();
-    });
-    const words = input.value.toLowerCase().split(/\s+/);
-    const fits = (number, word) =>
-      texts[number].includes(word) || digests[number].startsWith(word);
+    texts ??= new Map(all.flatMap(({ rows, name }) => rows.map((row) => {
+      const cells = [...row.cells].map((cell) => cell.textContent);
+      return [row, `${name} ${cells.join(" ")}`.toLowerCase()];
+    })));
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
-    rows.forEach((row, number) => {
-      row.hidden = !words.every((word) => fits(number, word));
-      shown += !row.hidden;
-    });
+    for (const { section, rows } of all) {
+      let here = 0;
+      for (const row of rows) {
+        const fits = words.every((word) => texts.get(row).includes(word));
+        if (row.hidden === fits) row.hidden = !fits;
+        here += fits;
+      }
+      section.hidden = words.length > 0 && here === 0;
+      shown += here;
+    }
     none.hidden = shown > 0;
-    output.textContent = input.value.trim()
-      ? `${shown.toLocaleString("en")} of ${rows.length.toLocaleString("en")}` : "";
+    output.textContent = words.length
+      ? `${shown.toLocaleString("en")} of ${total.toLocaleString("en")}` : "";
   }
 
   box.hidden = false;
   input.addEventListener("input", filter);
-  return (row) => {
-    if (!row.hidden) return;
+  return (target) => {
+    if (!target.closest("[hidden]")) return;
     input.value = "";
     filter();
   };
@@ -133,21 +141,20 @@ function pointable(figure) {
   figure.querySelector(".keys").hidden = false;
 }
 
-const reveals = new Map();
-for (const section of document.querySelectorAll(".manager")) {
-  const table = section.querySelector(".changes");
-  if (!table) continue;
-  sortable(table);
-  reveals.set(table, filterable(section, table));
-  pointable(section.querySelector(".timeline"));
+const tables = [...document.querySelectorAll(".changes")];
+for (const table of tables) sortable(table);
+for (const figure of document.querySelectorAll(".timeline")) pointable(figure);
+
+const box = document.querySelector(".filter");
+if (box && tables.length) {
+  const reveal = filterable(box, tables);
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href]");
+    const target = link && document.getElementById(link.getAttribute("href").slice(1));
+    if (target) reveal(target);
+  });
 }
 
-document.addEventListener("click", (event) => {
-  const link = event.target.closest("a[href]");
-  const row = link && document.getElementById(link.getAttribute("href").slice(1));
-  const table = row?.closest(".changes");
-  if (table) reveals.get(table)(row);
-});
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
 });

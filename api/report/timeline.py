@@ -12,11 +12,15 @@ from datetime import UTC, datetime
 from keyturn.projections.history import KeyChange
 
 _MAX_SEGMENTS = 60  # of a timeline; more are merged to at most twice as many
+_MAX_ALONE = 30  # resets that are never merged with others
 _MIN_WIDTH = 0.45  # of a segment, in percent of its timeline
 _DAY = 86_400
 _TICK_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 10_800, 21_600, 43_200, _DAY, 2 * _DAY, 7 * _DAY)
 _TICK_MONTHS = (1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1200)
 _MAX_TICKS = 7
+_TICK_ROOM = 11  # percents from one tick to the next, for its text
+LOUD = ("reset", "destroyed")
+"""The kinds that end every session: none of them is lost among others."""
 _MONTHS = range(datetime.min.year * 12, (datetime.max.year + 1) * 12)
 
 
@@ -28,6 +32,11 @@ class Segment:
     seconds: float
     left: float = 0.0
     width: float = 0.0
+
+    @property
+    def loud(self) -> list[KeyChange]:
+        """The changes that must be seen, however many others they stand among."""
+        return [change for change in self.changes if change.kind in LOUD]
 
 
 def segments_of(changes: Sequence[KeyChange], made_at: datetime) -> list[Segment]:
@@ -47,16 +56,23 @@ def segments_of(changes: Sequence[KeyChange], made_at: datetime) -> list[Segment
 
 
 def _merged(pieces: Sequence[Segment]) -> Iterator[Segment]:
-    """Yield the long pieces as they are, and runs of short ones as one."""
+    """Yield the long pieces as they are, and runs of short ones as one.
+
+    A reset stays alone too, unless there are too many of them.
+    """
     enough = sum(piece.seconds for piece in pieces) / _MAX_SEGMENTS or 1.0
+    keeps_loud = sum(len(piece.loud) for piece in pieces) <= _MAX_ALONE
     run: list[KeyChange] = []
     seconds = 0.0
+    was_alone = False
     for piece in pieces:
-        if run and max(piece.seconds, seconds) >= enough:
+        is_alone = piece.seconds >= enough or (keeps_loud and bool(piece.loud))
+        if run and (is_alone or was_alone or seconds >= enough):
             yield Segment(run, seconds)
             run, seconds = [], 0.0
         run.extend(piece.changes)
         seconds += piece.seconds
+        was_alone = is_alone
     yield Segment(run, seconds)
 
 
@@ -79,15 +95,29 @@ def ticks_of(segments: Sequence[Segment], made_at: datetime) -> Iterator[tuple[f
     """Yield round moments: where they stand, in percent, their text and how it is anchored."""
     start = segments[0].changes[0].at
     moments, form = _round_moments(start, made_at)
+    free = 0.0
     for moment in moments:
-        for segment in segments:
-            since = (moment - segment.changes[0].at).total_seconds()
-            if 0 <= since < segment.seconds:
-                x = segment.left + segment.width * since / segment.seconds
-                anchor = "start" if x < 4 else "end" if x > 96 else "middle"
-                label = f"{moment:{form}}"
-                yield round(x, 3), label.lstrip("0") if form.startswith("%d") else label, anchor
-                break
+        segment = next((s for s in segments if 0 <= _since(s, moment) < s.seconds), None)
+        if segment is None:
+            continue
+        x = place_of(moment, segment)
+        if x < free:  # the text of the one before stands there
+            continue
+        free = x + _TICK_ROOM
+        anchor = "start" if x < 6 else "end" if x > 94 else "middle"
+        label = f"{moment:{form}}"
+        yield x, label.lstrip("0") if form.startswith("%d") else label, anchor
+
+
+def place_of(moment: datetime, segment: Segment) -> float:
+    """Return where a moment of a segment stands, in percent of the timeline."""
+    share = _since(segment, moment) / segment.seconds if segment.seconds else 0.0
+    share = min(1.0, max(0.0, share))
+    return round(segment.left + segment.width * share, 3)
+
+
+def _since(segment: Segment, moment: datetime) -> float:
+    return (moment - segment.changes[0].at).total_seconds()
 
 
 def _round_moments(start: datetime, end: datetime) -> tuple[list[datetime], str]:

@@ -13,7 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keyturn.testing.clocked_service import ClockedService, ManualClock, open_service
+    from keyturn.testing.async_service import ClockedAsyncService, open_async_service
+    from keyturn.testing.clocked_service import ClockedService, open_service
     from keyturn.testing.events import (
         Destroyed,
         EventSpec,
@@ -23,12 +24,18 @@ if TYPE_CHECKING:
         SessionEnded,
         SessionsEnded,
     )
+    from keyturn.testing.faults import Fault, Faults
+    from keyturn.testing.manual_clock import ManualClock
     from keyturn.testing.replay import Replay
+    from keyturn.testing.replies import Token
 
 __all__ = [
+    "ClockedAsyncService",
     "ClockedService",
     "Destroyed",
     "EventSpec",
+    "Fault",
+    "Faults",
     "Generated",
     "ManualClock",
     "Replay",
@@ -36,14 +43,21 @@ __all__ = [
     "Rotated",
     "SessionEnded",
     "SessionsEnded",
+    "Token",
+    "open_async_service",
     "open_service",
 ]
 
 _MODULES = {
+    "ClockedAsyncService": "async_service",
     "ClockedService": "clocked_service",
-    "ManualClock": "clocked_service",
-    "open_service": "clocked_service",
+    "Fault": "faults",
+    "Faults": "faults",
+    "ManualClock": "manual_clock",
     "Replay": "replay",
+    "Token": "replies",
+    "open_async_service": "async_service",
+    "open_service": "clocked_service",
 }
 
 
@@ -51,4 +65,10 @@ def __getattr__(name: str) -> Any:
     """Load a part when it is first asked for (PEP 562): pytest imports the plugin always."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'events')}"), name)
+    module = import_module(f"{__name__}.{_MODULES.get(name, 'events')}")
+    value = globals()[name] = getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

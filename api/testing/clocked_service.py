@@ -1,15 +1,12 @@
-"""A real service in memory, whose clock a test moves."""
+"""A real service in memory, whose clock a test moves and whose store a test breaks."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
-import weakref
 from collections.abc import Collection
-from datetime import UTC, datetime
 from functools import partial
-from typing import Self
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from eventsourcing.domain import Aggregate
 
@@ -17,58 +14,25 @@ from keyturn.actors.asking import ActorStoppedError, ask
 from keyturn.actors.manager_parts import ManagerParts
 from keyturn.actors.rotation_timer import RotateIfDue
 from keyturn.actors.session_manager import SessionManager
-from keyturn.config.event_log import EventLog
-from keyturn.config.local_key_ring import KeyRing
-from keyturn.config.store_url import MEMORY
-from keyturn.config.stores import open_event_log
 from keyturn.domain.options import DEFAULT_EXPIRY, ManagerOptions
 from keyturn.service import Service
+from keyturn.testing.events import EventSpec
+from keyturn.testing.faults import Faults
+from keyturn.testing.manual_clock import ManualClock
 
-
-class ManualClock:
-    """A clock that stands still until it is told to go on. Safe to use from any thread.
-
-    Args:
-        start: seconds since the epoch; None: the time of now.
-    """
-
-    def __init__(self, start: float | None = None) -> None:
-        # Whole microseconds, as events are dated by: or else an hour later is not quite that.
-        self._now = round(time.time() if start is None else float(start), 6)
-        self._lock = threading.Lock()
-        self._services: weakref.WeakSet[ClockedService] = weakref.WeakSet()
-
-    def __call__(self) -> float:
-        """Return its time, in seconds since the epoch."""
-        return self._now
-
-    def advance(self, seconds: float) -> None:
-        """Go on by so many seconds, never back; a key that is due by then is rotated."""
-        if not 0 <= seconds < float("inf"):
-            raise ValueError(
-                f"a clock goes on by a finite number of seconds ≥ 0, not {seconds!r}"
-            )
-        with self._lock:
-            self._now = round(self._now + seconds, 6)
-            services = list(self._services)
-        for service in services:
-            service.rotate_if_due()
-
-    def drive(self, service: ClockedService) -> None:
-        """Have a service look whether its key is due, each time that this clock goes on."""
-        with self._lock:
-            self._services.add(service)
-
-    def drives(self, service: ClockedService) -> bool:
-        """Return whether it was told to do so."""
-        return service in self._services
-
-    def __repr__(self) -> str:
-        return f"<ManualClock at {datetime.fromtimestamp(self._now, UTC).isoformat()}>"
+if TYPE_CHECKING:
+    from keyturn.config.event_log import EventLog
+    from keyturn.config.local_key_ring import KeyRing
 
 
 class ClockedService(Service):
-    """A `Service` whose clock a test moves: `service.clock.advance(3600)`."""
+    """A `Service` whose clock a test moves: `service.clock.advance(3600)`.
+
+    Attributes:
+        faults: what goes wrong with it: `service.faults.down()`.
+    """
+
+    faults: Faults
 
     @property
     def clock(self) -> ManualClock:
@@ -76,6 +40,14 @@ class ClockedService(Service):
         clock = self.parts.clock
         assert isinstance(clock, ManualClock)
         return clock
+
+    def elsewhere(self, *events: EventSpec) -> None:
+        """Have another process that shares the log do this, at once.
+
+        Args:
+            events: `Reset()`, `SessionEnded(sid=…)`, `Destroyed()` and so on: see `Replay.given`.
+        """
+        self.faults.elsewhere(*events)
 
     def rotate_if_due(self) -> None:
         """Rotate the key if `rotate_every` says so by now, and tell which overlaps have ended.
@@ -91,11 +63,41 @@ class ClockedService(Service):
         """Forget the history that was seen: a replay writes another one in its place."""
         self.parts.reader.forget()
 
+    def with_faults(self, faults: Faults) -> Self:
+        """Have these go wrong."""
+        self.faults = faults
+        faults.attach(self)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        super().__exit__(exc_type, exc_value, traceback)
+        if exc_value is None:
+            self.faults.check_all_happened()
+
     def _open_named(self, name: str, create: bool) -> Self:
-        service = super()._open_named(name, create)
+        service = super()._open_named(name, create).with_faults(self.faults)
         if self.clock.drives(self):
             self.clock.drive(service)
         return service
+
+
+def serve(
+    log: EventLog,
+    key_ring: KeyRing,
+    options: ManagerOptions,
+    clock: ManualClock,
+    faults: Faults | None = None,
+) -> ClockedService:
+    """Return a service on a log that may hold a history already."""
+    parts = ManagerParts.of(log, key_ring, options, clock=clock)
+    service = ClockedService(parts, log, partial(SessionManager.start_on, ticker=None))
+    clock.drive(service)
+    return service.with_faults(faults or Faults())
 
 
 def open_service(
@@ -122,6 +124,8 @@ def open_service(
         aggregates: classes of the host's own aggregates in the same log.
         clock: the clock; None: one of its own, which stands at the time of now.
     """
+    from keyturn.testing.workbench import Workbench  # which makes such services
+
     options = ManagerOptions(
         name=name,
         expiry=expiry,
@@ -129,15 +133,4 @@ def open_service(
         rotate_every=rotate_every,
         overlap=overlap,
     )
-    log = open_event_log(MEMORY, aggregates=aggregates)
-    return serve(log, KeyRing.ephemeral(), options, clock or ManualClock())
-
-
-def serve(
-    log: EventLog, key_ring: KeyRing, options: ManagerOptions, clock: ManualClock
-) -> ClockedService:
-    """Return a service on a log in memory that may hold a history already."""
-    parts = ManagerParts.of(log, key_ring, options, clock=clock)
-    service = ClockedService(parts, log, partial(SessionManager.start_on, ticker=None))
-    clock.drive(service)
-    return service
+    return Workbench(options, clock, aggregates).service

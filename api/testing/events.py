@@ -1,18 +1,20 @@
 """What a test says of key events: those that happened before, and those that it expects.
 
 One spelling for both: `Reset(reason="laptop stolen")`. As an expectation it fits every reset
-with this reason, whoever did it: only what it names is compared.
+with this reason, whoever did it: only what it names is compared. An event that names no manager
+is one of the manager under test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from msgspec import UNSET, UnsetType
 
+from keyturn.actors.messages import Message
 from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.session_keys import Origin, SessionKeys
@@ -20,7 +22,7 @@ from keyturn.domain.session_keys import Origin, SessionKeys
 SOMEBODY = "somebody@somewhere"
 """The initiator of a given event that names none."""
 
-_TIMES = ("at", "age")
+TIMES = ("at", "age")
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -28,15 +30,18 @@ class EventSpec:
     """What `Generated`, `Reset`, `Rotated` and `Destroyed` have in common.
 
     Attributes:
+        manager: whose keys these are; not named: the keys of the manager under test.
         initiator: who did it.
         reason: why; None: nobody said.
         generation: of the key that it made current; of `Destroyed`, that it ended.
-        at: when a given event happened (an aware datetime);
-        age: or how many seconds ago. Neither: at the time of the next event, or now.
+        at: when it happened (an aware datetime);
+        age: or how many seconds ago. Neither: given, at the time of the next event, or now;
+            expected, at any time.
     """
 
     kind: ClassVar[str]
 
+    manager: str | UnsetType = UNSET
     initiator: str | UnsetType = UNSET
     reason: str | None | UnsetType = UNSET
     generation: int | UnsetType = UNSET
@@ -45,7 +50,7 @@ class EventSpec:
 
     def __repr__(self) -> str:
         values = [(field.name, getattr(self, field.name)) for field in fields(self)]
-        named = [f"{n}={v!r}" for n, v in values if v is not (None if n in _TIMES else UNSET)]
+        named = [f"{n}={v!r}" for n, v in values if v is not (None if n in TIMES else UNSET)]
         return f"{type(self).__name__}({', '.join(named)})"
 
     def time(self, now: float) -> datetime | None:
@@ -81,17 +86,6 @@ class EventSpec:
                 keys.end_sessions(_said(self, "subject"), key_ring, by, keep=keep)
         if self.generation not in (UNSET, keys.generation):
             raise ValueError(f"{self!r} cannot happen here: generation {keys.generation} is next")
-
-    def differences(self, actual: EventSpec) -> list[str]:
-        """Return the names of what this spec names and the actual event has otherwise."""
-        if type(self) is not type(actual):
-            return ["kind"]
-        return [
-            field.name
-            for field in fields(self)
-            if field.name not in _TIMES
-            and getattr(self, field.name) not in (UNSET, getattr(actual, field.name))
-        ]
 
 
 class Generated(EventSpec):
@@ -161,11 +155,33 @@ _SPECS: dict[str, type[EventSpec]] = {
 }
 
 
-def spec_of(event: KeyEvent, *, at: datetime | None = None) -> EventSpec:
-    """Return all that a test can say of an event; of its time only what is given here."""
+def spec_of(event: KeyEvent, *, own: str) -> EventSpec:
+    """Return all that a test can say of an event, but for its time.
+
+    Args:
+        event: what happened.
+        own: the manager under test, whose events need not name it.
+    """
     spec = _SPECS[event.kind]
-    names = {field.name for field in fields(spec)} - set(_TIMES)
-    return spec(at=at, **{name: getattr(event, name) for name in names})
+    names = {field.name for field in fields(spec)} - set(TIMES)
+    values = {name: getattr(event, name) for name in names}
+    if event.manager == own:
+        del values["manager"]
+    return spec(**values)
+
+
+def check_events(events: Sequence[object]) -> None:
+    """Raise `TypeError` if one of them is no event that can be given."""
+    for event in events:
+        if isinstance(event, EventSpec):
+            continue
+        kind = event if isinstance(event, type) else type(event)
+        what = f"{event!r:.200} is none"
+        if issubclass(kind, Message):
+            what = f"{kind.__name__} is a message, which when() sends"
+        elif issubclass(kind, EventSpec):
+            what = f"{kind.__name__} is a class of them: write {kind.__name__}()"
+        raise TypeError(f"what happened is said by events, such as Reset(): {what}")
 
 
 def _said(spec: EventSpec, name: str) -> str:
@@ -173,22 +189,6 @@ def _said(spec: EventSpec, name: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{spec!r} cannot have happened without a {name}")
     return value
-
-
-@dataclass(frozen=True)
-class Raised:
-    """What a test expects to be raised (a class), or what was raised (an error)."""
-
-    error: type[Exception] | Exception
-
-    def __repr__(self) -> str:
-        if isinstance(self.error, type):
-            return f"raises {self.error.__name__}"
-        return f"raises {type(self.error).__name__}: {self.error}"
-
-
-Outcome = EventSpec | Raised
-"""One thing that comes of a message."""
 
 
 def with_times(
@@ -206,97 +206,3 @@ def with_times(
         later = spec.time(now) or later
         timed.append((spec, later))
     return timed[::-1]
-
-
-def is_reply(expected: object) -> bool:
-    """Whether what a test expects is neither an event nor an error."""
-    return not isinstance(expected, type | EventSpec | Exception)
-
-
-def expectation(expected: EventSpec | type[Exception]) -> Outcome:
-    """Return what a test expects, if it can be expected."""
-    if isinstance(expected, EventSpec):
-        if (expected.at, expected.age) != (None, None):
-            raise ValueError(f"{expected!r}: then() compares no times, leave out at and age")
-        return expected
-    if isinstance(expected, type) and issubclass(expected, Exception):
-        return Raised(expected)
-    raise TypeError(
-        f"then() takes events, such as Reset(), and classes of errors, or one reply alone: not "
-        f"{expected!r} among others"
-    )
-
-
-def compare(expected: Sequence[Outcome], actual: Sequence[Outcome]) -> list[str]:
-    """Return no line if all fits, else all lines of a diff that a person understands.
-
-    `-` marks what was expected and did not happen, `+` what happened and was not expected, and
-    `?` says in what the two lines above it differ.
-    """
-    lines: list[str] = []
-    differ = False
-    for wanted, found in _aligned(expected, actual):
-        if wanted is not None and found is not None and _fits(wanted, found):
-            lines.append(f"    {found!r}")
-            continue
-        differ = True
-        if wanted is not None:
-            lines.append(f"  - {wanted!r}")
-        if found is not None:
-            lines.append(f"  + {found!r}")
-        lines += _explained(wanted, found)
-    return lines if differ else []
-
-
-def _explained(expected: Outcome | None, actual: Outcome | None) -> list[str]:
-    """Return in what two differ, when they are near enough for that to be news."""
-    if not isinstance(expected, EventSpec) or type(expected) is not type(actual):
-        return []
-    assert isinstance(actual, EventSpec)
-    return [
-        f"  ?   {name}: expected {getattr(expected, name)!r}, was {getattr(actual, name)!r}"
-        for name in expected.differences(actual)
-    ]
-
-
-def _fits(expected: Outcome, actual: Outcome) -> bool:
-    if isinstance(expected, Raised) and isinstance(actual, Raised):
-        return isinstance(expected.error, type) and isinstance(actual.error, expected.error)
-    if isinstance(expected, EventSpec) and isinstance(actual, EventSpec):
-        return not expected.differences(actual)
-    return False
-
-
-def _aligned(
-    expected: Sequence[Outcome], actual: Sequence[Outcome]
-) -> Iterator[tuple[Outcome | None, Outcome | None]]:
-    """Yield in pairs what belongs together, and by itself what has no counterpart."""
-    best = _best_scores(expected, actual)
-    i = j = 0
-    while i < len(expected) or j < len(actual):
-        if i < len(expected) and best[i][j] == best[i + 1][j]:
-            yield expected[i], None
-            i += 1
-        elif j < len(actual) and best[i][j] == best[i][j + 1]:
-            yield None, actual[j]
-            j += 1
-        else:
-            yield expected[i], actual[j]
-            i, j = i + 1, j + 1
-
-
-def _best_scores(expected: Sequence[Outcome], actual: Sequence[Outcome]) -> list[list[int]]:
-    """Return how well the two can be paired, from each place of theirs on."""
-    table = [[0] * (len(actual) + 1) for _ in range(len(expected) + 1)]
-    for i in reversed(range(len(expected))):
-        for j in reversed(range(len(actual))):
-            skipping = max(table[i + 1][j], table[i][j + 1])
-            paired = table[i + 1][j + 1] + _likeness(expected[i], actual[j])
-            table[i][j] = max(skipping, paired)
-    return table
-
-
-def _likeness(expected: Outcome, actual: Outcome) -> int:
-    if _fits(expected, actual):
-        return 1000
-    return int(type(expected) is type(actual))

@@ -2,55 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from contextlib import suppress
-from dataclasses import replace
-from datetime import datetime
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pykka
 from eventsourcing.domain import Aggregate
+from eventsourcing.persistence import StoredEvent
 from msgspec import UNSET, UnsetType
 
 from keyturn.actors.asking import ask
-from keyturn.actors.key_writer import new_secret
 from keyturn.actors.messages import Message, Subscribe
-from keyturn.config.local_key_ring import KeyRing
-from keyturn.config.store_url import MEMORY
-from keyturn.config.stores import open_event_log
-from keyturn.domain import tokens
-from keyturn.domain.claims import check_claims, check_expiry, check_subject
 from keyturn.domain.errors import NotRunningError
-from keyturn.domain.head import Head
-from keyturn.domain.key_events import NewKeyEvent
-from keyturn.domain.key_ring import unseal_key
 from keyturn.domain.options import DEFAULT_EXPIRY, ManagerOptions
+from keyturn.domain.session_keys import EVENT_CLASSES
 from keyturn.domain.stored_events import read_event
-from keyturn.domain.tokens import SessionKey, SessionToken, SigningKey
-from keyturn.projections.export import lines_of, read_lines
-from keyturn.projections.head_reader import HeadReader
-from keyturn.testing.clocked_service import ClockedService, ManualClock, serve
-from keyturn.testing.events import (
-    EventSpec,
-    Generated,
-    Outcome,
-    Raised,
-    compare,
-    expectation,
-    is_reply,
-    spec_of,
-    with_times,
+from keyturn.domain.tokens import SessionToken
+from keyturn.testing import actions, histories, replies
+from keyturn.testing.clocked_service import ClockedService
+from keyturn.testing.comparing import Dated, Outcome, Raised, compare, expectation, is_reply
+from keyturn.testing.events import EventSpec, spec_of
+from keyturn.testing.faults import Fault, Faults
+from keyturn.testing.manual_clock import ManualClock
+from keyturn.testing.past_tokens import mint_past_token
+from keyturn.testing.workbench import Workbench
+
+if TYPE_CHECKING:
+    from keyturn.testing.async_service import ClockedAsyncService
+
+Action = (
+    Message[Any]
+    | Awaitable[object]
+    | Callable[[], object]
+    | Callable[[ClockedService], object]
+    | Callable[["ClockedAsyncService"], Awaitable[object]]
 )
+"""What `Replay.when` runs."""
 
 
 class Replay:
-    """A history that happened, a message, and what must come of it.
+    """A history that happened, an action, and what must come of it.
 
     Use one in a `with` block, or take the fixture `replay`. An error of `when` that no `then`
     looked at is raised in the end. The arguments are those of `open_service`.
     """
+
+    update_snapshots = False
+    """Whether `then_snapshot` writes its files anew: the fixture knows."""
 
     _reply: object
     _error: Exception | None
@@ -66,32 +67,47 @@ class Replay:
         aggregates: Collection[type[Aggregate]] = (),
         clock: ManualClock | None = None,
     ) -> None:
-        self.clock = clock or ManualClock()
-        self._options = ManagerOptions(
+        options = ManagerOptions(
             name=name,
             expiry=expiry,
             max_lifetime=max_lifetime,
             rotate_every=rotate_every,
             overlap=overlap,
         )
-        self._key_ring = KeyRing.ephemeral()
-        self._log = open_event_log(MEMORY, aggregates=aggregates)
-        self._service: ClockedService | None = None
-        self._made_its_own_key = False
+        self._bench = Workbench(options, clock, aggregates)
+        self._other = self._bench.other
+        self._async_service: ClockedAsyncService | None = None
         self._subscribers: list[pykka.ActorRef[Any]] = []
-        self._begin("the beginning", 0)
+        self._later: Awaitable[object] | None = None
+        self._begin("the beginning")
 
     @property
-    def _name(self) -> str:
-        return self._options.name
+    def clock(self) -> ManualClock:
+        """The time that decides about expiry."""
+        return self._bench.clock
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong with the service: `replay.faults.down()`."""
+        return self.service.faults
+
+    def broken_store(self) -> Fault:
+        """Have the store be down in a `with` block: `faults` has this and more."""
+        return self.faults.down()
 
     @property
     def service(self) -> ClockedService:
         """The service under test: give it to the host's app."""
-        if self._service is None:
-            self._start()
-        assert self._service is not None
-        return self._service
+        return self._bench.service
+
+    @property
+    def async_service(self) -> ClockedAsyncService:
+        """The same service, for an app that awaits."""
+        if self._async_service is None:
+            from keyturn.testing.async_service import ClockedAsyncService  # loads asyncio
+
+            self._async_service = ClockedAsyncService(self.service)
+        return self._async_service
 
     # --- given ---
 
@@ -102,51 +118,41 @@ class Replay:
         whose keys were `Destroyed` is running, and finds out. A history that does not begin
         with `Generated` goes on from the key that the manager makes when it starts.
         """
-        self._raise_unseen_error()
-        begins = bool(events) and isinstance(events[0], Generated)
-        if begins and self._made_its_own_key and self._head().position == 1:
-            self._forget_own_key()
-        keys = self._head().keys.draft()
-        is_new = keys.version == 0
-        if is_new and not begins:
-            events = (Generated(), *events)
-        for spec, at in with_times(
-            events, self.clock(), after=None if is_new else keys.modified_on
-        ):
-            spec.happen(keys, new_secret(), self._key_ring, at)
-            if self._service is None:  # before a history that ends with a destroy does
-                self._log.append(keys)
-                self._start()
-        self._log.append(keys)
-        self._begin("what was given", keys.version)
+        self._settle_what_was()
+        is_looked_at = self._is_looked_at or not self._outcomes()
+        self._bench.happen(*events)
+        if is_looked_at:
+            self._begin("what was given")
         self._tell_subscribers()
         return self
 
     def load(self, path: str | Path, name: str | None = None) -> Self:
-        """Let the history of an export (`keyturn export`) have happened.
+        """Let the history of an export (`keyturn export`, or `save`) have happened.
 
         Kinds, reasons, initiators, generations and times are those of the export. Its keys are
         sealed, and stay so: each generation has a key of its own here, see `token`.
 
         Args:
             path: the file.
-            name: whose history, if there are several managers in it; None: the replay's.
+            name: whose history alone, and of the manager under test from now on; None: those of
+                all managers in it.
 
         Raises:
             ExportError: the file is not a whole and unaltered export; `line` says where.
         """
-        name = self._name if name is None else name
-        is_new = self._head().position == int(self._made_its_own_key)
-        if not is_new or (self._service is not None and name != self._name):
+        own = self._other.own if name is None else name
+        is_used = self._other.newest > int(self._bench.has_only_its_own_key)
+        if is_used or (self._bench.started is not None and own != self._other.own):
             raise ValueError("load a history first: something happened here already")
-        with Path(path).open("rb") as file:
-            events = [read_event(stored) for stored in read_lines(lines_of(file), None)]
-        history = [spec_of(e, at=e.timestamp) for e in events if e.manager == name]
-        if not history:
-            names = ", ".join(sorted({repr(event.manager) for event in events})) or "nobody"
-            raise ValueError(f"{path} has no history of manager {name!r}, only of {names}")
-        self._options = replace(self._options, name=name)
-        return self.given(*history)
+        exported = histories.read_export(path, own, alone=name is not None)
+        self._bench.fill(list(histories.with_other_keys(exported, self._other.key_ring)), own)
+        self._begin("what was given")
+        return self
+
+    def save(self, path: str | Path) -> Self:
+        """Write the whole history as an export, for `load`."""
+        histories.write_export(path, self._other)
+        return self
 
     def token(
         self,
@@ -167,22 +173,9 @@ class Replay:
             subject: whose session it is; None: the node's.
             claims: the host's own claims.
         """
-        begun, ended_at = self._find_generation(generation)
-        born = self.clock() - (age or 0.0)
-        if age is None and ended_at is not None:
-            born = min(born, ended_at.timestamp())
-        secret = unseal_key(
-            self._key_ring, begun.sealed_key, self._name, begun.generation, begun.key_id
-        )
-        return tokens.mint(
-            SigningKey(SessionKey(begun.generation, begun.key_id, secret)),
-            issuer=self._key_ring.node_id,
-            subject=self._key_ring.node_id if subject is None else check_subject(subject),
-            began=begun.originator_version,
-            now=born,
-            expiry=self._options.expiry if expiry is UNSET else check_expiry(expiry),
-            max_lifetime=self._options.max_lifetime,
-            claims=check_claims(claims),
+        _ = self.service
+        return mint_past_token(
+            self._other, self._bench.options, generation, age, expiry, subject, claims
         )
 
     def subscriber(self, ref: pykka.ActorRef[Any]) -> Self:
@@ -193,27 +186,60 @@ class Replay:
         answers after them.
         """
         service = self.service
-        for event in self._log.key_events(self._name):
+        for event in self._other.log.key_events(self._other.own):
             ref.tell(event)
         ask(service.manager, Subscribe(ref))
         self._subscribers.append(ref)
+        self._bench.has_told_others = True
         return self
 
     # --- when ---
 
-    def when(self, action: Message[Any] | Callable[[ClockedService], object]) -> Self:
-        """Send a message to the manager, or call a function with the service."""
-        self._raise_unseen_error()
+    def when(self, action: Action) -> Self:
+        """Send a message to the manager, or call a function of the host.
+
+        A function takes nothing, or the service. One that is async is awaited:
+        `await replay.when(app.theft)`; it takes nothing, or the `async_service`.
+
+        Raises:
+            TypeError: it cannot be run, or would do nothing.
+        """
+        actions.check_action(action)
+        self._settle_what_was()
         service = self.service
-        self._begin(_named(action), self._head().position)
-        try:
-            if isinstance(action, Message):
-                self._reply = ask(service.manager, action)
-            else:
-                self._reply = action(service)
-        except Exception as error:  # noqa: BLE001 - then() says whether it is the right one
-            self._error, self._is_error_seen = error, False
+        self._begin(actions.name_of(action))
+        call = self._call_of(action, service)
+        with self._noting_errors():
+            self._reply = call()
+        actions.check_result(action, self._reply)
+        if inspect.isawaitable(self._reply):
+            self._later, self._reply = self._reply, None
+            if not actions.has_event_loop():
+                self._require_awaited()
         self._tell_subscribers()
+        return self
+
+    def _call_of(self, action: Any, service: ClockedService) -> Callable[[], object]:
+        if isinstance(action, Message):
+            return lambda: ask(service.manager, action)
+        if inspect.isawaitable(action):
+            return lambda: action
+        if not actions.takes_service(action):
+            call: Callable[[], object] = action
+            return call
+        handle = self.async_service if inspect.iscoroutinefunction(action) else service
+        return lambda: action(handle)
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        """Wait for what an async function of `when` does."""
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> Self:
+        later, self._later = self._later, None
+        if later is not None:
+            with self._noting_errors():
+                self._reply = await later
+            self._tell_subscribers()
         return self
 
     # --- then ---
@@ -221,42 +247,62 @@ class Replay:
     @property
     def reply(self) -> Any:
         """What the manager replied, or the function returned."""
+        self._require_awaited()
         return self._reply
 
     def then(self, *expected: EventSpec | type[Exception] | Any) -> Self:  # Any: a reply
         """Check that these events were recorded since `when`, in this order, and no others.
 
-        A class of errors says that it raises such an error. `then()`: nothing was recorded, and
-        nothing raised. One value of any other kind is the reply: see `then_reply`.
+        Those of every manager of the log count, but not what was given. A class of errors says
+        that it raises such an error. `then()`: nothing was recorded, and nothing raised. One
+        value of any other kind is the reply: see `then_reply`.
         """
         __tracebackhide__ = True
+        self._require_awaited()
         if len(expected) == 1 and is_reply(expected[0]):
             return self.then_reply(expected[0])
-        wanted = [expectation(one) for one in expected]
-        self._is_error_seen = True
+        own, now = self._other.own, self.clock()
+        wanted = [expectation(one, own=own, now=now) for one in expected]
+        self._is_error_seen = self._is_looked_at = True
         if lines := compare(wanted, self._outcomes()):
             heading = f"after {self._what} (- expected, + happened):"
             raise AssertionError("\n".join([heading, *lines])) from self._error
         return self
 
     def then_reply(self, expected: object) -> Self:
-        """Check what the manager replied, or the function returned."""
+        """Check what the manager replied, or the function returned: a value, or a `Token`."""
         __tracebackhide__ = True
+        self._require_awaited()
         self._is_error_seen = True
-        if self._error is not None or self._reply != expected:
-            found = f"replies {self._reply!r}" if self._error is None else Raised(self._error)
-            lines = f"  - replies {expected!r}\n  + {found}"
-            raise AssertionError(f"after {self._what}:\n{lines}") from self._error
+        if self._error is not None:
+            lines = [f"  - replies {expected!r}", f"  + {Raised(self._error)}"]
+        else:
+            lines = replies.differences(expected, self._reply, self.service)
+        if lines:
+            raise AssertionError("\n".join([f"after {self._what}:", *lines])) from self._error
+        return self
+
+    def then_snapshot(self, path: str | Path) -> Self:
+        """Check that the whole history, what was given included, is that of a file.
+
+        `pytest --keyturn-update` (or `--snapshot-update`) writes the file.
+        """
+        __tracebackhide__ = True
+        self._settle_what_was()
+        events = map(read_event, self._written_since(0))
+        lines = histories.snapshot_lines(events, self._other.own)
+        update = self.update_snapshots
+        if problems := histories.compare_snapshot(Path(path), lines, update=update):
+            raise AssertionError("\n".join(problems))
         return self
 
     # --- the end ---
 
     def close(self) -> None:
-        """End the service. Raises the error of `when` that no `then` looked at."""
-        if self._service is not None:
-            self._service.close()
-        self._log.close()
-        self._raise_unseen_error()
+        """End the service. Raises what no `then` looked at, and what did not happen."""
+        self._bench.close()
+        self._settle_what_was()
+        self._bench.faults.check_all_happened()
 
     def __enter__(self) -> Self:
         return self
@@ -267,34 +313,42 @@ class Replay:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._is_error_seen = self._is_error_seen or exc_value is not None
-        self.close()
+        try:
+            self.close()
+        except Exception:
+            if exc_value is None:
+                raise
 
-    def _start(self) -> None:
-        self._made_its_own_key = self._head().position == 0
-        self._service = serve(self._log, self._key_ring, self._options, self.clock)
+    # --- what came of it ---
 
-    def _forget_own_key(self) -> None:
-        """Let the history begin anew, as long as it is only the key of a manager's start."""
-        if self._subscribers:
-            raise ValueError("give a history that begins with Generated before its subscribers")
-        self._log.remove(self._name)
-        self.service.begin_anew()
-        self._made_its_own_key = False
-
-    def _begin(self, what: str, position: int) -> None:
-        """Look from now on at what comes of this, behind this position of the log."""
-        self._what, self._mark = what, position
-        self._reply, self._error = None, None
+    def _begin(self, what: str) -> None:
+        """Look from now on at what comes of this."""
+        self._what, self._mark = what, self._other.newest
+        self._reply = None
+        self._error = None
         self._is_error_seen = True
+        self._is_looked_at = False
+        self._bench.given.clear()
 
-    def _head(self) -> Head:
-        return HeadReader(self._log, self._name, self._key_ring.node_id).get()
+    @contextmanager
+    def _noting_errors(self) -> Iterator[None]:
+        """Note an error of an action: `then` says whether it is the right one."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever the host raises
+            self._error, self._is_error_seen = error, False
+
+    def _written_since(self, number: int) -> list[StoredEvent]:
+        written = self._other.written_since(number)
+        return [row for row in written if row.topic in EVENT_CLASSES]
 
     def _outcomes(self) -> list[Outcome]:
-        events = self._log.key_events(self._name, after=self._mark)
-        raised = [] if self._error is None else [Raised(self._error)]
-        return [*map(spec_of, events), *raised]
+        outcomes: list[Outcome] = []
+        for row in self._written_since(self._mark):
+            if (row.originator_id, row.originator_version) not in self._bench.given:
+                event = read_event(row)
+                outcomes.append(Dated(spec_of(event, own=self._other.own), event.timestamp))
+        return [*outcomes, *([] if self._error is None else [Raised(self._error)])]
 
     def _tell_subscribers(self) -> None:
         """Have the manager look at the log now, and tell: it does when somebody subscribes."""
@@ -302,25 +356,14 @@ class Replay:
             with suppress(NotRunningError):
                 ask(self.service.manager, Subscribe(ref))
 
-    def _find_generation(self, generation: int | None) -> tuple[NewKeyEvent, datetime | None]:
-        """Return the event that made a generation's key, and when the next one ended it."""
-        _ = self.service
-        ended_at = None
-        for event in self._log.key_events(self._name, newest_first=True):
-            if isinstance(event, NewKeyEvent) and generation in (None, event.generation):
-                return event, ended_at
-            ended_at = event.timestamp
-        raise ValueError(f"there was no generation {generation} of manager {self._name!r}")
-
-    def _raise_unseen_error(self) -> None:
+    def _settle_what_was(self) -> None:
+        """Raise what a test forgot to look at, before it goes on."""
+        self._require_awaited()
         if self._error is not None and not self._is_error_seen:
             self._is_error_seen = True
             raise self._error
 
-
-def _named(action: object) -> str:
-    """Return what to call a message or a function in a failure."""
-    if isinstance(action, Message):
-        return repr(action)
-    name: str = getattr(action, "__qualname__", repr(action))
-    return name.rpartition(".<locals>.")[2]
+    def _require_awaited(self) -> None:
+        later, self._later = self._later, None
+        if later is not None:
+            raise actions.not_awaited(self._what, later)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -200,7 +201,7 @@ def test_who_is_recorded_unless_said_is_the_user_at_the_host(
     manager.reset_key()
 
     newest = next(stored_service.history(newest_first=True))
-    assert newest.initiator == f"{getpass.getuser()}@{socket.gethostname()}"
+    assert newest.initiator == f"{pwd.getpwuid(os.getuid()).pw_name}@{socket.gethostname()}"
 
 
 def test_a_manager_can_have_an_initiator_of_its_own(

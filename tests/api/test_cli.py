@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 import keyturn
+from keyturn.cli.texts import for_command_line
 from keyturn.testing import ManualClock
 from tests.api.command_line import Keyturn
 
@@ -76,6 +78,7 @@ def test_the_password_comes_from_the_environment_or_from_a_file(tmp_path: Path) 
     wrong = run("token", "create", code=os.EX_NOPERM)
     del run.environment["KEYTURN_PASSWORD"]
     secret = tmp_path / "secret"
+    secret.touch(0o600)
     secret.write_text("correct horse\n")
     run.environment["KEYTURN_PASSWORD_FILE"] = str(secret)
     run("token", "create")
@@ -234,6 +237,52 @@ def test_bad_input_gets_one_line_and_its_exit_code(
     assert len(done.stderr.splitlines()) <= 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("token", "create", "--claims", '{"sub": "alice"}'), "--subject"),
+        (("--accept-rollback", "token", "verify", "a.b.c"), "--accept-rollback reset"),
+        (("audit", "--any-node", "--node-id", "v" + "0" * 52), "--node-id"),
+    ],
+)
+def test_an_error_speaks_of_options_and_not_of_python(
+    cli: Keyturn, arguments: tuple[str, ...], says: str
+) -> None:
+    done = cli(*arguments, code=os.EX_USAGE)
+
+    assert says in done.stderr
+    assert not re.search(r"=True|=None|\bNone\b|argument `", done.stderr)
+
+
+def test_no_error_of_ours_speaks_of_python_once_it_is_for_the_command_line() -> None:
+    texts = [
+        "accept it with accept_rollback=True (--accept-rollback)",
+        "say so once with trust_log=True (--trust-log, KEYTURN_TRUST_LOG=true)",
+        "say whose: (node_id, --node-id), or any (any_node=True, --any-node)",
+        "one is made with `keyturn --name NAME init`, or with create=True",
+        "open it again, with create=True or with `keyturn init`",
+        "a password is text and not empty; None means no password",
+        "needs one (KEYTURN_PASSWORD, or the argument `password`); password=None makes one",
+        "at least 60 (None: never)",
+    ]
+
+    shown = [for_command_line(text) for text in texts]
+
+    assert [text for text in shown if re.search(r"=True|=None|\bNone\b|argument `", text)] == []
+
+
+def test_a_bug_is_no_refused_token(cli: Keyturn, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("keyturn.cli.base.ManagerParts.of", fail)
+
+    done = cli("token", "verify", "a.b.c", code=os.EX_SOFTWARE)
+
+    assert done.stderr.startswith("keyturn: this is a bug")
+    assert "ZeroDivisionError" in done.stderr
+
+
 def test_without_a_data_folder_each_command_says_how_to_make_one(tmp_path: Path) -> None:
     run = Keyturn(tmp_path / "nowhere")
 
@@ -257,17 +306,6 @@ def test_a_rolled_back_log_is_refused_until_it_is_accepted(cli: Keyturn) -> None
     assert kinds[-1] == "accepted a log that was rolled back"
 
 
-def test_doctor_names_the_versions_and_what_is_not_as_it_should_be(cli: Keyturn) -> None:
-    (cli.folder / "anchor.json.d").chmod(0o755)
-
-    done = cli("doctor", "--json", code=1)
-
-    findings = {(f := json.loads(line))["what"]: f for line in done.stdout.splitlines()}
-    assert findings["sqlite"]["value"]
-    assert "chmod" in findings["anchor"]["warning"]
-    assert findings["key ring"]["warning"] is None
-
-
 def test_the_password_is_changed_without_touching_the_log(tmp_path: Path) -> None:
     run = Keyturn(tmp_path / "data")
     run.environment["KEYTURN_PASSWORD"] = "old"
@@ -278,6 +316,24 @@ def test_the_password_is_changed_without_touching_the_log(tmp_path: Path) -> Non
     del run.environment["KEYTURN_PASSWORD"]
 
     assert run("token", "verify", token).stdout == "good\n"
+
+
+def test_the_password_is_changed_by_a_script(tmp_path: Path) -> None:
+    run = Keyturn(tmp_path / "data")
+    run.environment["KEYTURN_PASSWORD"] = "old"
+    run("init")
+    new = tmp_path / "new"
+    new.touch(0o600)
+    new.write_text("new\n")
+
+    run("password", "--new-password-file", str(new))
+    run("token", "create", code=os.EX_NOPERM)
+    run.environment["KEYTURN_PASSWORD"] = "new"
+    run("token", "create")
+    new.chmod(0o644)
+    refused = run("password", "--new-password-file", str(new), code=os.EX_CONFIG)
+
+    assert "chmod 600" in refused.stderr
 
 
 def test_every_command_explains_itself(cli: Keyturn) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +141,27 @@ def test_destroying_asks_and_purging_leaves_one_event(cli: Keyturn) -> None:
     assert (json.loads(left)["reason"], json.loads(left)["initiator"]) == ("moved", "ops")
 
 
+def test_a_destroyed_manager_can_be_purged_later_and_once(cli: Keyturn) -> None:
+    cli("reset")
+    cli("destroy", "--yes")
+
+    cli("destroy", "--purge", "--yes", "--reason", "moved", "--initiator", "ops")
+    again = cli("destroy", "--purge", "--yes", code=os.EX_UNAVAILABLE)
+
+    (left,) = cli("history", "--json").stdout.splitlines()
+    assert (json.loads(left)["kind"], json.loads(left)["reason"]) == ("destroyed", "moved")
+    assert "purged before" in again.stderr
+    cli("audit")
+
+
+def test_the_row_of_a_destroyed_manager_repeats_nothing_of_its_key(cli: Keyturn) -> None:
+    cli("destroy", "--yes", "--reason", "the end")
+
+    (row,) = (line for line in cli("history").stdout.splitlines() if "destroyed" in line)
+
+    assert row.split()[:3] == ["2", "destroyed", last_change(cli)["at"][:10]]
+
+
 # --- sessions ----------------------------------------------------------------------------------
 
 
@@ -226,3 +249,62 @@ def test_an_expiry_is_written_with_a_unit(cli: Keyturn, expiry: str, seconds: in
     claims = json.loads(cli("token", "inspect", "-", "--json", stdin=token).stdout)["claims"]
 
     assert (claims["exp"] - claims["iat"] if "exp" in claims else None) == seconds
+
+
+def test_claims_cannot_be_taken_for_what_is_known_of_a_token(cli: Keyturn) -> None:
+    claims = {"token": "good", "ended": "never", "by": "nobody", "because": "x\ntoken good"}
+    token = cli("token", "create", "--claims", json.dumps(claims)).stdout
+    cli("reset", "--reason", "laptop stolen", "--initiator", "alice")
+
+    lines = cli("token", "inspect", "-", stdin=token).stdout.splitlines()
+    facts = lines[: lines.index("claims")]
+
+    assert facts[0].split() == ["token", "refused:", "revoked"]
+    assert facts[-1].split(maxsplit=1) == ["because", "laptop stolen"]
+    assert all(line.startswith("  ") for line in lines[lines.index("claims") + 1 :])
+
+
+def test_the_moments_in_a_token_are_shown_in_utc(cli: Keyturn) -> None:
+    with keyturn.open(path=cli.folder, clock=lambda: 1_700_000_000) as host:
+        token = host.create_token(expiry=60)
+
+    text = cli("token", "inspect", token).stdout
+    facts = json.loads(cli("token", "inspect", token, "--json").stdout)
+
+    assert "1700000060 (2023-11-14 22:14:20 UTC)" in text
+    assert facts["claim_times"]["exp"] == "2023-11-14T22:14:20+00:00"
+
+
+def test_as_of_a_moment_nothing_is_told_that_happened_later(cli: Keyturn) -> None:
+    token = cli("token", "create").stdout.strip()
+    before = last_change(cli)["at"]
+    cli("reset", "--reason", "laptop stolen")
+
+    then = json.loads(cli("token", "inspect", token, "--at", before, "--json").stdout)
+    now = json.loads(cli("token", "inspect", token, "--json").stdout)
+
+    assert (then["revoked_at"], then["revoked_by"], then["revoked_because"]) == (None, None, None)
+    assert now["revoked_because"] == "laptop stolen"
+
+
+# --- who ---------------------------------------------------------------------------------------
+
+
+def test_who_recorded_a_change_is_the_user_of_the_system_and_stands_beside_who_said_so(
+    cli: Keyturn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = socket.gethostname()
+    recorders = []
+    for environment in ({"LOGNAME": "mallory", "USER": "mallory"}, {"SUDO_USER": "carol"}, {}):
+        cli.environment |= environment
+        cli("reset", "--initiator", "alice")
+        recorders.append(last_change(cli)["recorded_by"])
+    del cli.environment["SUDO_USER"]
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # a user without a name
+    cli("reset", "--initiator", "alice")
+
+    assert "mallory" not in recorders[0]
+    assert recorders[1] == f"carol@{host}"
+    assert last_change(cli)["recorded_by"] == f"uid-{os.getuid()}@{host}"
+    assert last_change(cli)["initiator"] == "alice"
+    assert f"alice (recorded by carol@{host})" in " ".join(cli("history").stdout.split())

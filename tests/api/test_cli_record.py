@@ -104,6 +104,7 @@ def test_the_verdict_for_programs_says_whether_the_record_holds(cli: Keyturn) ->
         "node_id": facts["node_id"],
         "anchor": {"default": 4},
         "checkpoints": {},
+        "node_id_from": "key ring",
     }
     assert facts["ends_known"] == ["default"]
 
@@ -219,12 +220,30 @@ def test_a_page_that_cannot_be_written_keeps_nobody_from_the_verdict(cli: Keytur
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_log_without_its_table_is_one_line_of_error(cli: Keyturn) -> None:
-    alter(cli, "DROP TABLE stored_events")
+@pytest.mark.parametrize(
+    ("statement", "mending"),
+    [
+        ("DROP TABLE stored_events", "table of events is missing"),
+        ("CREATE VIEW spy AS SELECT * FROM stored_events", "DROP VIEW spy"),
+        (
+            "CREATE TRIGGER hide AFTER INSERT ON stored_events BEGIN SELECT raise(IGNORE); END",
+            "DROP TRIGGER hide",
+        ),
+    ],
+)
+def test_g5_a_store_that_can_lie_is_a_finding_with_what_mends_it(
+    cli: Keyturn, tmp_path: Path, statement: str, mending: str
+) -> None:
+    alter(cli, statement)
+    page = tmp_path / "page.html"
 
-    done = cli("audit", code=os.EX_DATAERR)
+    done = cli("audit", "--json", "--html", str(page), code=os.EX_DATAERR)
 
-    assert len(done.stderr.splitlines()) == 1
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert finding["kind"] == "store"
+    assert mending in finding["message"]
+    assert mending in page.read_text("utf-8")
+    assert "The record does NOT hold" in cli("audit", code=os.EX_DATAERR).stdout
 
 
 def test_a_bad_node_id_is_a_usage_error(cli: Keyturn) -> None:
@@ -287,6 +306,25 @@ def test_a_checkpoint_tells_of_a_log_that_was_put_back(cli: Keyturn) -> None:
     assert "which the checkpoint has seen" in done.stdout
 
 
+def test_checkpoints_of_several_managers_and_times_are_kept_in_one_file(
+    cli: Keyturn, tmp_path: Path
+) -> None:
+    cli("--name", "other", "init")
+    kept = tmp_path / "checkpoints"
+    kept.write_text(cli("audit", "--checkpoint", "--all").stdout)
+    cli("reset")
+    with kept.open("a") as file:
+        file.write("\n" + cli("audit", "--checkpoint").stdout)
+
+    facts = json.loads(cli("audit", "--against", str(kept), "--json").stdout)
+    cli("audit", "--against", "-", stdin=kept.read_text())
+    alter(cli, "DELETE FROM stored_events WHERE originator_version = 1")
+    broken = cli("audit", "--against", str(kept), code=os.EX_DATAERR)
+
+    assert facts["held_against"]["checkpoints"] == {"default": [4, 5], "other": [1]}
+    assert "of other" in broken.stdout
+
+
 @pytest.mark.parametrize("checkpoint", ["nonsense", "keyturn-checkpoint-v1 a b c"])
 def test_a_bad_checkpoint_is_a_clear_error(cli: Keyturn, checkpoint: str) -> None:
     done = cli("audit", "--against", checkpoint, code=os.EX_DATAERR)
@@ -333,4 +371,26 @@ def test_a_damaged_export_is_refused_with_its_line_and_nothing_is_written(
     done = restored("import", stdin="".join(lines), code=os.EX_DATAERR)
 
     assert "line 3" in done.stderr
-    assert positions(restored) == []
+    assert "it has none" in restored("history", code=os.EX_NOINPUT).stderr
+
+
+def test_the_page_of_some_managers_since_a_moment(cli: Keyturn, tmp_path: Path) -> None:
+    cli("--name", "web", "init")
+    page = tmp_path / "page.html"
+
+    cli("audit", "--html", str(page), "--since", "1h", "--name", "web")
+    text = page.read_text("utf-8")
+    refused = cli("audit", "--name", "web", code=os.EX_USAGE)
+
+    assert "1 of 2 managers" in text
+    assert "laptop stolen" not in text
+    assert "--html" in refused.stderr
+
+
+def test_g5_the_verdict_says_what_an_altered_row_claims(cli: Keyturn) -> None:
+    altered = "replace(CAST(state AS TEXT), 'alice', 'mallory')"
+    alter(cli, f"UPDATE stored_events SET state = CAST({altered} AS BLOB)")
+
+    done = cli("audit", code=os.EX_DATAERR)
+
+    assert "by mallory)" in done.stdout

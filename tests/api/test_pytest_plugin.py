@@ -22,9 +22,10 @@ def host(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
     return pytester
 
 
-def run(host: pytest.Pytester, test_file: str) -> pytest.RunResult:
+def run(host: pytest.Pytester, test_file: str, *options: str) -> pytest.RunResult:
     host.makepyfile(test_file)
-    return host.runpytest_subprocess("-p", "no:cacheprovider", timeout=60)
+    without = ("-p", "no:cacheprovider", "-p", "no:asyncio")
+    return host.runpytest_subprocess(*without, *options, timeout=60)
 
 
 def test_a_host_has_both_fixtures_without_asking(host: pytest.Pytester) -> None:
@@ -149,26 +150,67 @@ def test_an_export_becomes_the_given(host: pytest.Pytester) -> None:
     result.assert_outcomes(passed=1)
 
 
-def test_nothing_for_tests_is_imported_before_a_fixture_is_used(host: pytest.Pytester) -> None:
+def test_nothing_of_keyturn_is_imported_before_a_fixture_is_used(host: pytest.Pytester) -> None:
     result = run(
         host,
         """
         import sys
 
         def test_before():
-            assert "keyturn.testing.plugin" in sys.modules
-            assert "keyturn.testing.replay" not in sys.modules
+            found = {name for name in sys.modules if name.startswith("keyturn")}
+            assert found == {"keyturn", "keyturn.testing", "keyturn.testing.plugin"}
+            slow = {"pykka", "eventsourcing", "structlog", "msgspec", "cryptography"}
+            assert slow.isdisjoint(sys.modules)
 
         def test_after(replay):
             assert "keyturn.testing.replay" in sys.modules
+            assert "keyturn.aio" not in sys.modules
         """,
     )
 
     result.assert_outcomes(passed=2)
 
 
+def test_snapshots_are_written_when_pytest_is_told_so(host: pytest.Pytester) -> None:
+    test_file = """
+        from keyturn import ResetKey
+
+        def test_theft(replay):
+            replay.when(ResetKey(reason="theft")).then_snapshot("theft.txt")
+        """
+    without = run(host, test_file)
+    updated = run(host, test_file, "--keyturn-update")
+    again = run(host, test_file)
+
+    without.assert_outcomes(failed=1)
+    without.stdout.fnmatch_lines(["E *run pytest with --keyturn-update*"])
+    updated.assert_outcomes(passed=1)
+    again.assert_outcomes(passed=1)
+
+
+def test_a_marker_takes_arguments_by_name(host: pytest.Pytester) -> None:
+    result = run(
+        host,
+        """
+        import pytest
+
+        @pytest.mark.keyturn(60)
+        def test_position(keyturn_service):
+            pass
+
+        @pytest.mark.keyturn(expires=60)
+        def test_name(keyturn_service):
+            pass
+        """,
+    )
+
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(["E *TypeError: *takes arguments by name, such as expiry=60"])
+
+
 def test_the_fixtures_are_described(host: pytest.Pytester) -> None:
-    result = host.runpytest_subprocess("--fixtures", timeout=60)
+    result = host.runpytest_subprocess("--fixtures", "-p", "no:asyncio", timeout=60)
 
     result.stdout.fnmatch_lines(["keyturn_service -- *", "    A real service in memory*"])
+    result.stdout.fnmatch_lines(["keyturn_async_service -- *", "    The same service, awaited*"])
     result.stdout.fnmatch_lines(["replay -- *", "    Replay-based tests*"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -51,6 +52,19 @@ def test_a_manual_clock_may_be_advanced_by_many_threads() -> None:
         thread.join(timeout=30)
 
     assert clock() == 4000
+
+
+def test_a_clock_travels_to_a_moment_and_never_back() -> None:
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    clock = ManualClock(begin)
+
+    clock.travel_to(begin + timedelta(days=1))
+
+    assert clock.now == begin + timedelta(days=1)
+    with pytest.raises(ValueError, match="never goes back"):
+        clock.travel_to(begin)
+    with pytest.raises(ValueError, match="aware datetime"):
+        clock.travel_to(datetime(2027, 1, 1))
 
 
 def test_the_clock_of_a_service_expires_its_tokens() -> None:

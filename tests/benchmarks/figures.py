@@ -8,14 +8,17 @@ from pathlib import Path
 import keyturn
 from tests.benchmarks.calls import call_figures
 from tests.benchmarks.ended import ended_figures
+from tests.benchmarks.kit import kit_figures
 from tests.benchmarks.managers import manager_figures
 from tests.benchmarks.measure import Figure
 from tests.benchmarks.messages import message_figures
 from tests.benchmarks.postgres import postgres_figures
 from tests.benchmarks.record import long_figures, record_figures
 from tests.benchmarks.scale import scale_figures
+from tests.benchmarks.serve import serve_figures
 from tests.benchmarks.starting import starting_figures
 from tests.benchmarks.tokens import token_figures
+from tests.benchmarks.web import web_figures
 
 MANAGERS, MANY_MANAGERS = 200, 2_000
 
@@ -41,7 +44,10 @@ def all_figures(
         "record": lambda: with_service(data, lambda service: record_figures(service, folder)),
         "managers": lambda: manager_figures(folder, count=MANAGERS),
         "postgres": lambda: postgres_figures(folder),
+        "web": lambda: with_service(data, lambda service: web_figures(service, data)),
+        "serve": lambda: serve_figures(data),
         "starting": starting_figures,
+        "kit": lambda: kit_figures(folder),
     }
     if is_long:
         subjects["long"] = lambda: long_figures(folder)

@@ -17,6 +17,7 @@ from eventsourcing.domain import Aggregate
 import keyturn
 from keyturn.actors.key_writer import new_secret
 from keyturn.domain.session_keys import Origin
+from tests.api.reports import history, page
 from tests.benchmarks.measure import Figure, compare, figure
 from tests.heads import keys_at_head
 
@@ -62,7 +63,9 @@ def record_figures(service: keyturn.Service, folder: Path) -> Iterator[Figure]:
         make_history(folder / name, changes)
     yield opening(folder, "long", 2_000)
     yield newest(folder, "long", 2_000)
-    yield auditing(folder)
+    yield auditing(folder, "audit of 2,000 events", 8_000)
+    yield auditing(folder, "quick audit of 2,000 events", 60_000, quick=True)
+    yield from page_of(20_000)
 
 
 def long_figures(folder: Path) -> Iterator[Figure]:
@@ -147,20 +150,34 @@ def newest(folder: Path, longer: str, changes: int) -> Figure:
     return measured
 
 
-def auditing(folder: Path) -> Figure:
-    """Audit 2,000 events, signatures included, beside the time that 8,000 a second take."""
+def auditing(folder: Path, name: str, rate: int, *, quick: bool = False) -> Figure:
+    """Audit 2,000 events, beside the time that they take at a rate (events a second)."""
     log = keyturn.open_event_log(url(folder / "long"))
     measured = compare(
-        "audit of 2,000 events",
-        lambda: keyturn.audit(log, any_node=True),
-        lambda: time.sleep(2_000 / 8_000),
-        "asleep, at 8,000 events/s",
+        name,
+        lambda: keyturn.audit(log, any_node=True, quick=quick),
+        lambda: time.sleep(2_000 / rate),
+        f"asleep, at {rate:,} events/s",
         goal=1,
         calls=1,
         rounds=7,
     )
     log.close()
     return measured
+
+
+def page_of(changes: int) -> Iterator[Figure]:
+    """Make the page of an audit with so many changes: how long, and how large it is."""
+    why = "a reason of some length, as people write them"
+    rows = [("reset", day / 9, "somebody@somewhere", why) for day in range(changes)]
+    own = history(rows)
+    started = time.perf_counter()
+    made = page(default=own)
+    seconds = time.perf_counter() - started
+    what = f"page of {changes:,} changes"
+    yield figure(what, [(seconds, 3.0)], "at most", goal=1)
+    size = len(made.encode()) / 1e6
+    yield Figure(f"{what}, its size", size, 10, "at most", size / 10, 1, False, "MB")
 
 
 def inspecting_forged(folder: Path) -> Figure:

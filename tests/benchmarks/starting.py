@@ -1,13 +1,11 @@
-"""Beginning: importing the package, and setting up a service for a test."""
+"""Beginning: importing the package."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
-from keyturn.testing import open_service
 from tests.benchmarks.measure import Figure, compare
 
 PEER_IMPORTS = (
@@ -17,21 +15,8 @@ PEER_IMPORTS = (
 
 
 def starting_figures() -> Iterator[Figure]:
-    """Yield the figures of a test's fixture and of the import."""
-    yield fixture()
+    """Yield the figure of the import."""
     yield importing()
-
-
-def fixture() -> Figure:
-    """Set up and tear down what the fixture `keyturn_service` is, beside the 5 ms it may take."""
-    return compare(
-        "keyturn_service, a test",
-        lambda: open_service().close(),
-        lambda: time.sleep(0.005),
-        "asleep",
-        goal=1,
-        calls=20,
-    )
 
 
 def importing() -> Figure:
@@ -42,7 +27,7 @@ def importing() -> Figure:
 
     return compare(
         "import keyturn",
-        lambda: run("import keyturn"),
+        lambda: run("from keyturn import open"),
         lambda: run(PEER_IMPORTS),
         "import of what it stands on",
         goal=1.3,

@@ -388,7 +388,7 @@ def test_a_traceback_shows_no_local_variables_where_a_hosts_processors_would_pri
 def test_importing_keyturn_imports_nothing_that_is_slow(run_python: RunPython) -> None:
     printed = run_python(
         "import sys, keyturn\n"
-        "slow = {'click', 'psycopg', 'keyturn.aio', 'keyturn.cli', 'keyturn.testing'}\n"
+        "slow = {'click', 'jinja2', 'psycopg', 'keyturn.aio', 'keyturn.cli', 'keyturn.testing'}\n"
         "print(sorted(slow & set(sys.modules)))\n"
     )
 

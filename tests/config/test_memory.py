@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(
 PRELUDE = """
 import gc, json, os, sys, threading
 import keyturn
+keyturn.open  # loads what a service needs
 
 def memory(kind="Anonymous"):  # which no other process has a share of
     gc.collect()

@@ -16,6 +16,7 @@ from keyturn.domain.errors import SettingsError
 
 
 def password_file(path: Path, content: bytes = b"from file\n") -> Settings:
+    path.touch(0o600)
     path.write_bytes(content)
     return Settings(password_file=path)
 
@@ -91,13 +92,21 @@ def test_a_password_file_may_be_a_link_as_container_secrets_are(
     keyturn.KeyRing.open(tmp_path / "data/keyring.json", "from file")
 
 
-def test_the_mode_of_a_password_file_is_not_for_us_to_judge_or_change(tmp_path: Path) -> None:
+def test_a_group_may_read_a_password_file_as_container_secrets_have_it(tmp_path: Path) -> None:
     settings = password_file(tmp_path / "secret")
-    os.chmod(tmp_path / "secret", 0o444)
+    os.chmod(tmp_path / "secret", 0o440)
 
-    find_password(settings, environ={})
+    assert find_password(settings, environ={}) == "from file"
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o440
 
-    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o444
+
+@pytest.mark.parametrize("mode", [0o644, 0o444, 0o604, 0o602])
+def test_a_password_file_that_everybody_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    settings = password_file(tmp_path / "secret")
+    os.chmod(tmp_path / "secret", mode)
+
+    with pytest.raises(SettingsError, match=r"can be read by others .* run chmod 600 on it"):
+        find_password(settings, environ={})
 
 
 @pytest.mark.parametrize(

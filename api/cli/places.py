@@ -1,0 +1,82 @@
+"""Files and folders as `keyturn doctor` looks at them: owners, modes, and the file system."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from keyturn.cli.health import Health
+from keyturn.config.anchor import folder_of
+from keyturn.config.file_system import problem_of
+from keyturn.config.settings import Settings
+from keyturn.config.store_url import sqlite_path
+
+_OF_SEVERAL_MACHINES = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "ceph", "glusterfs", "lustre", "afs"}
+)
+
+
+def look_at_places(settings: Settings) -> Iterator[Health]:
+    """Yield who owns each file and folder, who else can read it, and where the log lies."""
+    yield _look_at("data", settings.data_folder)
+    # Others can read neither: the commands refuse such a key ring and such a password file.
+    yield _look_at("key ring", settings.key_ring_path, refused=0o077)
+    yield _look_at("anchor folder", folder_of(settings.anchor_path))
+    if settings.password_file is not None:
+        yield _look_at("password file", settings.password_file, refused=0o007, checked=0o007)
+    database = sqlite_path(settings.store_url)
+    if database is not None and database.exists():
+        yield _look_at("database", database)
+        yield _file_system(database)
+
+
+def _look_at(what: str, path: Path, *, refused: int = 0, checked: int = 0o077) -> Health:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return Health(what, f"{path} (not there)")
+    except OSError as error:
+        return Health.wrong(what, str(path), f"cannot be looked at: {error.strerror}")
+    mode, owner = stat.S_IMODE(status.st_mode), _name_of(status.st_uid)
+    value = f"{path} (mode {mode:04o}, of {owner})"
+    if mode & checked:
+        right = "700" if stat.S_ISDIR(status.st_mode) else "600"
+        message = f"others can get at it: run chmod {right} on it"
+        is_wrong = mode & refused
+        return (Health.wrong if is_wrong else Health.warning)(what, value, message)
+    # Whose a password file is is for the container or systemd to say.
+    if status.st_uid != os.geteuid() and checked != 0o007:
+        message = f"it belongs to {owner}, and this is {_name_of(os.geteuid())}"
+        return Health.warning(what, value, message)
+    return Health(what, value)
+
+
+def _file_system(database: Path) -> Health:
+    kind = _kind_of_file_system(database.resolve())
+    if kind in _OF_SEVERAL_MACHINES:
+        message = "SQLite needs a local file system: move the log, or use PostgreSQL"
+        return Health.wrong("file system", kind, message)
+    problem = problem_of(database.parent) if database.parent.is_dir() else None
+    if problem is not None:
+        return Health.wrong("file system", kind or "unknown", problem)
+    return Health("file system", kind or "unknown")
+
+
+def _kind_of_file_system(path: Path) -> str | None:
+    """Return the type of the file system that a path is on; None: the system does not say."""
+    try:
+        lines = Path("/proc/self/mounts").read_text("utf-8").splitlines()
+    except OSError:  # not Linux
+        return None
+    mounts = {fields[1]: fields[2] for fields in map(str.split, lines)}
+    return next((mounts[str(p)] for p in (path, *path.parents) if str(p) in mounts), None)
+
+
+def _name_of(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:  # in a container
+        return f"uid {user}"

@@ -1,0 +1,91 @@
+"""`keyturn serve`: the HTTP service."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import click
+
+from keyturn.cli.base import Command, cli, command
+
+
+class _Mode(click.ParamType[int]):
+    """The mode of a file, in octal."""
+
+    name = "mode"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            mode = int(str(value), 8)
+        except ValueError:
+            mode = -1
+        if not 0 <= mode <= 0o777:
+            self.fail(f"{value!r} is no mode like 600 or 660", param, ctx)
+        return mode
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0: any."
+)
+@click.option(
+    "--socket",
+    "path",
+    type=click.Path(path_type=Path),
+    help="A Unix socket to listen at instead.",
+)
+@click.option("--socket-mode", type=_Mode(), default="600", help="Its mode: who may connect.")
+@click.option(
+    "--client-secret-file",
+    type=click.Path(path_type=Path),
+    help="The secret of clients; without it only /auth, health and metrics are served.",
+)
+@click.option(
+    "--claim", "claims", multiple=True, help="A claim that /auth puts into a header; repeatable."
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, help="How many processes.")
+@click.option("--plain-http", is_flag=True, help="For development: cookies without TLS.")
+@command
+def serve(
+    obj: Command,
+    host: str,
+    port: int,
+    path: Path | None,
+    socket_mode: int,
+    client_secret_file: Path | None,
+    claims: tuple[str, ...],
+    workers: int,
+    plain_http: bool,
+) -> None:
+    """Answer over HTTP whether tokens are good: for proxies, and for what is not Python."""
+    for name in ("starlette", "uvicorn", "prometheus_client"):
+        if importlib.util.find_spec(name) is None:
+            message = f"this needs {name}: pip install 'keyturn[web]'"
+            raise click.UsageError(message)
+    from keyturn.web.options import WebOptions
+    from keyturn.web.serve.app import ServeOptions
+    from keyturn.web.serve.client_secret import read_client_secrets
+    from keyturn.web.serve.running import Listening, run
+
+    options = ServeOptions(
+        claims=claims,
+        secrets=None if client_secret_file is None else read_client_secrets(client_secret_file),
+        web=WebOptions(plain_http=plain_http),
+        log_requests=obj.settings.log_level in ("debug", "info"),
+    )
+    run(
+        obj.settings,
+        obj.password(),
+        Listening(host=host, port=port, path=path, mode=socket_mode),
+        options,
+        announce=lambda address: click.echo(f"listening at {address}", err=True),
+        host_topics=obj.host_topics,
+        accept_rollback=obj.accept_rollback,
+        workers=workers,
+    )

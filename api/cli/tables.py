@@ -1,0 +1,148 @@
+"""The history as a table for people, as lines to follow, and as CSV for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from keyturn.projections.history import KeyChange
+from keyturn.show import change_text, jsonable, lifetime_text, plain
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+_BAR_WIDTH = 12
+_WIDTH_FOR_ONE_LINE = 100
+_WIDTH_FOR_BARS = 120
+_KIND_STYLES = {"generated": "green", "reset": "yellow", "rotated": "cyan", "destroyed": "red"}
+# What a spreadsheet takes for a formula, full width too, at the beginning of a cell, or after
+# what another country's spreadsheet takes for the end of one.
+_FORMULA = re.compile(
+    r"((?:^|[,;|\t\r\n])[\s'\"]*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe66\ufe63\ufe6b])"
+)
+
+
+def history_table(
+    changes: Sequence[KeyChange], width: int, *, with_manager: bool = False
+) -> Table:
+    """Return the history of key changes as a table for people.
+
+    Args:
+        changes: in the order to show them in.
+        width: what there is, in characters. Where it is small, who and why stand below each
+            other; where it is large, lifetimes are drawn to scale too.
+        with_manager: whether they are of several managers.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    is_wide, has_bars = width >= _WIDTH_FOR_ONE_LINE, width >= _WIDTH_FOR_BARS and _can_draw()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    if with_manager:
+        table.add_column("manager", overflow="fold")
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("change", overflow="fold", max_width=None if is_wide else 16)
+    table.add_column("key", justify="right")
+    if is_wide:
+        table.add_column("when (UTC)", no_wrap=True)
+        table.add_column("by", overflow="fold")
+        table.add_column("why", overflow="fold")
+        table.add_column("lived", justify="right", no_wrap=True)
+    else:
+        table.add_column("when (UTC), lived", no_wrap=True)
+        table.add_column("by, why", overflow="fold")
+    if has_bars:
+        table.add_column("", no_wrap=True, style="blue")
+    longest = max((_seconds(change) for change in changes), default=0.0)
+    for change in changes:
+        when, lived = f"{change.at:%Y-%m-%d %H:%M:%S}", _lived(change)
+        by, why = Text(_who(change)), Text(plain(change.reason or ""))
+        table.add_row(
+            *([Text(plain(change.manager))] if with_manager else []),
+            str(change.position),
+            Text(change_text(change), _KIND_STYLES.get(change.kind, "")),
+            _key(change),
+            *([when, by, why, lived] if is_wide else [_below(when, lived), _below(by, why)]),
+            *([Text(_bar(_seconds(change), longest))] if has_bars else []),
+        )
+    return table
+
+
+def change_line(change: KeyChange, *, with_manager: bool = False) -> str:
+    """Return a change as one line, for who follows the log."""
+    whose = f"{plain(change.manager)} " if with_manager else ""
+    why = f": {plain(change.reason)}" if change.reason else ""
+    key = f"key {_key(change)}, " if _key(change) else ""
+    return (
+        f"{change.at:%Y-%m-%d %H:%M:%S}  {whose}{change.position}  {change_text(change)}, "
+        f"{key}by {_who(change)}{why}"
+    )
+
+
+def csv_lines(changes: Iterable[KeyChange], *, header: bool = True) -> Iterator[str]:
+    """Yield the history as CSV, in which nothing is a formula to a spreadsheet."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    if header:
+        writer.writerow([field.name for field in dataclasses.fields(KeyChange)])
+    for change in changes:
+        row = [jsonable(getattr(change, field.name)) for field in dataclasses.fields(change)]
+        writer.writerow([_cell(value) for value in row])
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+    yield buffer.getvalue()
+
+
+def _cell(value: object) -> object:
+    return plain(_FORMULA.sub(r"\1'", value)) if isinstance(value, str) else value
+
+
+def _who(change: KeyChange) -> str:
+    """Return who it was, as somebody said, and who recorded it, if that is another one."""
+    if change.recorded_by in (None, change.initiator):
+        return plain(change.initiator)
+    return plain(f"{change.initiator} (recorded by {change.recorded_by})")
+
+
+def _key(change: KeyChange) -> str:
+    """Return the generation of the key after a change; there is none after the end of all."""
+    return "" if change.kind == "destroyed" else str(change.generation)
+
+
+def _lived(change: KeyChange) -> str:
+    """Return how long the key lived that began here, which stands there and nowhere else."""
+    if change.is_of_sessions or change.kind == "destroyed":
+        return ""
+    return lifetime_text(change.lifetime)
+
+
+def _below(upper: str | Text, lower: str | Text) -> Text:
+    from rich.text import Text
+
+    return Text("\n").join([Text.assemble(part) for part in (upper, lower) if part])
+
+
+def _can_draw() -> bool:
+    return (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
+
+
+def _seconds(change: KeyChange) -> float:
+    if change.kind == "destroyed" or change.is_of_sessions:
+        return 0.0
+    lifetime = datetime.now(UTC) - change.at if change.lifetime is None else change.lifetime
+    return max(0.0, lifetime.total_seconds())
+
+
+def _bar(seconds: float, longest: float) -> str:
+    """Return a bar to scale, in eighths of a character."""
+    eighths = round(8 * _BAR_WIDTH * seconds / longest) if longest else 0
+    return "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8]).strip()

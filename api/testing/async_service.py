@@ -1,0 +1,69 @@
+"""The same service, awaited. It belongs to no event loop: whichever awaits it will do."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import TracebackType
+from typing import ParamSpec
+
+from keyturn.aio import AsyncService
+from keyturn.testing.clocked_service import ClockedService, open_service
+from keyturn.testing.events import EventSpec
+from keyturn.testing.faults import Faults
+from keyturn.testing.manual_clock import ManualClock
+
+P = ParamSpec("P")
+
+
+class ClockedAsyncService(AsyncService):
+    """A `ClockedService` whose methods are awaited; what a test does to it is not.
+
+    Attributes:
+        plain: the same service for plain calls.
+    """
+
+    plain: ClockedService
+
+    def __init__(self, service: ClockedService) -> None:
+        super().__init__(service)
+        service.faults.attach(self)
+
+    @property
+    def clock(self) -> ManualClock:
+        """The time that decides about expiry."""
+        return self.plain.clock
+
+    @property
+    def faults(self) -> Faults:
+        """What goes wrong: see `ClockedService`."""
+        return self.plain.faults
+
+    def elsewhere(self, *events: EventSpec) -> None:
+        """Have another process that shares the log do this, at once."""
+        self.plain.elsewhere(*events)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await super().__aexit__(exc_type, exc_value, traceback)
+        if exc_value is None:
+            self.faults.check_all_happened()
+
+
+def _awaited(open_plain: Callable[P, ClockedService]) -> Callable[P, ClockedAsyncService]:
+    @functools.wraps(open_plain)
+    def open_awaited(*args: P.args, **kwargs: P.kwargs) -> ClockedAsyncService:
+        return ClockedAsyncService(open_plain(*args, **kwargs))
+
+    return open_awaited
+
+
+open_async_service = _awaited(open_service)
+"""Open a service in memory for asyncio, to be used in an `async with` block.
+
+The arguments are those of `open_service`.
+"""

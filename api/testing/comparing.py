@@ -1,0 +1,165 @@
+"""What a test expects of an action, what came of it, and the difference as people read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+
+from msgspec import UNSET
+
+from keyturn.testing.events import TIMES, EventSpec
+
+
+@dataclass(frozen=True)
+class Dated:
+    """An event and its time. An expected one without a time fits any."""
+
+    spec: EventSpec
+    at: datetime | None
+
+    def __repr__(self) -> str:
+        return repr(self.spec)
+
+
+@dataclass(frozen=True)
+class Raised:
+    """What a test expects to be raised (a class), or what was raised (an error)."""
+
+    error: type[Exception] | Exception
+
+    def __repr__(self) -> str:
+        if isinstance(self.error, type):
+            return f"raises {self.error.__name__}"
+        return f"raises {type(self.error).__name__}: {self.error}"
+
+
+Outcome = Dated | Raised
+"""One thing that comes of an action."""
+
+
+def is_reply(expected: object) -> bool:
+    """Whether what a test expects is neither an event nor an error."""
+    return not isinstance(expected, type | EventSpec | Exception)
+
+
+def expectation(expected: object, *, own: str, now: float) -> Outcome:
+    """Return what a test expects, if it can be expected.
+
+    Args:
+        expected: an event, or a class of errors.
+        own: the manager under test.
+        now: seconds since the epoch.
+    """
+    if isinstance(expected, EventSpec):
+        spec = expected if expected.manager != own else replace(expected, manager=UNSET)
+        return Dated(spec, expected.time(now))
+    if isinstance(expected, type) and issubclass(expected, Exception):
+        return Raised(expected)
+    raise TypeError(
+        f"then() takes events, such as Reset(), and classes of errors, or one reply alone: not "
+        f"{expected!r} among others"
+    )
+
+
+def compare(expected: Sequence[Outcome], actual: Sequence[Outcome]) -> list[str]:
+    """Return no line if all fits, else all lines of a diff that a person understands.
+
+    `-` marks what was expected and did not happen, `+` what happened and was not expected, and
+    `?` says in what the two lines above it differ.
+    """
+    lines: list[str] = []
+    differ = False
+    for wanted, found in _aligned(expected, actual):
+        if wanted is not None and found is not None and _fits(wanted, found):
+            lines.append(f"    {found!r}")
+            continue
+        differ = True
+        if wanted is not None:
+            lines.append(f"  - {wanted!r}")
+        if found is not None:
+            lines.append(f"  + {found!r}")
+        lines += _explained(wanted, found)
+    return lines if differ else []
+
+
+def _explained(expected: Outcome | None, actual: Outcome | None) -> list[str]:
+    """Return in what two differ, when they are near enough for that to be news."""
+    if not isinstance(expected, Dated) or not isinstance(actual, Dated):
+        return []
+    if type(expected.spec) is not type(actual.spec):
+        return []
+    return [
+        f"  ?   {name}: expected {wanted}, was {found}"
+        for name, wanted, found in _differences(expected, actual)
+    ]
+
+
+def _differences(expected: Dated, actual: Dated) -> Iterator[tuple[str, str, str]]:
+    """Yield what the expected event names and the actual one has otherwise."""
+    if expected.spec.manager != actual.spec.manager:
+        yield "manager", _manager(expected), _manager(actual)
+    for field in fields(expected.spec):
+        if field.name == "manager" or field.name in TIMES:
+            continue
+        wanted, found = getattr(expected.spec, field.name), getattr(actual.spec, field.name)
+        if wanted not in (UNSET, found):
+            yield field.name, repr(wanted), repr(found)
+    if expected.at is not None and actual.at is not None and expected.at != actual.at:
+        yield "at", _moment(expected.at), _moment(actual.at)
+
+
+def _manager(event: Dated) -> str:
+    manager = event.spec.manager
+    return "the one under test" if manager is UNSET else repr(manager)
+
+
+def _moment(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(sep=" ")
+
+
+def _fits(expected: Outcome, actual: Outcome) -> bool:
+    if isinstance(expected, Raised) and isinstance(actual, Raised):
+        return isinstance(expected.error, type) and isinstance(actual.error, expected.error)
+    if isinstance(expected, Dated) and isinstance(actual, Dated):
+        return type(expected.spec) is type(actual.spec) and not any(
+            _differences(expected, actual)
+        )
+    return False
+
+
+def _aligned(
+    expected: Sequence[Outcome], actual: Sequence[Outcome]
+) -> Iterator[tuple[Outcome | None, Outcome | None]]:
+    """Yield in pairs what belongs together, and by itself what has no counterpart."""
+    best = _best_scores(expected, actual)
+    i = j = 0
+    while i < len(expected) or j < len(actual):
+        if i < len(expected) and best[i][j] == best[i + 1][j]:
+            yield expected[i], None
+            i += 1
+        elif j < len(actual) and best[i][j] == best[i][j + 1]:
+            yield None, actual[j]
+            j += 1
+        else:
+            yield expected[i], actual[j]
+            i, j = i + 1, j + 1
+
+
+def _best_scores(expected: Sequence[Outcome], actual: Sequence[Outcome]) -> list[list[int]]:
+    """Return how well the two can be paired, from each place of theirs on."""
+    table = [[0] * (len(actual) + 1) for _ in range(len(expected) + 1)]
+    for i in reversed(range(len(expected))):
+        for j in reversed(range(len(actual))):
+            skipping = max(table[i + 1][j], table[i][j + 1])
+            paired = table[i + 1][j + 1] + _likeness(expected[i], actual[j])
+            table[i][j] = max(skipping, paired)
+    return table
+
+
+def _likeness(expected: Outcome, actual: Outcome) -> int:
+    if _fits(expected, actual):
+        return 1000
+    if isinstance(expected, Dated) and isinstance(actual, Dated):
+        return int(type(expected.spec) is type(actual.spec))
+    return int(type(expected) is type(actual))

@@ -1,0 +1,103 @@
+"""How a request is refused: the errors of RFC 6750 (bearer tokens) and RFC 9470 (step-up).
+
+No answer holds a token, and none may be stored by a cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from keyturn.domain.errors import KeyturnError, Refusal
+
+RETRY_AFTER = 5
+"""Seconds after which a client may ask again when the log could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response.
+
+    Attributes:
+        status: of HTTP.
+        error: a code for programs.
+        description: what was wrong, for people; printable ASCII.
+        headers: besides those of the body.
+    """
+
+    status: int
+    error: str
+    description: str
+    headers: Mapping[str, str]
+
+    @property
+    def body(self) -> bytes:
+        """The error in JSON, as OAuth answers look."""
+        return msgspec.json.encode({"error": self.error, "error_description": self.description})
+
+    @property
+    def all_headers(self) -> list[tuple[str, str]]:
+        """The headers with those of the body."""
+        return [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(self.body))),
+            ("Cache-Control", "no-store"),
+            *self.headers.items(),
+        ]
+
+
+class RequestRefusedError(KeyturnError):
+    """A request is not let through. `answer` is the response to give."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.description)
+        self.answer = answer
+
+
+def no_token() -> Answer:
+    """Return 401 for a request that has no token (no error code: RFC 6750, section 3.1)."""
+    headers = {"WWW-Authenticate": "Bearer"}
+    return Answer(401, "unauthorized", "this needs a session: log in", headers)
+
+
+def refused(reason: Refusal, max_age: float | None = None) -> Answer:
+    """Return 401 for a token that is not good.
+
+    Args:
+        reason: why not.
+        max_age: seconds since the session began that were allowed, if that is what was wrong.
+    """
+    if reason is Refusal.TOO_LONG_AGO and max_age is not None:
+        description = "the session began too long ago for this: log in again"
+        return _challenge(
+            "insufficient_user_authentication", description, f', max_age="{max_age:g}"'
+        )
+    return _challenge("invalid_token", f"the token is not good: {reason.value}")
+
+
+def bad_request(description: str) -> Answer:
+    """Return 400 for a request whose token is not where it should be."""
+    headers = {"WWW-Authenticate": _bearer("invalid_request", description)}
+    return Answer(400, "invalid_request", description, headers)
+
+
+def forged(description: str) -> Answer:
+    """Return 403 for a request that another site may have sent."""
+    return Answer(403, "cross_site_request", description, {})
+
+
+def unavailable() -> Answer:
+    """Return 503: whether the token is good cannot be said now."""
+    description = "sessions cannot be checked now: try again later"
+    return Answer(503, "temporarily_unavailable", description, {"Retry-After": str(RETRY_AFTER)})
+
+
+def _challenge(error: str, description: str, more: str = "") -> Answer:
+    headers = {"WWW-Authenticate": _bearer(error, description) + more}
+    return Answer(401, error, description, headers)
+
+
+def _bearer(error: str, description: str) -> str:
+    return f'Bearer error="{error}", error_description="{description}"'

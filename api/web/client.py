@@ -1,0 +1,172 @@
+"""An `httpx` auth class that keeps the token of a session in a token file.
+
+    with ClientSession("client/token") as session:
+        client = httpx.Client(base_url=…, auth=TokenFileAuth(session, ask_password=getpass))
+
+It works with `httpx` and with `httpx2`, whichever is installed. It must never send what it
+holds, or take a token, where the request was redirected to.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import importlib.util
+import os
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from keyturn.config.logging import get_logger
+from keyturn.domain.errors import TokenFileError
+from keyturn.token_file import ClientSession
+from keyturn.web.sliding import REFRESHED_TOKEN
+
+if TYPE_CHECKING:
+    from httpx2 import Auth, Request, Response
+else:
+    _LIBRARIES = [name for name in ("httpx2", "httpx") if importlib.util.find_spec(name)]
+    if not _LIBRARIES:
+        raise ModuleNotFoundError("keyturn.web.client needs httpx: pip install httpx")
+    Auth = type("Auth", tuple(importlib.import_module(name).Auth for name in _LIBRARIES), {})
+
+_UNAUTHORIZED = 401
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What a request was sent with.
+
+    Attributes:
+        header: its `Authorization`; None: none, or the caller's own.
+        in_file: the token that the file held.
+        is_ours: whether a token in the response belongs into the file.
+        may_ask: whether a password may be asked for.
+    """
+
+    header: str | None
+    in_file: str | None = None
+    is_ours: bool = False
+    may_ask: bool = False
+
+
+class TokenFileAuth(Auth):
+    """Sends a session's token with each request, and keeps the one that comes back.
+
+    What is sent: the `Authorization` that the caller set; else the token in `KEYTURN_TOKEN`;
+    else the password in `KEYTURN_PASSWORD`; else the token in the file. A token that the
+    response brings is written to the file if that still holds the one that was sent
+    (`replacing`), so that a late response undoes no logout. If the answer is 401, a password is
+    asked for once and the request is sent again with it, as HTTP Basic (RFC 7617); never if the
+    caller or the environment said what to send.
+
+    Args:
+        session: the token file.
+        ask_password: returns the password, or None to give up; it may wait for a person.
+            None: a 401 is the answer.
+        user: the user name that is sent with a password.
+    """
+
+    def __init__(
+        self,
+        session: ClientSession,
+        ask_password: Callable[[], str | None] | None = None,
+        user: str = "",
+    ) -> None:
+        self._session = session
+        self._ask_password = ask_password
+        self._user = user
+        self._asking = threading.Lock()
+        self._asking_async = anyio.Lock()
+
+    def sync_auth_flow(self, request: Request) -> Generator[Request, Response, None]:
+        """Send the request, and once more with a password if that may help."""
+        sent = self._prepare(request)
+        if sent.may_ask:
+            request.read()  # so that it can be sent twice
+        response = yield request
+        if not self._is_refused(request, response, sent):
+            self._keep(request, response, sent)
+            return
+        with self._asking:  # of several at once one asks, and the others take its token
+            sent = self._second_try(sent)
+            if sent.header is None:
+                return
+            request.headers["Authorization"] = sent.header
+            response = yield request
+            self._keep(request, response, sent)
+
+    async def async_auth_flow(self, request: Request) -> AsyncGenerator[Request, Response]:
+        """Do the same, with files and questions in a thread."""
+        sent = await anyio.to_thread.run_sync(self._prepare, request)
+        if sent.may_ask:
+            await request.aread()
+        response = yield request
+        if not self._is_refused(request, response, sent):
+            await anyio.to_thread.run_sync(self._keep, request, response, sent)
+            return
+        async with self._asking_async:
+            sent = await anyio.to_thread.run_sync(self._second_try, sent)
+            if sent.header is None:
+                return
+            request.headers["Authorization"] = sent.header
+            response = yield request
+            await anyio.to_thread.run_sync(self._keep, request, response, sent)
+
+    def _prepare(self, request: Request) -> _Sent:
+        if "Authorization" in request.headers:
+            return _Sent(None)
+        if token := os.environ.get("KEYTURN_TOKEN"):
+            sent = _Sent(f"Bearer {token}")
+        else:
+            in_file = self._session.read_token()
+            if password := os.environ.get("KEYTURN_PASSWORD"):
+                sent = _Sent(self._basic(password), in_file, is_ours=True)
+            else:
+                header = None if in_file is None else f"Bearer {in_file}"
+                may_ask = self._ask_password is not None
+                sent = _Sent(header, in_file, is_ours=True, may_ask=may_ask)
+        if sent.header is not None:
+            request.headers["Authorization"] = sent.header
+        return sent
+
+    def _second_try(self, sent: _Sent) -> _Sent:
+        """Return what to send after a 401: the token of another request, or a password."""
+        in_file = self._session.read_token()
+        if in_file is not None and in_file != sent.in_file:
+            return _Sent(f"Bearer {in_file}", in_file, is_ours=True)
+        password = self._ask_password() if self._ask_password else None
+        header = None if password is None else self._basic(password)
+        return _Sent(header, in_file, is_ours=True)
+
+    def _keep(self, request: Request, response: Response, sent: _Sent) -> None:
+        token = response.headers.get(REFRESHED_TOKEN)
+        if token is None or not sent.is_ours or not _is_of(request, response):
+            return
+        try:
+            self._session.write_token(token, replacing=sent.in_file)
+        except TokenFileError as error:  # the answer itself is good
+            get_logger().warning("a refreshed token was not kept", error=str(error))
+
+    @staticmethod
+    def _is_refused(request: Request, response: Response, sent: _Sent) -> bool:
+        refused = response.status_code == _UNAUTHORIZED
+        return refused and sent.may_ask and _is_of(request, response)
+
+    def _basic(self, password: str) -> str:
+        credentials = f"{self._user}:{password}".encode()
+        return f"Basic {base64.b64encode(credentials).decode('ascii')}"
+
+
+def _is_of(request: Request, response: Response) -> bool:
+    """Return whether the response comes from the server that the request was for."""
+    asked, answered = request.url, response.url
+    return (asked.scheme, asked.host, asked.port) == (
+        answered.scheme,
+        answered.host,
+        answered.port,
+    )

@@ -1,0 +1,48 @@
+"""The Set-Cookie headers of a session (RFC 6265bis: `__Host-`, Secure, HttpOnly, SameSite)."""
+
+from __future__ import annotations
+
+import secrets
+
+from keyturn.web.credentials import cookie_values
+from keyturn.web.options import WebOptions
+
+SetCookie = str
+"""The value of one Set-Cookie header."""
+
+
+def session_cookies(
+    token: str, seconds: int | None, options: WebOptions, cookie_header: str = ""
+) -> list[SetCookie]:
+    """Return the cookies that begin a session in a browser, or go on with it.
+
+    Args:
+        token: of the session.
+        seconds: that the token lives; None: for ever, and the cookies until the browser closes.
+        options: of the web.
+        cookie_header: what the browser sent, whose CSRF cookie it keeps.
+    """
+    known = cookie_values(cookie_header, options.csrf_cookie)
+    csrf = known[0] if known and _is_csrf_token(known[0]) else secrets.token_urlsafe(18)
+    return [
+        _cookie(options.session_cookie, token, seconds, options) + "; HttpOnly",
+        _cookie(options.csrf_cookie, csrf, seconds, options),  # for the page's scripts to read
+    ]
+
+
+def cleared_cookies(options: WebOptions) -> list[SetCookie]:
+    """Return the cookies that have a browser forget its session."""
+    return [
+        _cookie(options.session_cookie, "", 0, options) + "; HttpOnly",
+        _cookie(options.csrf_cookie, "", 0, options),
+    ]
+
+
+def _cookie(name: str, value: str, seconds: int | None, options: WebOptions) -> SetCookie:
+    age = "" if seconds is None else f"; Max-Age={seconds}"
+    secure = "" if options.plain_http else "; Secure"
+    return f"{name}={value}; Path=/{age}{secure}; SameSite=Lax"
+
+
+def _is_csrf_token(text: str) -> bool:
+    return len(text) == 24 and text.isascii() and text.replace("-", "").replace("_", "").isalnum()

@@ -1,0 +1,116 @@
+"""Django: a middleware, and a decorator for views that need a session.
+
+    MIDDLEWARE = [..., "keyturn.web.django.KeyturnMiddleware"]
+    KEYTURN_SERVICE = per_process(path="data")
+    KEYTURN_OPTIONS = WebOptions()
+
+    @session_required
+    def me(request):
+        return JsonResponse({"user": request.keyturn.subject})
+
+`request.keyturn` is the `Authenticated` of a request with a good token, else None.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, overload
+
+from django import conf
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from keyturn.web.answers import RequestRefusedError
+from keyturn.web.options import WebOptions
+from keyturn.web.session import MiddlewareMissingError
+from keyturn.web.wsgi import Stream, is_event_stream
+from keyturn.web.wsgi_session import WsgiSession
+
+__all__ = ["KeyturnMiddleware", "WsgiSession", "session_of", "session_required"]
+
+P = ParamSpec("P")
+View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
+
+
+class KeyturnMiddleware:
+    """Says whose each request is. The service is opened at the first one of each process."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+        self._source = conf.settings.KEYTURN_SERVICE
+        self._options = getattr(conf.settings, "KEYTURN_OPTIONS", WebOptions())
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Serve one request."""
+        try:
+            session = WsgiSession.begin(request.META, self._options, self._source)
+        except RequestRefusedError as refused:
+            return _answered(refused)
+        request.keyturn = session.who
+        setattr(request, _SESSION, session)
+        response = self._get_response(request)
+        session.refresh_if_due()
+        for name, value in session.headers:
+            if name == "Set-Cookie":
+                response.cookies.load(value)
+            else:
+                response[name] = value
+        if response.streaming and is_event_stream(response.get("Content-Type")):
+            response.streaming_content = Stream(response.streaming_content, session)
+        return response
+
+    def process_exception(
+        self,
+        request: HttpRequest,  # noqa: ARG002 - Django passes it
+        exception: Exception,
+    ) -> HttpResponseBase | None:
+        """Answer a request that a view refused."""
+        return _answered(exception) if isinstance(exception, RequestRefusedError) else None
+
+
+def session_of(request: HttpRequest) -> WsgiSession:
+    """Return the session of a request: `who` it is, `log_in`, `log_out`.
+
+    Raises:
+        MiddlewareMissingError: `KeyturnMiddleware` is not among the middlewares.
+    """
+    session = getattr(request, _SESSION, None)
+    if not isinstance(session, WsgiSession):
+        raise MiddlewareMissingError("keyturn.web.django.KeyturnMiddleware is not in MIDDLEWARE")
+    return session
+
+
+@overload
+def session_required(view: View[P]) -> View[P]: ...
+@overload
+def session_required(*, max_age: float | None = None) -> Callable[[View[P]], View[P]]: ...
+def session_required(
+    view: View[P] | None = None, *, max_age: float | None = None
+) -> View[P] | Callable[[View[P]], View[P]]:
+    """Answer with 401 unless the request has a good token.
+
+    Args:
+        view: what is decorated; its first argument is the request.
+        max_age: seconds since the session began, at most.
+    """
+
+    def decorate(view: View[P]) -> View[P]:
+        @functools.wraps(view)
+        def guarded(
+            request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs
+        ) -> HttpResponseBase:
+            session_of(request).require(max_age)
+            return view(request, *args, **kwargs)
+
+        return guarded
+
+    return decorate if view is None else decorate(view)
+
+
+_SESSION = "keyturn_session"
+
+
+def _answered(refused: RequestRefusedError) -> HttpResponse:
+    answer = refused.answer
+    return HttpResponse(answer.body, status=answer.status, headers=dict(answer.all_headers))

@@ -1,0 +1,136 @@
+"""`GET /auth`: what a proxy asks for each request (nginx `auth_request`, Caddy `forward_auth`).
+
+204 with headers that say whose the request is, 401, 403, or 503. It must answer with nothing
+else, since nginx makes a 500 of every other status: two tokens at once are a 401 here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from urllib.parse import quote
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from keyturn.actors.replies import Authenticated
+from keyturn.aio import AsyncService
+from keyturn.domain.errors import KeyturnError, SettingsError
+from keyturn.web import answers
+from keyturn.web.answers import Answer, RequestRefusedError
+from keyturn.web.credentials import find_credential
+from keyturn.web.csrf import refuse_forged
+from keyturn.web.incoming import Incoming
+from keyturn.web.options import WebOptions
+from keyturn.web.session import answer_for
+
+SUBJECT, SESSION, CLAIM = "Keyturn-Subject", "Keyturn-Session", "Keyturn-Claim-"
+"""The headers of a good answer. All are always there, so that a proxy overwrites a client's."""
+
+_METHOD = b"x-forwarded-method"
+_SAFE = " !\"#$&'()*+,/:;<=>?@[]^`{|}"
+_IS_PLAIN = re.compile(r"[\w.@-]+", re.ASCII).fullmatch
+_CLAIM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class ForwardAuth:
+    """An ASGI application that answers for one request of a proxy.
+
+    Args:
+        sessions: gives the service.
+        claims: the names of the host's claims that become headers.
+        options: of the web: names of cookies, trusted origins.
+
+    Raises:
+        SettingsError: a claim's name can be no header, or two would be the same one.
+    """
+
+    def __init__(
+        self,
+        sessions: Callable[[], AsyncService],
+        claims: Sequence[str] = (),
+        options: WebOptions | None = None,
+    ) -> None:
+        self._sessions = sessions
+        self._claims = [(name, claim_header(name).lower().encode()) for name in claims]
+        if len({header for _, header in self._claims}) < len(claims):
+            raise SettingsError("two claims would be the same header", key="claim")
+        self._options = options or WebOptions()
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            token = self._token_of(scope)
+            who = await self._sessions().authenticate(token)
+        except RequestRefusedError as refused:
+            answer = refused.answer
+            if answer.status == 400:
+                answer = replace(answer, status=401)
+        except KeyturnError as error:
+            answer = answer_for(error).answer
+        else:
+            headers = self._headers_of(who)
+            await send({"type": "http.response.start", "status": 204, "headers": headers})
+            await send({"type": "http.response.body"})
+            return
+        await send_answer(answer, send)
+
+    def _token_of(self, scope: Scope) -> str:
+        incoming = Incoming.from_asgi(scope)
+        credential = find_credential(incoming, self._options.session_cookie)
+        if credential is None:
+            raise RequestRefusedError(answers.no_token())
+        if credential.is_cookie:
+            method = dict(scope["headers"]).get(_METHOD, b"GET").decode("latin-1")
+            refuse_forged(replace(incoming, method=method), self._options)
+        return credential.token
+
+    def _headers_of(self, who: Authenticated) -> list[tuple[bytes, bytes]]:
+        claims = who.token_claims
+        headers = [
+            (b"keyturn-subject", header_value(claims["sub"])),
+            (b"keyturn-session", header_value(claims["sid"])),
+            (b"cache-control", b"no-store"),
+        ]
+        for name, header in self._claims:
+            value = claims.get(name)
+            headers.append((header, b"" if value is None else header_value(value)))
+        return headers
+
+
+def claim_header(name: str) -> str:
+    """Return the name of the header for a claim: `team_id` is in `Keyturn-Claim-Team-Id`.
+
+    Raises:
+        SettingsError: it has other characters than letters, digits, `-` and `_`.
+    """
+    if not _CLAIM_NAME.fullmatch(name):
+        message = (
+            f"the claim {name!r} can be no header: it has more than letters, digits, - and _"
+        )
+        raise SettingsError(message, key="claim")
+    return CLAIM + name.replace("_", "-").title()
+
+
+def header_value(value: object) -> bytes:
+    """Return a claim as the value of a header: text as it is, everything else as JSON.
+
+    All but printable ASCII is percent-encoded (UTF-8), and so is the percent sign: no claim can
+    begin a new header, and what is no ASCII arrives whole. `decodeURIComponent` reads it.
+    """
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode("utf-8")
+    if _IS_PLAIN(text):  # most are
+        return text.encode("ascii")
+    encoded = quote(text, safe=_SAFE)
+    if encoded[:1] == " " or encoded[-1:] == " ":  # a header loses spaces at its ends
+        encoded = encoded.replace(" ", "%20")
+    return encoded.encode("ascii")
+
+
+async def send_answer(answer: Answer, send: Send) -> None:
+    """Send an answer of the core."""
+    headers = [(name.lower().encode(), value.encode()) for name, value in answer.all_headers]
+    start = {"type": "http.response.start", "status": answer.status, "headers": headers}
+    await send(start)
+    await send({"type": "http.response.body", "body": answer.body})

@@ -1,0 +1,156 @@
+"""The session of one request of a host with threads (WSGI, Flask, Django)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from keyturn.actors.replies import Authenticated
+from keyturn.domain.errors import KeyturnError, TokenRefusedError
+from keyturn.domain.tokens import SessionToken
+from keyturn.service import Service
+from keyturn.web.incoming import Incoming
+from keyturn.web.options import WebOptions
+from keyturn.web.processes import ServiceSource, service_of
+from keyturn.web.session import WebSession, answer_for
+
+
+class WsgiSession(WebSession):
+    """The session of one request. The middleware makes it.
+
+    Attributes:
+        service: the service, for whatever else a route does with it.
+    """
+
+    __slots__ = ("service",)
+
+    def __init__(self, incoming: Incoming, options: WebOptions, service: Service) -> None:
+        super().__init__(incoming, options)
+        self.service = service
+
+    @classmethod
+    def begin(
+        cls, environ: Mapping[str, Any], options: WebOptions, source: ServiceSource
+    ) -> WsgiSession:
+        """Return the session of a request; the first in a process may open the service.
+
+        Raises:
+            RequestRefusedError: the request must be answered at once.
+        """
+        try:
+            service = service_of(source)
+        except KeyturnError as error:
+            raise answer_for(error) from error
+        session = cls(Incoming.from_wsgi(environ), options, service)
+        session.authenticate()
+        return session
+
+    def authenticate(self) -> None:
+        """Find out whose token it is, if there is one.
+
+        Raises:
+            RequestRefusedError: it must be answered at once.
+        """
+        if self.credential is not None:
+            try:
+                self.who = self.service.authenticate(self.credential.token)
+            except TokenRefusedError as error:
+                self.note_refusal(error)
+            except KeyturnError as error:
+                raise answer_for(error) from error
+        if self.options.required:
+            self.required()
+
+    def require(self, max_age: float | None = None) -> Authenticated:
+        """Return whose session it is.
+
+        Args:
+            max_age: seconds since the session began, at most; None: however long ago that was.
+
+        Raises:
+            RequestRefusedError: there is no good token, or the session is too old.
+        """
+        who = self.required()
+        if max_age is None or self.credential is None:
+            return who
+        try:
+            return self.service.authenticate(self.credential.token, max_age)
+        except ValueError:
+            raise
+        except KeyturnError as error:
+            raise answer_for(error, max_age) from error
+
+    def log_in(
+        self,
+        subject: str,
+        *,
+        expiry: float | None = None,
+        claims: Mapping[str, Any] | None = None,
+        cookie: bool = True,
+    ) -> SessionToken:
+        """Begin a session, once the host knows who it is; return its token.
+
+        Args:
+            subject: whose session it is.
+            expiry: seconds that its token lives; None: the manager's default.
+            claims: the host's own claims.
+            cookie: whether the response sets the cookie. Without, the host hands the token out.
+
+        Raises:
+            RequestRefusedError: a page of another site asks, or the service cannot answer.
+            ClaimError: a claim is reserved, or is no value of JSON.
+            ExpiryError: the expiry is no number of seconds ≥ 0.
+        """
+        self.refuse_login_from_elsewhere()
+        try:
+            token = self.service.create_token(expiry, subject, claims)
+            who = self.service.authenticate(token)
+        except ValueError:
+            raise
+        except KeyturnError as error:
+            raise answer_for(error) from error
+        self.note_login(token, who, self.service.clock(), cookie=cookie)
+        return token
+
+    def log_out(self, reason: str = "logged out") -> bool:
+        """End the session, wherever its tokens are, and have the browser forget the cookie.
+
+        Args:
+            reason: why, for the record.
+
+        Returns:
+            Whether there was a session to end.
+
+        Raises:
+            RequestRefusedError: the service cannot answer; the session goes on.
+        """
+        is_ended = False
+        if self.credential is not None:
+            by = None if self.who is None else self.who.subject
+            try:
+                is_ended = self.service.end_session(
+                    token=self.credential.token, reason=reason, initiator=by
+                )
+            except KeyturnError as error:
+                raise answer_for(error) from error
+        self.note_logout()
+        return is_ended
+
+    def refresh_if_due(self) -> None:
+        """Get a newer token, when it is time; nothing if it cannot be had.
+
+        A session that is ended meanwhile gets none, and the response goes out as it is.
+        """
+        now = self.service.clock()
+        if self.credential is not None and self.is_refresh_due(now):
+            with contextlib.suppress(KeyturnError):
+                token = self.service.refresh_token(self.credential.token)
+                self.note_refresh(token, self.service.authenticate(token), now)
+
+    def goes_on(self) -> bool:
+        """Return whether its token is still good: asked before each part of a long response."""
+        try:
+            return self.credential is None or self.service.verify_token(self.credential.token)
+        except KeyturnError:  # nothing is accepted that cannot be checked
+            return False
