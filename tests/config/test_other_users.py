@@ -26,6 +26,8 @@ AS = """
 import os, pathlib, sys
 import keyturn
 from keyturn import ClientSession
+with keyturn.open(store="memory:", password=None) as service:  # loads what loads late
+    service.reset_key()
 os.setgroups([{group}]), os.setgid({user}), os.setuid({user})
 path = pathlib.Path(sys.argv[1])
 try:
