@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-from keyturn.actors.messages import Authenticated
+from keyturn.actors.replies import Authenticated
 from keyturn.aio import AsyncService
 from keyturn.domain.errors import KeyturnError, TokenRefusedError
 from keyturn.domain.tokens import SessionToken

@@ -20,7 +20,7 @@ from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBearer, SecurityBase
 from fastapi.requests import HTTPConnection
 from fastapi.security.base import SecurityBase as SecurityScheme
 
-from keyturn.actors.messages import Authenticated
+from keyturn.actors.replies import Authenticated
 from keyturn.domain.tokens import SessionToken
 from keyturn.web.asgi import KeyturnMiddleware, session_of
 from keyturn.web.options import WebOptions

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from keyturn.actors.messages import Authenticated
+from keyturn.actors.replies import Authenticated
 from keyturn.aio import AsyncService
 from keyturn.domain.errors import KeyturnError, TokenRefusedError
 from keyturn.domain.key_events import SessionEnded

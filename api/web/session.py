@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from keyturn.actors.messages import Authenticated
+from keyturn.actors.replies import Authenticated
 from keyturn.config.logging import get_logger
 from keyturn.domain.errors import KeyturnError, Refusal, TokenRefusedError
 from keyturn.web import answers

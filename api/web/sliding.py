@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keyturn.actors.messages import Authenticated
+from keyturn.actors.replies import Authenticated
 
 REFRESHED_TOKEN = "Refreshed-Token"  # noqa: S105 - the name of a header
 """The response header with the new token, for a client that sent the old one as Bearer."""

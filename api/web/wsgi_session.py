@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from keyturn.actors.messages import Authenticated
+from keyturn.actors.replies import Authenticated
 from keyturn.domain.errors import KeyturnError, TokenRefusedError
 from keyturn.domain.tokens import SessionToken
 from keyturn.service import Service
