@@ -189,8 +189,12 @@ def running(block: Block, folder: Path, port: str) -> Iterator[None]:
                 time.sleep(0.02)
             yield
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
 
 
 def answers(port: str) -> bool:

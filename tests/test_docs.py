@@ -21,7 +21,7 @@ def test_every_python_snippet_is_a_test_file_and_passes(tmp_path: Path) -> None:
         file = tmp_path / f"test_snippet_{number:02}.py"
         file.write_text(snippet, "utf-8")
 
-    done = pytest_in(tmp_path, "-vv", "-W", "error")  # pytest_in is quiet
+    done = pytest_in(tmp_path, "-vv", "-W", "error")
 
     assert done.returncode == 0, done.stdout
     for number, snippet in enumerate(SNIPPETS, 1):

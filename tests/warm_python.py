@@ -23,6 +23,7 @@ import msgspec
 
 from keyturn.config import key_ring_file
 
+ROOT = Path(__file__).parent.parent
 SCRIPTS = Path(sys.executable).parent
 MODULES = (
     "keyturn.cli",
@@ -58,7 +59,7 @@ def warm_python(folder: Path) -> Iterator[Path]:
         listening.bind(address)
         listening.listen()
         command = [sys.executable, "-m", "tests.warm_python", str(listening.fileno())]
-        server = subprocess.Popen(command, pass_fds=[listening.fileno()])
+        server = subprocess.Popen(command, cwd=ROOT, pass_fds=[listening.fileno()])
     try:
         yield folder
     finally:
