@@ -158,7 +158,8 @@ def read(path: Path, *, group_readable: bool = False) -> StoredKeyRing:
         message = f"there is no key ring at {path}: create one with `keyturn init`"
         raise KeyRingNotFoundError(message, path=str(path)) from error
     except PermissionError as error:
-        raise KeyRingPermissionError(_not_permitted(path, error), path=str(path)) from error
+        message = _not_permitted(path, error, group_readable)
+        raise KeyRingPermissionError(message, path=str(path)) from error
     except OSError as error:
         if error.errno in UNFIT_CONTENT:
             raise damaged(path, f"it {reason(error)}") from error
@@ -261,7 +262,7 @@ def check_password(password: str) -> str:
     return password
 
 
-def _not_permitted(path: Path, error: OSError) -> str:
+def _not_permitted(path: Path, error: OSError, group_readable: bool) -> str:
     if error.strerror == os.strerror(error.errno or 0):
         return f"{path} cannot be read by this user"
     try:
@@ -270,7 +271,7 @@ def _not_permitted(path: Path, error: OSError) -> str:
         mode = 0o077
     # What its group alone can read, too, is how Kubernetes mounts a Secret.
     way_out = ", or set KEYTURN_GROUP_READABLE=true if its group is to read it"
-    return f"{path} {error.strerror}{'' if mode & 0o007 else way_out}"
+    return f"{path} {error.strerror}{'' if group_readable or mode & 0o007 else way_out}"
 
 
 def _unwritable(path: Path, error: OSError) -> KeyRingError:

@@ -14,6 +14,7 @@ from keyturn.config import key_ring_file
 from keyturn.domain.errors import (
     KeyRingExistsError,
     KeyRingNotFoundError,
+    KeyRingPermissionError,
     SealError,
     WrongPasswordError,
 )
@@ -151,6 +152,9 @@ class KeyRing:
         path = Path(path)
         with key_ring_file.exclusive(path):
             stored = key_ring_file.read(path, group_readable=group_readable)
+            if path.is_symlink():
+                message = f"{path} is a link: change the password of the file that it leads to"
+                raise KeyRingPermissionError(message, path=str(path))
             plain = key_ring_file.unlock(stored, old)
             mode = path.stat().st_mode & 0o060 | 0o600
             key_ring_file.write(path, stored.node_id, plain, new, mode)

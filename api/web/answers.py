@@ -72,7 +72,7 @@ def refused(reason: Refusal, max_age: float | None = None) -> Answer:
     if reason is Refusal.TOO_LONG_AGO and max_age is not None:
         description = "the session began too long ago for this: log in again"
         return _challenge(
-            "insufficient_user_authentication", description, f', max_age="{max_age:g}"'
+            "insufficient_user_authentication", description, f', max_age="{int(max_age)}"'
         )
     return _challenge("invalid_token", f"the token is not good: {reason.value}")
 

@@ -295,6 +295,8 @@ def _is_event_stream(message: AsgiMessage) -> bool:
 
 async def _send_answer(answer: Answer, send: Send, kind: str = "http.response") -> None:
     headers = [(n.lower().encode(), v.encode("latin-1")) for n, v in answer.all_headers]
+    if kind.startswith("websocket"):  # to which some servers add the length themselves
+        headers = [(name, value) for name, value in headers if name != b"content-length"]
     await send({"type": f"{kind}.start", "status": answer.status, "headers": headers})
     await send({"type": f"{kind}.body", "body": answer.body})
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 from keyturn.web.answers import RequestRefusedError, bad_request
 from keyturn.web.incoming import Incoming
 
 
-class Credential(NamedTuple):
-    """A token that came with a request, good or not. Do not print it."""
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A token that came with a request, good or not."""
 
-    token: str
+    token: str = field(repr=False)
     is_cookie: bool
 
 

@@ -123,7 +123,7 @@ class WebSession:
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """What the response has to say, instead of its own headers `REPLACED`."""
+        """What is added to the headers of the response; its own `REPLACED` goes then."""
         return self._headers
 
     def _cookies(self, token: str, who: Authenticated, now: float) -> list[tuple[str, str]]:

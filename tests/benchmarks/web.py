@@ -71,11 +71,11 @@ async def empty(_: Request) -> Response:
 
 
 async def seconds(app: App, headers: dict[str, str], calls: int = 100) -> float:
-    """Return how long a request takes."""
-    started = time.perf_counter()
+    """Return how much time of this thread a request takes; other processes have no part in it."""
+    started = time.thread_time()
     for _ in range(calls):
         await once(app, headers)
-    return (time.perf_counter() - started) / calls
+    return (time.thread_time() - started) / calls
 
 
 async def once(app: App, headers: dict[str, str]) -> int:

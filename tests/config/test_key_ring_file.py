@@ -295,6 +295,15 @@ def test_a_symlink_that_others_could_lead_elsewhere_is_not_followed(path: Path) 
         KeyRing.open(path, None)
 
 
+def test_changing_the_password_does_not_replace_a_symlink(path: Path) -> None:
+    path.symlink_to(put(path.with_name("target"), golden.OPEN_KEY_RING))
+
+    with pytest.raises(KeyRingPermissionError, match="is a link"):
+        KeyRing.change_password(path, None, "new")
+
+    assert path.is_symlink()
+
+
 def test_a_symlink_in_a_circle_is_an_error(path: Path) -> None:
     path.symlink_to(path.name)
 

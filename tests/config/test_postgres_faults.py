@@ -310,6 +310,25 @@ def test_g8_a_log_that_another_writer_keeps_locked_is_a_clear_error(
     assert generations(service) == [1, 2]
 
 
+def test_g8_an_uncommitted_row_at_the_next_position_is_a_clear_error_that_names_its_writer(
+    postgres: PostgresServer, schema: str, open_service: Callable[..., Service]
+) -> None:
+    service = open_service()
+    with psycopg.connect(postgres.url_of(schema)) as writer:
+        writer.execute(
+            "INSERT INTO keyturn_events (originator_id, originator_version, topic, state) "
+            "SELECT originator_id, originator_version + 1, topic, state FROM keyturn_events"
+        )
+
+        with pytest.raises(LogUnavailableError, match=r"by process \d+ of role") as raised:
+            service.reset_key()
+
+        writer.rollback()
+    assert raised.value.recorded is False
+    service.reset_key()
+    assert generations(service) == [1, 2]
+
+
 def test_g1_a_reset_whose_acknowledgement_was_lost_is_recorded_once(
     postgres: PostgresServer, schema: str, open_service: Callable[..., Service]
 ) -> None:

@@ -64,6 +64,10 @@ def test_two_tokens_or_one_in_the_address_are_a_bad_request(facts: dict[str, str
     assert "a.b.c" not in f"{answer} {caught.value}"
 
 
+def test_what_was_found_does_not_show_the_token() -> None:
+    assert "a.b.c" not in repr(found(authorization="Bearer a.b.c"))
+
+
 def test_a_header_that_asgi_has_twice_is_seen_as_wsgi_joins_it() -> None:
     headers = [
         (b"authorization", b"Bearer a"),
