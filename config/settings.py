@@ -2,8 +2,8 @@
 
 A setting is declared once, as a field of `Settings`: its type with its limits, its default and
 what it is for. From that come the environment variable, the key in a TOML file, the check of
-a value and the README's table. The password is no setting: `find_password` looks for it, and it
-is kept nowhere.
+a value and the table of the reference. The password is no setting: `find_password` looks for it,
+and it is kept nowhere.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fills the reference of settings, commands and exit codes with what the code says."""
+"""Fills the reference of commands and exit codes with what the code says."""
 
 from __future__ import annotations
 
@@ -10,28 +10,18 @@ import click
 
 from keyturn.cli import cli
 from keyturn.cli.exit_codes import exit_code
-from keyturn.config.settings import setting_rows
 from keyturn.domain import errors
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Put tables in place of their markers: a hook of mkdocs."""
     for marker, table in (
-        ("<!-- settings -->", settings_table),
         ("<!-- commands -->", commands_list),
         ("<!-- exit codes -->", exit_code_table),
     ):
         if marker in markdown:
             markdown = markdown.replace(marker, "\n".join(table()))
     return markdown
-
-
-def settings_table() -> Iterator[str]:
-    """Yield the lines of a table of all settings."""
-    yield "| setting | environment | default | meaning |"
-    yield "|---|---|---|---|"
-    for name, variable, default, description in setting_rows():
-        yield f"| `{name}` | `{variable}` | {default} | {description} |"
 
 
 def commands_list() -> Iterator[str]:

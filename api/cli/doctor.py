@@ -107,7 +107,7 @@ def _postgres(obj: Command) -> Iterator[Health]:
     if rights is None:
         return
     yield Health("table", f"schema {facts.schema_version}")
-    message = "run services as a role with SELECT and INSERT alone: see the README"
+    message = "run services as a role with SELECT and INSERT alone: docs/how-to/postgresql.md"
     if not rights.may_read:
         yield Health.wrong("role", f"{rights.role} may not read", message)
     elif rights.may_rewrite:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
-import re
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -32,8 +28,6 @@ from keyturn.domain.errors import (
 )
 from keyturn.domain.key_log import Row
 from keyturn.domain.mark import Mark
-
-PAGE = (Path(__file__).parents[2] / "docs" / "backup.md").read_text("utf-8")
 
 
 class Cart(Aggregate):
@@ -391,28 +385,3 @@ def test_what_a_host_keeps_in_the_log_is_left_out_and_left_alone(
 
     assert file.getvalue() == content
     assert len(rows(restored)) == 7
-
-
-def test_what_the_page_about_backups_says_works(tmp_path: Path) -> None:
-    blocks = re.findall(r"^```(console|python)\n(.*?)^```", PAGE, re.M | re.S)
-    script = "\n".join(
-        f"python - <<'END'\n{block}END"
-        if language == "python"
-        else "\n".join(re.findall(r"^\$ (.+)", block, re.M))
-        for language, block in blocks
-    )
-    scripts = Path(sys.executable).parent
-
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path,
-        env={**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert len(blocks) == 5
-    assert "roll" in done.stdout

@@ -1,6 +1,6 @@
 """The page of an audit in the real Chromium: how it behaves, and that all can read it.
 
-`python -m tests.api.test_report_in_chromium docs/audit.png` makes the picture of the README.
+`python -m tests.api.test_report_in_chromium docs/audit.png` makes the picture in docs/.
 """
 
 from __future__ import annotations

@@ -20,14 +20,14 @@ from pathlib import Path
 from tests.benchmarks.figures import all_figures
 from tests.benchmarks.measure import Figure
 
-README = Path(__file__).parent.parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "speed.md"
 MARK = "<!-- benchmarks -->"
 
 
 def main() -> None:
     """Measure in a folder of the working directory, whose disk it is about."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--readme", action="store_true", help="put the table into the README")
+    parser.add_argument("--page", action="store_true", help="put the table into docs/speed.md")
     parser.add_argument("--long", action="store_true", help="measure long logs, too")
     parser.add_argument("--only", help="one subject: calls, ended, tokens, …")
     arguments = parser.parse_args()
@@ -47,11 +47,9 @@ def main() -> None:
         f"{os.cpu_count()} CPUs ({cpu_model()})."
     )
     print("\n".join(lines[-2:]))
-    if arguments.readme:
-        text = README.read_text("utf-8")
-        before, _, rest = text.partition(MARK)
-        _, _, after = rest.partition("\n## ")
-        README.write_text(f"{before}{MARK}\n" + "\n".join(lines) + f"\n\n## {after}", "utf-8")
+    if arguments.page:
+        before, _, _ = PAGE.read_text("utf-8").partition(MARK)
+        PAGE.write_text(f"{before}{MARK}\n" + "\n".join(lines) + "\n", "utf-8")
 
 
 def row(figure: Figure) -> str:
