@@ -179,7 +179,7 @@ def test_g1_a_reset_that_a_trigger_takes_back_is_not_acknowledged(
 
     assert "DROP TRIGGER undo" in refused.stderr
     assert cli("token", "verify", "-", stdin=token, code=BAD).stdout == ""
-    assert "DROP TRIGGER undo" in cli("audit", code=BAD).stderr
+    assert "DROP TRIGGER undo" in cli("audit", code=BAD).stdout
     execute(folder, "DROP TRIGGER undo")
     cli("reset")
     cli("token", "verify", "-", stdin=token, code=1)

@@ -15,7 +15,7 @@ import keyturn
 from keyturn import KeyRing, Service
 from keyturn.config import event_log
 from keyturn.domain import stored_events
-from keyturn.projections import head_reader
+from keyturn.projections import stream
 
 from .making import new_keys, reset
 
@@ -102,7 +102,7 @@ def test_a_service_on_a_log_of_100_000_changes_checks_a_handful_of_events(
         checked.append(stored.originator_version)
         return read(stored)
 
-    for module in (stored_events, head_reader, event_log):
+    for module in (stored_events, stream, event_log):
         monkeypatch.setattr(module, "read_event", counting)
 
     with open_service(long_log, key_ring) as service:
