@@ -56,7 +56,14 @@ class SupervisedActor(pykka.ThreadingActor):
 
     @classmethod
     def start(cls, *args: Any, **kwargs: Any) -> pykka.ActorRef[Self]:
-        """Start an actor: see pykka's.
+        """Start an actor.
+
+        Args:
+            args: those of the class.
+            kwargs: the same, by name.
+
+        Returns:
+            Its reference.
 
         Raises:
             NoThreadError: there is no thread to be had for it.

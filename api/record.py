@@ -86,6 +86,9 @@ class Record:
             quick: check the signatures of the newest events only; they vouch for the others.
             progress: called now and then with the number of events looked at.
 
+        Returns:
+            The verdict, with what was found and what it was held against.
+
         Raises:
             CheckpointError: a line is not a checkpoint.
             LogError: the log cannot be read.

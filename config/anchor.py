@@ -172,6 +172,10 @@ class Anchor:
     def advance(self, manager: str, mark: Mark) -> None:
         """Move forward to `mark`; a mark that is not ahead changes nothing.
 
+        Args:
+            manager: whose entry.
+            mark: where the history was seen to end.
+
         Raises:
             AnchorError: the entry is damaged, cannot be written, or was locked by another
                 process for 0.2 seconds.
@@ -180,6 +184,10 @@ class Anchor:
 
     def replace(self, manager: str, mark: Mark) -> None:
         """Move to `mark` wherever that is, over a damaged entry too: a rollback was accepted.
+
+        Args:
+            manager: whose entry.
+            mark: where the history ends from now on.
 
         Raises:
             AnchorError: the entry cannot be written, or was locked by another process for 0.2

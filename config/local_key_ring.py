@@ -64,6 +64,9 @@ class KeyRing:
             path: where; missing folders are created with mode 0700, the file with 0600.
             password: protects the secrets (Argon2id). None: only the file's mode does.
 
+        Returns:
+            The key ring.
+
         Raises:
             KeyRingExistsError: there is one already. It is left alone.
             KeyRingPermissionError: the place cannot be written.
@@ -83,6 +86,9 @@ class KeyRing:
             path: the file, or a link to it that only root and this user can lead elsewhere.
             password: that protects it; None: there is none.
             group_readable: whether its group may read it too, as that of a Kubernetes Secret.
+
+        Returns:
+            The key ring.
 
         Raises:
             KeyRingNotFoundError: there is none.
@@ -114,7 +120,14 @@ class KeyRing:
 
     @without_frames
     def save(self, path: str | Path, password: str | None) -> None:
-        """Write a key ring that is in memory only to `path`: see `create`."""
+        """Write a key ring that is in memory only to a file.
+
+        Args:
+            path: where; missing folders are created with mode 0700, the file with 0600.
+            password: protects the secrets (Argon2id). None: only the file's mode does.
+
+        Raises: what `create` raises.
+        """
         path = Path(path)
         with key_ring_file.exclusive(path):
             if path.exists() or path.is_symlink():
@@ -129,6 +142,10 @@ class KeyRing:
         """Return whether this is the password of the key ring at `path`; None: that it has none.
 
         It is derived as for opening (Argon2id), which takes about a quarter of a second.
+
+        Args:
+            path: the file.
+            password: what to try.
 
         Raises: what `open` raises, but for `WrongPasswordError`.
         """
@@ -146,6 +163,12 @@ class KeyRing:
         """Protect the same secrets with another password (or, with None, with none).
 
         Only the key ring's file is rewritten, atomically: nothing in the log changes.
+
+        Args:
+            path: the file; not a link to it.
+            old: the password until now; None: there is none.
+            new: the password from now on; None: there is none.
+            group_readable: whether its group may read it too.
 
         Raises: what `open` raises.
         """
@@ -170,12 +193,24 @@ class KeyRing:
         return self._path
 
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
-        """Return nonce (12 bytes) and AES-256-GCM ciphertext, with `context` as its AAD."""
+        """Encrypt and authenticate (AES-256-GCM).
+
+        Args:
+            plaintext: what to seal.
+            context: the additional authenticated data.
+
+        Returns:
+            The nonce (12 bytes) and the ciphertext.
+        """
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return nonce + self._sealing.encrypt(nonce, plaintext, context)
 
     def unseal(self, sealed: bytes, context: bytes) -> bytes:
         """Return the plaintext of `seal`.
+
+        Args:
+            sealed: what `seal` returned.
+            context: the same as then.
 
         Raises:
             SealError: another key ring sealed it, or for another context, or it was altered.

@@ -188,7 +188,13 @@ class Settings:
         config: str | Path | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> dict[str, str]:
-        """Return where each setting comes from; the arguments are those of `load`."""
+        """Return where each setting comes from, by its name.
+
+        Args:
+            explicit: what the caller gives.
+            config: a TOML file.
+            environ: the environment; None: that of the process.
+        """
         sources = dict.fromkeys(_DECLARATIONS, "default")
         for source, found in _layers(explicit, config, environ):
             sources |= {name: source or _variable(name) for name in found}

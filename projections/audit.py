@@ -58,7 +58,7 @@ def audit(
     Args:
         log: the log.
         node_id: whose record it should be.
-        any_node: take it for whoever's signed the first event, instead of a `node_id`.
+        any_node: take it for the record of the node that signed the first event.
         anchor: remembers where the history of each manager must reach.
         against: checkpoints that the log must contain.
         host_topics: topics of a host that keeps aggregates in the same log.
@@ -68,6 +68,9 @@ def audit(
         node_id_from: who said the `node_id`, for the report.
         on_event: called with each event that this node signed for the place where it stands, in
             the order of writing: what a history may show beside the findings.
+
+    Returns:
+        The verdict, with what was found and what it was held against.
 
     Raises:
         NodeIdRequiredError: neither `node_id` nor `any_node` was given, or both.

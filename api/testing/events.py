@@ -64,7 +64,14 @@ class EventSpec:
     def happen(
         self, keys: SessionKeys, secret: bytes, key_ring: KeyRingLike, at: datetime
     ) -> None:
-        """Make this change to keys, as a real and signed event."""
+        """Make this change to keys, as a real and signed event.
+
+        Args:
+            keys: the keys.
+            secret: the new key, where the event makes one.
+            key_ring: seals and signs.
+            at: when it happens.
+        """
         initiator = SOMEBODY if self.initiator is UNSET else self.initiator
         reason = None if self.reason is UNSET else self.reason
         by = Origin(initiator, reason, at)

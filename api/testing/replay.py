@@ -137,6 +137,9 @@ class Replay:
             name: whose history alone, and of the manager under test from now on; None: those of
                 all managers in it.
 
+        Returns:
+            This replay.
+
         Raises:
             ExportError: the file is not a whole and unaltered export; `line` says where.
         """
@@ -163,7 +166,7 @@ class Replay:
         subject: str | None = None,
         **claims: Any,
     ) -> SessionToken:
-        """Mint a token of any generation there was, as old as you like.
+        """Return a token of any generation there was, as old as you like.
 
         Args:
             generation: 1, 2, 3, …; None: the newest.
