@@ -12,7 +12,7 @@ import pytest
 
 import keyturn
 
-PACKAGES = ("keyturn", "keyturn.testing")
+PACKAGES = ("keyturn", "keyturn.testing", "keyturn.web")
 
 
 def public_functions() -> Iterator[tuple[str, Any]]:
