@@ -16,7 +16,7 @@ from eventsourcing.persistence import IntegrityError, Notification, StoredEvent
 
 from keyturn.config import sqlite_schema
 from keyturn.config.sqlite_access import SQLiteAccess
-from keyturn.config.sqlite_database import Connection, drop
+from keyturn.config.sqlite_connection import Connection, drop
 from keyturn.domain.errors import LogDamagedError, LogError
 from keyturn.domain.key_log import Row
 from keyturn.domain.stored_events import validated

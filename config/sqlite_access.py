@@ -18,15 +18,8 @@ from uuid import UUID
 
 from keyturn.config import sqlite_files
 from keyturn.config.change_poller import ChangePoller, Watchers
-from keyturn.config.sqlite_database import (
-    Connection,
-    Database,
-    RetiredError,
-    drop,
-    move,
-    refuse_after_fork,
-    when_free,
-)
+from keyturn.config.sqlite_connection import Connection, RetiredError, drop, move, when_free
+from keyturn.config.sqlite_database import Database, refuse_after_fork
 from keyturn.config.sqlite_read_only import open_database
 from keyturn.config.store import Store
 from keyturn.domain.errors import LogClosedError, LogError, LogUnavailableError

@@ -2,8 +2,7 @@
 
 A `Database` is never mended: when something about its files or connections is in doubt, or the
 process forks, it is retired, and another one is opened in its place. No lock is held while
-something is read. A connection is in one list at any moment, and who has that list gives it
-back or closes it, so that a signal handler that raises leaves nothing behind.
+something is read.
 
 A connection that two processes use loses rows, so a forked child never touches those it got.
 With SQLite that is not enough. It believes that a child holds the locks of its parent, which it
@@ -17,96 +16,36 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import random
 import sqlite3
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
-from urllib.parse import quote
+from typing import Any, NoReturn
 
 from keyturn.config import sqlite_files, sqlite_schema
+from keyturn.config.sqlite_connection import (
+    Connection,
+    drop,
+    fork_lock,
+    move,
+    when_free,
+)
 from keyturn.config.sqlite_files import Inode
 from keyturn.config.sqlite_schema import pragma
 from keyturn.config.store import SCHEMA_VERSION
-from keyturn.config.store_errors import BUSY, primary_code
+from keyturn.config.store_errors import primary_code
 from keyturn.domain.errors import LogClosedError, LogError, LogUnavailableError
 
 _LOOK_EVERY = 0.1  # seconds: a look at the files costs twenty times as much as counting changes
 _LONGEST_FORK = 0.2  # seconds that a fork waits for all that is in use, in all
 _MOST_IDLE = 4  # connections that wait for the next user
 
-_Result = TypeVar("_Result")
-
 # `valuerefs` copies the dictionary in one step, whatever other threads add meanwhile.
 _databases: weakref.WeakValueDictionary[int, Database] = weakref.WeakValueDictionary()
-_fork_lock = threading.RLock()  # held by a fork, and for a moment by who opens a connection
 _carried: set[Inode] = set()  # the files to which this process has connections of its parent's
 _leaked: list[object] = []
-
-
-class RetiredError(Exception):
-    """A database gives out no connection any more: use the one in its place."""
-
-
-class Connection(sqlite3.Connection):
-    """A connection that its database knows of before SQLite opens it.
-
-    Args:
-        database: whose.
-        owner: a list that it is put into before it is opened; see `move`.
-        mode: of opening, as in a URI of SQLite.
-    """
-
-    def __init__(self, database: Database, owner: list[Connection], mode: str) -> None:
-        self.database = database
-        owner.append(self)
-        try:
-            with _fork_lock:
-                if database.is_retired:
-                    raise RetiredError
-                database.connections[id(self)] = self
-                super().__init__(
-                    f"file://{_quoted(database.file)}?{mode}",
-                    uri=True,
-                    timeout=0,  # `when_free` waits
-                    isolation_level=None,
-                    check_same_thread=False,
-                )
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        with contextlib.suppress(sqlite3.ProgrammingError):  # it never was opened
-            super().close()
-        self.database.connections.pop(id(self), None)
-
-    def __del__(self) -> None:
-        with contextlib.suppress(sqlite3.Error):
-            super().close()
-
-
-def move(source: list[Connection], target: list[Connection]) -> None:
-    """Move a connection from one list to another; `IndexError` if there is none.
-
-    In one call of the interpreter's own, in which no signal is handled. A connection that is in
-    no list would stay open, since its cache of statements refers to it.
-    """
-    target.extend(islice(iter(source.pop, None), 1))
-
-
-def drop(connections: list[Connection]) -> None:
-    """Close connections that are in doubt, or of no use any more."""
-    while connections:
-        database = connections[0].database
-        if not database.is_abandoned:
-            connections[0].close()
-        del connections[0]
-        database.after_use()
 
 
 class Database:
@@ -363,30 +302,10 @@ class Database:
             time.sleep(0.001)
 
 
-def when_free(action: Callable[[], _Result], deadline: float) -> _Result:
-    """Do something, again and again while others keep the file locked.
-
-    SQLite itself would wait up to 0.1 s between its tries, starve beside a process that writes
-    without a pause, and hear no signal meanwhile.
-    """
-    while True:
-        try:
-            return action()
-        except sqlite3.OperationalError as error:
-            if primary_code(error) not in BUSY or time.monotonic() >= deadline:
-                raise
-        time.sleep(random.uniform(0.0005, 0.003))  # noqa: S311
-
-
 def refuse_after_fork(location: object) -> NoReturn:
     """Raise the error for who uses a log that was opened before a fork."""
     message = f"{location} was opened before a fork: open it again in this process"
     raise LogClosedError(message, location=str(location))
-
-
-def _quoted(path: Path) -> str:
-    """Return an absolute path for a URI; two slashes at its start would name a host."""
-    return quote("/" + str(path).lstrip("/"))
 
 
 def _in_doubt(path: Path) -> LogUnavailableError:
@@ -410,7 +329,7 @@ def _retire(databases: list[Database]) -> bool:
 
 
 def _before_fork() -> None:
-    _fork_lock.acquire()
+    fork_lock.acquire()
     deadline = time.monotonic() + _LONGEST_FORK
     while not _retire(_all()) and time.monotonic() < deadline:
         time.sleep(0.0005)
@@ -419,9 +338,9 @@ def _before_fork() -> None:
 def _after_in_child() -> None:
     for database in _all():
         database.abandon()
-    _fork_lock.release()
+    fork_lock.release()
 
 
 os.register_at_fork(
-    before=_before_fork, after_in_parent=_fork_lock.release, after_in_child=_after_in_child
+    before=_before_fork, after_in_parent=fork_lock.release, after_in_child=_after_in_child
 )

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keyturn.config import sqlite_files, sqlite_schema
-from keyturn.config.sqlite_database import Connection, Database, drop, move
+from keyturn.config.sqlite_connection import Connection, drop, move
+from keyturn.config.sqlite_database import Database
 from keyturn.domain.errors import LogUnavailableError, NotAKeyturnLogError
 
 _COARSEST_CLOCK = 0.1

@@ -23,7 +23,7 @@ import pytest
 
 import keyturn
 from keyturn import Refusal, Service
-from keyturn.config import sqlite_database
+from keyturn.config import sqlite_connection
 from keyturn.domain.errors import LogDamagedError, LogError
 from tests.acceptance.tampering import (
     execute,
@@ -419,7 +419,7 @@ def test_g9_an_old_export_on_a_new_machine_revives_nothing(
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Counts the steps of SQLite's virtual machine, in tens, on connections made from now on."""
     counted = [0]
-    begin = sqlite_database.Connection.__init__
+    begin = sqlite_connection.Connection.__init__
 
     def count() -> int:
         counted[0] += 1
@@ -429,7 +429,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         begin(cast(Any, connection), *arguments, **options)
         connection.set_progress_handler(count, 10)
 
-    monkeypatch.setattr(sqlite_database.Connection, "__init__", begin_counting)
+    monkeypatch.setattr(sqlite_connection.Connection, "__init__", begin_counting)
     return counted
 
 

@@ -23,7 +23,7 @@ import pytest
 
 import keyturn
 from keyturn import KeyturnError, Service
-from keyturn.config import sqlite_database
+from keyturn.config import sqlite_connection
 from keyturn.domain.errors import LogError, SessionManagerRunningError
 
 from .public_calls import Call, calls_of, calls_without_service, missing
@@ -86,9 +86,9 @@ def broken_system(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> Faults:
 @pytest.fixture
 def broken_sqlite(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> Faults:
     """Statements fail, as SQLite has them fail."""
-    execute = sqlite_database.Connection.execute
+    execute = sqlite_connection.Connection.execute
     monkeypatch.setattr(
-        sqlite_database.Connection, "execute", faults.patched(execute), raising=False
+        sqlite_connection.Connection, "execute", faults.patched(execute), raising=False
     )
 
     def error() -> Exception:
