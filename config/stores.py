@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from keyturn.domain.redaction import without_frames
 from keyturn.domain.stored_events import check_host_topics
 
 if TYPE_CHECKING:
-    from keyturn.config.postgres import ServerFacts
+    from keyturn.config.postgres_facts import ServerFacts
 
 
 @without_frames
@@ -69,7 +70,7 @@ def open_event_log(
         log = EventLog(lambda: SQLiteStore(path, lock_timeout=lock_timeout), str(path), topics)
     elif is_postgres(url):
         log = EventLog(
-            lambda: _postgres().PostgresStore(
+            lambda: _postgres("postgres").PostgresStore(
                 url, timeout=lock_timeout, max_staleness=max_staleness, pool_size=pool_size
             ),
             shown(url),
@@ -118,26 +119,25 @@ def has_log(url: str) -> bool:
             raise LogUnavailableError(message, location=str(path), recorded=False) from error
     if not is_postgres(url):
         return False
-    return bool(_postgres().has_rows(url))
+    return bool(_postgres("postgres_facts").has_rows(url))
 
 
 def server_facts(url: str, *, timeout: float) -> ServerFacts:
-    """Ask the PostgreSQL server of a log about itself: see `postgres.server_facts`."""
-    facts: ServerFacts = _postgres().server_facts(url, timeout=timeout)
+    """Ask the PostgreSQL server of a log about itself: see `postgres_facts`."""
+    facts: ServerFacts = _postgres("postgres_facts").server_facts(url, timeout=timeout)
     return facts
 
 
-def _postgres() -> ModuleType:
-    """Return the module of that store; psycopg is an extra, and takes its time to import."""
+def _postgres(name: str) -> ModuleType:
+    """Return a module of that store; psycopg is an extra, and takes its time to import."""
     try:
-        from keyturn.config import postgres as postgres_store
+        return import_module(f"keyturn.config.{name}")
     except ImportError as error:
         raise SettingsError(
             "a log in PostgreSQL needs psycopg: pip install 'keyturn[postgres]'",
             key="store",
             source="the argument",
         ) from error
-    return postgres_store
 
 
 def _topics(aggregates: Collection[type[Aggregate]]) -> Iterator[str]:

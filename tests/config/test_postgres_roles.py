@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from keyturn.config.postgres import has_rows, server_facts
+from keyturn.config.postgres_facts import has_rows, server_facts
 from keyturn.domain.errors import LogUnavailableError
 from tests.postgres import PostgresServer
 
