@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.config.forking import IN_CHILD
+
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
-PRELUDE = """
+PRELUDE = (
+    """
 import contextlib, gc, multiprocessing, os, sys, threading, warnings
 import keyturn
 from keyturn.domain.errors import KeyturnError, LogClosedError
@@ -25,30 +28,9 @@ path = sys.argv[1]
 
 def open_it():
     return keyturn.open(path=path, password=None)
-
-
-def in_child(work):
-    # Run it in a forked child, and return a function that waits for what it returned.
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(writing, repr(work()).encode())
-        except BaseException as error:
-            os.write(writing, repr(f"{type(error).__name__}: {error}").encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-
-    def outcome():
-        with open(reading, "rb") as pipe:
-            said = pipe.read()
-        os.waitpid(child, 0)
-        return eval(said)
-
-    return outcome
-
-
+"""
+    + IN_CHILD
+    + """
 def tell(pipe):
     os.write(pipe[1], b".")
 
@@ -61,6 +43,7 @@ def reasons():
     with open_it() as service:
         return [change.reason for change in service.history()]
 """
+)
 
 
 @pytest.fixture

@@ -7,31 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from .forking import IN_CHILD
 from .sqlite_logs import run
 
-FORKING = """
-def in_child(work):
-    # Run it in a forked child, and return a function that waits for what it returned.
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(writing, repr(work()).encode())
-        except BaseException as error:
-            os.write(writing, repr(f"{type(error).__name__}: {error}").encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-
-    def outcome():
-        with open(reading, "rb") as pipe:
-            said = pipe.read()
-        os.waitpid(child, 0)
-        return eval(said)
-
-    return outcome
-
-
+FORKING = (
+    IN_CHILD
+    + """
 def anew():
     store = SQLiteStore(path)
     position = append(store)
@@ -49,6 +30,7 @@ def refused(use):
 store = SQLiteStore(path)
 append(store)
 """
+)
 
 Run = Callable[[str], list[str]]
 
