@@ -35,7 +35,8 @@ def steady_clock(
     A clock that was set back would otherwise bring expired tokens back to life. A clock set
     forward is followed at once. One that is set back by more than `MAX_AHEAD` is followed too:
     it was wrong before, and what a moment in the wrong year did would last until the process
-    ends. Either leap is logged.
+    ends. But never to before the first reading and the time since then, so that what has
+    expired meanwhile stays so. Either leap is logged.
 
     Args:
         wall: the system's time, which somebody may set.
@@ -48,7 +49,8 @@ def steady_clock(
 def _clock_and_reset(
     wall: Clock, monotonic: Clock, lasting: Clock
 ) -> tuple[Clock, Callable[[], None]]:
-    offset = lasting_offset = float("-inf")
+    offset = lasting_offset = floor = float("-inf")
+    is_held = False
 
     def now() -> float:
         nonlocal offset
@@ -66,25 +68,35 @@ def _clock_and_reset(
         return elapsed + offset
 
     def look_at_leap(at: float) -> None:
-        nonlocal lasting_offset
+        nonlocal lasting_offset, floor
         before, lasting_offset = lasting_offset, at - lasting()
+        if before == float("-inf"):  # the first reading
+            floor = lasting_offset
         leap = lasting_offset - before
         if MAX_AHEAD < leap < float("inf"):
             _logger.warning("the clock went forward", seconds=round(leap))
 
     def follow_back() -> None:
-        nonlocal offset, lasting_offset
+        nonlocal offset, lasting_offset, is_held
         # Once more: maybe this thread was only held up.
-        found = wall() - monotonic()
+        system, least = wall(), floor + lasting()
+        found = max(system, least) - monotonic()
         ahead = offset - found
         if ahead > MAX_AHEAD:
-            offset = found
-            lasting_offset = wall() - lasting()
+            offset, lasting_offset = found, max(system, least) - lasting()
             _logger.warning("the clock was set back", seconds=round(ahead))
+        if least - system > MAX_AHEAD and not is_held:
+            is_held = True
+            _logger.warning(
+                "the clock was set back to before this process began, which does not follow: "
+                "if it is right now, start the process anew",
+                seconds=round(least - system),
+            )
 
     def reset() -> None:
-        nonlocal offset, lasting_offset
-        offset = lasting_offset = float("-inf")
+        nonlocal offset, lasting_offset, floor, is_held
+        offset = lasting_offset = floor = float("-inf")
+        is_held = False
 
     return now, reset
 

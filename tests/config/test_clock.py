@@ -127,7 +127,33 @@ def test_it_is_never_behind_the_system_and_never_far_ahead_of_it(
     for wall, passed in steps:
         machine.wall, machine.elapsed = wall, machine.elapsed + passed
 
-        assert -1e-3 <= machine.now() - machine.wall <= MAX_AHEAD + 1e-3
+        since_the_start = 2e9 + machine.elapsed - 500
+        assert machine.wall - 1e-3 <= machine.now()
+        assert machine.now() <= max(machine.wall, since_the_start) + MAX_AHEAD + 1e-3
+
+
+@given(st.lists(st.tuples(st.floats(0, 4e9), st.floats(0, 100)), min_size=1))
+def test_what_has_expired_since_the_process_began_stays_so_however_the_clock_is_set(
+    steps: list[tuple[float, float]],
+) -> None:
+    machine = Surroundings()
+
+    for wall, passed in steps:
+        machine.wall, machine.elapsed = wall, machine.elapsed + passed
+
+        assert machine.now() >= 2e9 + machine.elapsed - 500 - 1e-3
+
+
+def test_a_clock_that_was_set_back_to_before_the_process_began_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    machine = Surroundings()
+    machine.wall -= TEN_YEARS
+    machine.now()
+    machine.now()
+
+    [record] = caplog.records
+    assert "start the process anew" in record.getMessage()
 
 
 def test_a_leap_of_the_clock_is_logged_both_ways(caplog: pytest.LogCaptureFixture) -> None:
