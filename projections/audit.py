@@ -33,7 +33,7 @@ from keyturn.projections.head_reader import HeadReader
 _PROGRESS = 500
 
 
-class Anchor(Protocol):
+class SeenMarks(Protocol):
     """What an audit asks of an anchor."""
 
     def marks(self) -> Mapping[str, Mark]:
@@ -45,7 +45,7 @@ def audit(
     *,
     node_id: str | None = None,
     any_node: bool = False,
-    anchor: Anchor | None = None,
+    anchor: SeenMarks | None = None,
     against: Collection[Checkpoint] = (),
     host_topics: Collection[str] = (),
     quick: bool = False,

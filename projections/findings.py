@@ -77,11 +77,6 @@ class HeldAgainst:
     checkpoints: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     node_id_from: NodeIdFrom | None = None
 
-    @property
-    def is_nothing(self) -> bool:
-        """Whether the record was compared with nothing but itself."""
-        return self.node_id is None and not self.anchor and not self.checkpoints
-
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
