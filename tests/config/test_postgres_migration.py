@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from keyturn.config.postgres import server_facts
+from keyturn.config.postgres_facts import server_facts
 from keyturn.config.postgres_statements import MIGRATION_SQL
 from keyturn.domain.errors import LogUnavailableError, LogVersionError
 from tests.postgres import PostgresServer

@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from keyturn.config.postgres import PostgresStore, server_facts
+from keyturn.config.postgres import PostgresStore
+from keyturn.config.postgres_facts import server_facts
 from keyturn.domain.errors import LogError, LogUnavailableError, NotAKeyturnLogError
 from tests.postgres import PostgresServer
 
