@@ -135,6 +135,12 @@ class AuditReport:
                 "no anchor and no checkpoint knows the end: nobody can tell whether the end "
                 f"of the history{whose} was cut off"
             )
+        for name, positions in self.held_against.checkpoints.items():
+            if name in self.ends_known and name not in self.held_against.anchor:
+                yield (
+                    f"the newest checkpoint knows {name} until position {max(positions)}: nobody "
+                    "can tell whether what came after that was cut off"
+                )
         if self.is_quick:
             yield (
                 "a quick audit: of each history only the newest signature was checked; it vouches"

@@ -99,6 +99,21 @@ def test_g5_a_checkpoint_of_one_manager_knows_nothing_of_the_end_of_another(
     assert (report.holds, report.is_end_known) == (True, False)
 
 
+def test_g5_a_checkpoint_knows_nothing_of_what_came_after_it(
+    hand: Hand, key_ring: KeyRing
+) -> None:
+    kept = head_of(hand.log)
+    hand.reset()
+    cut = log_with(rows_in(hand.log)[:1])
+    anchor = Marks(default=mark_in(hand.log))
+
+    with_anchor = audit(hand.log, node_id=key_ring.node_id, anchor=anchor, against=[kept])
+    [caveat] = audit(cut, node_id=key_ring.node_id, against=[kept]).caveats
+
+    assert "until position 1: nobody can tell whether what came after" in caveat
+    assert with_anchor.caveats == ()
+
+
 def test_g5_an_anchor_entry_of_one_manager_knows_nothing_of_the_end_of_another(
     hand: Hand, other: Hand, key_ring: KeyRing
 ) -> None:
