@@ -193,8 +193,9 @@ class Stream:
         statement = self._log.removal_of(self._manager, position)
         return LogDamagedError(
             f"the row at position {position} of manager {self._manager!r} in the log "
-            f"{self._log.location} does not belong there: {what}. If Keyturn did not write it, "
-            f"remove it with `{statement}`; otherwise put back an unaltered copy of the log",
+            f"{self._log.location} does not belong there: {what}. If it was altered, put back an "
+            "unaltered copy of the log: without it a reset may be missing. Only if Keyturn never "
+            f"wrote it (keyturn audit, against a checkpoint), remove it with `{statement}`",
             location=self._log.location,
             position=position,
             what=what,
