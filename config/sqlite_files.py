@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from keyturn.config import files
+from keyturn.config import files, folders
 from keyturn.config.os_errors import reason
 from keyturn.domain.errors import LogUnavailableError, NotAKeyturnLogError
 
@@ -134,7 +134,7 @@ def make_file(path: Path) -> None:
     """
     try:
         files.check_path(path)
-        files.make_private_folder(path.parent)
+        folders.make_private_folder(path.parent)
         with _lock:
             if not os.path.lexists(path):
                 files.make_empty(path)

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from keyturn.config import files
+from keyturn.config import files, folders
 from keyturn.config.os_errors import reason
 from keyturn.config.ownership import is_trusted, refuse_unsafe_folder
 from keyturn.domain.errors import TokenFileError, TokenFileLockedError
@@ -54,7 +54,7 @@ class TokenFile:
         swept.
         """
         try:
-            files.make_private_folder(self._path.parent)
+            folders.make_private_folder(self._path.parent)
             self._check_place()
         except OSError as error:
             raise self._error(error, "used") from error

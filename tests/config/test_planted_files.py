@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from keyturn.config import sqlite_files
+from keyturn.config import files, folders, sqlite_files
+
+SERVICE, NEIGHBOUR = 54321, 54322
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root works for others")
 
 
 @pytest.fixture
@@ -77,3 +80,124 @@ def test_a_database_that_others_could_read_is_made_private(data: Path) -> None:
     sqlite_files.make_private(database)
 
     assert mode(database) == 0o600
+
+
+# --- root in the folder of a service ------------------------------------------------------------
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Path:
+    """A folder of root's that the service would like to have."""
+    vault = tmp_path / "vault"
+    vault.mkdir(mode=0o700)
+    (vault / "treasure").touch(0o600)
+    return vault
+
+
+def owners(folder: Path) -> set[int]:
+    return {path.lstat().st_uid for path in (folder, *folder.rglob("*"))}
+
+
+@as_root
+@pytest.mark.parametrize(
+    "make",
+    [
+        files.make_empty,
+        lambda path: files.write_private(path, b"content"),
+        lambda path: files.write_private(path, b"content", exclusive=True),
+        lambda path: files.locked(path, timeout=0).__enter__(),
+    ],
+    ids=["empty", "written", "written anew", "lock"],
+)
+def test_root_makes_a_file_in_the_folder_that_it_opened_though_a_link_takes_its_place(
+    data: Path,
+    vault: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[Path], object],
+) -> None:
+    os.chown(data, SERVICE, SERVICE)
+    find_owner = files.owner_for
+    moved = data.with_name("moved")
+
+    def find_owner_and_lose(*arguments: object) -> tuple[int, int] | None:
+        owner = find_owner(*arguments)  # type: ignore[arg-type]
+        data.rename(moved)
+        data.symlink_to(vault)
+        return owner
+
+    monkeypatch.setattr(files, "owner_for", find_owner_and_lose)
+
+    make(data / "keyturn.db")
+
+    assert {path.name for path in vault.iterdir()} == {"treasure"}
+    assert owners(moved) == {SERVICE}
+    assert len(list(moved.iterdir())) == 1
+
+
+@as_root
+@pytest.mark.parametrize("act", [files.make_empty, files.remove_private, files.sweep_temp_files])
+def test_root_follows_no_link_that_the_service_made_in_the_place_of_its_folder(
+    data: Path, vault: Path, act: Callable[[Path], object]
+) -> None:
+    (vault / ".new.1.tmp").touch()
+    os.chown(data, SERVICE, SERVICE)
+    (data / "folder").symlink_to(vault)
+    name = "treasure" if act is files.remove_private else "new"
+
+    with pytest.raises(PermissionError, match=f"another user .uid {SERVICE}"):
+        act(data / "folder" / name)
+
+    assert {path.name for path in vault.iterdir()} == {"treasure", ".new.1.tmp"}
+
+
+@as_root
+def test_root_uses_a_folder_through_a_link_of_its_own(tmp_path: Path, data: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(data)
+
+    assert files.make_empty(link / "keyturn.db")
+
+    assert (data / "keyturn.db").exists()
+
+
+@as_root
+def test_root_gives_away_no_folder_of_its_own_that_was_put_in_the_place_of_a_new_one(
+    data: Path, vault: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chown(data, SERVICE, SERVICE)
+    make = os.mkdir
+
+    def make_and_lose(path: str | Path, *arguments: int, **options: int) -> None:
+        make(path, *arguments, **options)
+        (data / "new").rename(data / "gone")
+        vault.rename(data / "new")
+
+    monkeypatch.setattr(os, "mkdir", make_and_lose)
+
+    folders.make_private_folder(data / "new")
+
+    assert owners(data / "new") == {0}
+
+
+@as_root
+def test_root_gives_a_new_folder_to_whom_the_one_around_it_belongs(data: Path) -> None:
+    os.chown(data, SERVICE, SERVICE)
+
+    folders.make_private_folder(data / "a" / "b")
+
+    assert owners(data) == {SERVICE}
+    assert mode(data / "a" / "b") == 0o700
+
+
+@as_root
+def test_what_root_writes_where_a_neighbour_planted_a_file_is_not_the_neighbours(
+    data: Path,
+) -> None:
+    data.chmod(0o1777)
+    planted = data / "token"
+    planted.touch()
+    os.chown(planted, NEIGHBOUR, NEIGHBOUR)
+
+    files.write_private(planted, b"secret")
+
+    assert planted.stat().st_uid == 0
