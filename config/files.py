@@ -99,15 +99,22 @@ def read_private(path: Path, *, limit: int, wider_mode: WiderMode = WiderMode.NA
         OSError: it is a link, is not a regular file, or is too large.
     """
     with open_private(path, os.O_RDONLY) as fd:
-        status = os.fstat(fd)
-        mode = stat.S_IMODE(status.st_mode)
-        if mode & 0o077 and wider_mode is WiderMode.NARROW and _may_narrow(status):
-            os.fchmod(fd, MODE)
-        elif mode & _REFUSED[wider_mode]:
-            raise PermissionError(errno.EACCES, _readable_by_others(mode, status), str(path))
-        if status.st_size > limit:
-            raise OSError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
-        return os.read(fd, status.st_size)  # a regular file is read whole by one call
+        return read_opened(fd, path, limit=limit, wider_mode=wider_mode)
+
+
+def read_opened(
+    fd: int, path: Path, *, limit: int, wider_mode: WiderMode = WiderMode.NARROW
+) -> bytes:
+    """Read what `open_private` opened for reading: see `read_private`."""
+    status = os.fstat(fd)
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o077 and wider_mode is WiderMode.NARROW and _may_narrow(status):
+        os.fchmod(fd, MODE)
+    elif mode & _REFUSED[wider_mode]:
+        raise PermissionError(errno.EACCES, _readable_by_others(mode, status), str(path))
+    if status.st_size > limit:
+        raise OSError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
+    return os.read(fd, status.st_size)  # a regular file is read whole by one call
 
 
 def write_private(

@@ -45,14 +45,18 @@ def is_trusted(user: int) -> bool:
 def refuse_unsafe_folder(folder: Path) -> None:
     """Raise `PermissionError` if other users could put another file there in place of ours.
 
-    Root may work in the folder of any user. A group is trusted with what it may write to, and
-    so is a folder with the sticky bit, such as /tmp.
+    Root may work in the folder of another user, if nobody can put one in its place. A group is
+    trusted with what it may write to, and so is a folder with the sticky bit, such as /tmp.
     """
     status = os.stat(folder)
-    if not is_trusted(status.st_uid) and os.geteuid() != 0:
+    _refuse_if_writable(folder, status)
+    if is_trusted(status.st_uid):
+        return
+    if os.geteuid() != 0:
         message = f"its folder belongs to another user (uid {status.st_uid}): choose another one"
         raise PermissionError(errno.EACCES, message, str(folder))
-    _refuse_if_writable(folder, status)
+    for above in {*folder.parents, *folder.resolve().parents}:
+        _refuse_if_writable(above, os.stat(above))
 
 
 def safe_target(path: Path) -> Path:

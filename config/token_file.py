@@ -68,8 +68,10 @@ class TokenFile:
             TokenFileError: the file is not one, cannot be read, or holds no token.
         """
         try:
-            self._check_place()
-            content = files.read_private(self._path, limit=MAX_TOKEN_LENGTH + 1024)
+            refuse_unsafe_folder(self._path.parent)
+            with files.open_private(self._path, os.O_RDONLY) as fd:
+                self._refuse_of_others(os.fstat(fd))
+                content = files.read_opened(fd, self._path, limit=MAX_TOKEN_LENGTH + 1024)
             token = content.decode("ascii").strip()
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -123,6 +125,9 @@ class TokenFile:
         if not stat.S_ISREG(status.st_mode):
             code = errno.ELOOP if stat.S_ISLNK(status.st_mode) else errno.EINVAL
             raise OSError(code, os.strerror(code), str(self._path))
+        self._refuse_of_others(status)
+
+    def _refuse_of_others(self, status: os.stat_result) -> None:
         if is_trusted(status.st_uid):
             return
         # Root reads what a service keeps in its own folder.

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from keyturn import ClientSession
 from keyturn.config import files, folders, sqlite_files
+from keyturn.domain.errors import TokenFileError
 
 SERVICE, NEIGHBOUR = 54321, 54322
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root works for others")
@@ -201,3 +203,49 @@ def test_what_root_writes_where_a_neighbour_planted_a_file_is_not_the_neighbours
     files.write_private(planted, b"secret")
 
     assert planted.stat().st_uid == 0
+
+
+def test_a_link_that_leads_nowhere_is_no_folder(data: Path) -> None:
+    (data / "link").symlink_to("nowhere")
+
+    with pytest.raises(NotADirectoryError, match="is a link that leads nowhere"):
+        folders.make_private_folder(data / "link")
+
+
+# --- token files --------------------------------------------------------------------------------
+
+
+@as_root
+def test_root_reads_no_token_that_a_neighbour_put_in_the_place_of_another_after_a_look_at_it(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data.chmod(0o1777)
+    token = data / "token"
+    open_ = os.open
+
+    def plant_and_open(path: str | Path, *arguments: int, **options: int | None) -> int:
+        if str(path) == str(token):
+            token.write_text("a.b.c")
+            os.chown(token, NEIGHBOUR, NEIGHBOUR)
+        return open_(path, *arguments, **options)  # type: ignore[arg-type]
+
+    with ClientSession(token) as session:
+        monkeypatch.setattr(os, "open", plant_and_open)
+
+        with pytest.raises(TokenFileError, match=rf"another user \(uid {NEIGHBOUR}\): remove it"):
+            session.read_token()
+
+
+@as_root
+def test_root_uses_no_folder_of_another_user_that_anybody_could_have_put_there(
+    data: Path,
+) -> None:
+    folder = data / "folder"
+    folder.mkdir()
+    (folder / "token").write_text("a.b.c")
+    for path in (folder, folder / "token"):
+        os.chown(path, NEIGHBOUR, NEIGHBOUR)
+    data.chmod(0o777)
+
+    with pytest.raises(TokenFileError, match=r"its folder .*/data \(mode 0777"):
+        ClientSession(folder / "token")
