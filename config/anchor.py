@@ -221,7 +221,8 @@ class Anchor:
     def _overwrite(self, place: Path, manager: str, mark: Mark, *, anywhere: bool) -> None:
         content = self._encode(manager, mark)
         with (
-            files.open_private(place, os.O_RDWR) as fd,
+            folders.opened(place.parent) as folder,
+            files.open_private(place, os.O_RDWR, folder) as fd,
             files.locked_fd(fd, place, timeout=LOCK_TIMEOUT),
         ):
             if not anywhere:

@@ -66,7 +66,7 @@ def open_private(path: Path, flags: int, folder: int | None = None) -> Iterator[
     """Open a regular file that is there, and close it in the end; give its descriptor.
 
     Symbolic links are not followed, a pipe or a device is not waited for. A file of this user
-    that is opened for writing is made 0600.
+    that is opened for writing is made 0600; root writes to no file that has a second name.
 
     Args:
         path: the file.
@@ -83,6 +83,9 @@ def open_private(path: Path, flags: int, folder: int | None = None) -> Iterator[
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "is not a regular file", str(path))
+        if flags != os.O_RDONLY and os.geteuid() == 0 and status.st_nlink > 1:
+            message = "has another name, and may be another's: remove one of the two"
+            raise PermissionError(errno.EACCES, message, str(path))
         if flags != os.O_RDONLY and status.st_mode & 0o077 and _may_narrow(status):
             os.fchmod(fd, MODE)
         yield fd

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from keyturn import ClientSession
+from keyturn import ClientSession, KeyRing
 from keyturn.config import files, folders, sqlite_files
-from keyturn.domain.errors import TokenFileError
+from keyturn.config.anchor import Anchor
+from keyturn.domain.errors import AnchorError, TokenFileError
+from tests.domain.builders import history, mark_of
 
 SERVICE, NEIGHBOUR = 54321, 54322
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root works for others")
@@ -210,6 +212,38 @@ def test_a_link_that_leads_nowhere_is_no_folder(data: Path) -> None:
 
     with pytest.raises(NotADirectoryError, match="is a link that leads nowhere"):
         folders.make_private_folder(data / "link")
+
+
+# --- the anchor ---------------------------------------------------------------------------------
+
+
+@as_root
+def test_root_writes_over_no_file_that_has_a_second_name(data: Path, victim: Path) -> None:
+    os.chown(data, SERVICE, SERVICE)
+    (data / "planted").hardlink_to(victim)
+
+    with (
+        pytest.raises(PermissionError, match="has another name"),
+        files.open_private(data / "planted", os.O_RDWR),
+    ):
+        pass
+
+    assert files.read_private(victim, limit=100, wider_mode=files.WiderMode.IGNORE)
+
+
+@as_root
+def test_root_moves_no_anchor_that_the_service_led_it_to(data: Path, tmp_path: Path) -> None:
+    ring = KeyRing.ephemeral()
+    first, *_, last = [mark_of(event) for event in history(ring, resets=3)]
+    other = Anchor(tmp_path / "other.json", ring.node_id)
+    other.replace("default", last)
+    os.chown(data, SERVICE, SERVICE)
+    (data / "anchor.json.d").symlink_to(tmp_path / "other.json.d")
+
+    with pytest.raises(AnchorError, match="belongs to another user"):
+        Anchor(data / "anchor.json", ring.node_id).replace("default", first)
+
+    assert other.read("default") == last
 
 
 # --- token files --------------------------------------------------------------------------------
