@@ -24,7 +24,7 @@ from uuid import UUID
 
 import msgspec
 
-from keyturn.config import files
+from keyturn.config import files, folders
 from keyturn.config.os_errors import reason
 from keyturn.domain import chain
 from keyturn.domain.errors import AnchorError
@@ -116,7 +116,7 @@ class Anchor:
             AnchorError: its folder cannot be made.
         """
         try:
-            files.make_private_folder(self._folder)
+            folders.make_private_folder(self._folder)
         except OSError as error:
             raise _unwritable(self._folder, error) from error
 
@@ -212,7 +212,7 @@ class Anchor:
 
     def _make(self, place: Path, manager: str, mark: Mark, *, anywhere: bool) -> None:
         content = self._encode(manager, mark)
-        files.make_private_folder(self._folder)
+        folders.make_private_folder(self._folder)
         try:
             files.write_private(place, content, exclusive=True)
         except FileExistsError:  # another process made it meanwhile
@@ -221,7 +221,8 @@ class Anchor:
     def _overwrite(self, place: Path, manager: str, mark: Mark, *, anywhere: bool) -> None:
         content = self._encode(manager, mark)
         with (
-            files.open_private(place, os.O_RDWR) as fd,
+            folders.opened(place.parent) as folder,
+            files.open_private(place, os.O_RDWR, folder) as fd,
             files.locked_fd(fd, place, timeout=LOCK_TIMEOUT),
         ):
             if not anywhere:

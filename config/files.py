@@ -1,7 +1,8 @@
 """Small files that only their owner may read: written whole or not at all, never followed.
 
 Key ring, anchor and token file all go through here. What a file means is for its owner to
-know; errors leave as `OSError`. Root leaves a file to whom it belongs: see `ownership`.
+know; errors leave as `OSError`. Root leaves a file to whom it belongs: see `ownership`. What
+changes a folder opens it once: see `folders`.
 """
 
 from __future__ import annotations
@@ -17,32 +18,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from keyturn.config import folders
 from keyturn.config.ownership import hand_over, owner_for
 
 MODE = 0o600
 _TEMP_SUFFIX = ".tmp"
 _OPEN_FLAGS = os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_NEW_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS
 
 
 class LockTimeoutError(OSError):
     """Somebody else has held the lock for longer than the timeout."""
-
-
-def make_private_folder(folder: Path) -> None:
-    """Create the folder, and those above it that are missing, with mode 0700."""
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    for path in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            owner = owner_for(path)
-            path.mkdir(mode=0o700)
-            if owner is not None:
-                _hand_over_folder(path, owner)
-            _sync_folder(path.parent)
-    if not folder.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
 
 
 def check_path(path: Path) -> None:
@@ -76,25 +62,30 @@ _REFUSED = {
 
 
 @contextlib.contextmanager
-def open_private(path: Path, flags: int) -> Iterator[int]:
+def open_private(path: Path, flags: int, folder: int | None = None) -> Iterator[int]:
     """Open a regular file that is there, and close it in the end; give its descriptor.
 
     Symbolic links are not followed, a pipe or a device is not waited for. A file of this user
-    that is opened for writing is made 0600.
+    that is opened for writing is made 0600; root writes to no file that has a second name.
 
     Args:
         path: the file.
         flags: `os.O_RDONLY` or `os.O_RDWR`.
+        folder: the descriptor of the folder that it is in, if that is open.
 
     Raises:
         FileNotFoundError: there is none.
         OSError: it may not be opened, is a link, or is not a regular file.
     """
-    fd = os.open(path, flags | _OPEN_FLAGS)
+    name = path if folder is None else path.name
+    fd = os.open(name, flags | _OPEN_FLAGS, dir_fd=folder)
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "is not a regular file", str(path))
+        if flags != os.O_RDONLY and os.geteuid() == 0 and status.st_nlink > 1:
+            message = "has another name, and may be another's: remove one of the two"
+            raise PermissionError(errno.EACCES, message, str(path))
         if flags != os.O_RDONLY and status.st_mode & 0o077 and _may_narrow(status):
             os.fchmod(fd, MODE)
         yield fd
@@ -111,15 +102,22 @@ def read_private(path: Path, *, limit: int, wider_mode: WiderMode = WiderMode.NA
         OSError: it is a link, is not a regular file, or is too large.
     """
     with open_private(path, os.O_RDONLY) as fd:
-        status = os.fstat(fd)
-        mode = stat.S_IMODE(status.st_mode)
-        if mode & 0o077 and wider_mode is WiderMode.NARROW and _may_narrow(status):
-            os.fchmod(fd, MODE)
-        elif mode & _REFUSED[wider_mode]:
-            raise PermissionError(errno.EACCES, _readable_by_others(mode, status), str(path))
-        if status.st_size > limit:
-            raise OSError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
-        return os.read(fd, status.st_size)  # a regular file is read whole by one call
+        return read_opened(fd, path, limit=limit, wider_mode=wider_mode)
+
+
+def read_opened(
+    fd: int, path: Path, *, limit: int, wider_mode: WiderMode = WiderMode.NARROW
+) -> bytes:
+    """Read what `open_private` opened for reading: see `read_private`."""
+    status = os.fstat(fd)
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o077 and wider_mode is WiderMode.NARROW and _may_narrow(status):
+        os.fchmod(fd, MODE)
+    elif mode & _REFUSED[wider_mode]:
+        raise PermissionError(errno.EACCES, _readable_by_others(mode, status), str(path))
+    if status.st_size > limit:
+        raise OSError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
+    return os.read(fd, status.st_size)  # a regular file is read whole by one call
 
 
 def write_private(
@@ -140,28 +138,29 @@ def write_private(
         FileExistsError: there is one already, and `exclusive` was asked for.
         OSError: it cannot be written.
     """
-    temp = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_TEMP_SUFFIX}")
-    fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS, MODE)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            hand_over(fd, owner_for(path))
-            if mode != MODE:
-                os.fchmod(fd, mode)
-            file.write(content)
-            file.flush()
-            os.fsync(fd)
-        if exclusive:
-            os.link(temp, path)
-            os.unlink(temp)
-        elif path.is_dir():  # rename(2) says "is a directory" for some, "not empty" for others
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        else:
-            os.rename(temp, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temp)
-        raise
-    _sync_folder(path.parent)
+    name, temp = path.name, f".{path.name}.{secrets.token_hex(8)}{_TEMP_SUFFIX}"
+    with folders.opened(path.parent) as folder:
+        fd = os.open(temp, _NEW_FLAGS, MODE, dir_fd=folder)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                hand_over(fd, owner_for(folder, name))
+                if mode != MODE:
+                    os.fchmod(fd, mode)
+                file.write(content)
+                file.flush()
+                os.fsync(fd)
+            if exclusive:
+                os.link(temp, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+                os.unlink(temp, dir_fd=folder)
+            elif _is_folder(name, folder):  # rename(2) may say "not empty" of one
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+            else:
+                os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temp, dir_fd=folder)
+            raise
+        os.fsync(folder)
 
 
 def remove_private(path: Path) -> bool:
@@ -170,17 +169,18 @@ def remove_private(path: Path) -> bool:
     What is mounted by itself, and cannot be removed, is made empty.
     """
     try:
-        os.unlink(path)
+        with folders.opened(path.parent) as folder:
+            try:
+                os.unlink(path.name, dir_fd=folder)
+                os.fsync(folder)
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                with open_private(path, os.O_RDWR, folder) as fd:
+                    os.ftruncate(fd, 0)
+                    os.fsync(fd)
     except FileNotFoundError:
         return False
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        with open_private(path, os.O_RDWR) as fd:
-            os.ftruncate(fd, 0)
-            os.fsync(fd)
-        return True
-    _sync_folder(path.parent)
     return True
 
 
@@ -188,11 +188,13 @@ def sweep_temp_files(path: Path) -> int:
     """Remove what killed writers of `path` left behind; call it with the lock held."""
     swept = 0
     prefix = f".{path.name}."
-    with contextlib.suppress(FileNotFoundError), os.scandir(path.parent) as entries:
-        for entry in entries:
-            if entry.name.startswith(prefix) and entry.name.endswith(_TEMP_SUFFIX):
+    with contextlib.suppress(FileNotFoundError), folders.opened(path.parent) as folder:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries]
+        for name in names:
+            if name.startswith(prefix) and name.endswith(_TEMP_SUFFIX):
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(entry.path)
+                    os.unlink(name, dir_fd=folder)
                     swept += 1
     return swept
 
@@ -210,12 +212,12 @@ def locked(path: Path, *, timeout: float) -> Iterator[None]:
     Raises:
         LockTimeoutError: another writer held it all that time.
     """
-    lock_path = path.with_name(f".{path.name}.lock")
+    lock = path.with_name(f".{path.name}.lock")
     try:
-        fd = _open_or_make(lock_path)
+        fd = _open_or_make(lock)
     except FileNotFoundError:
-        make_private_folder(path.parent)
-        fd = _open_or_make(lock_path)
+        folders.make_private_folder(path.parent)
+        fd = _open_or_make(lock)
     try:
         with locked_fd(fd, path, timeout=timeout):
             yield
@@ -251,27 +253,32 @@ def locked_fd(fd: int, path: Path, *, timeout: float) -> Iterator[None]:
 def make_empty(path: Path) -> bool:
     """Make an empty file with mode 0600; return False if there is something already."""
     try:
-        fd = _make(path)
+        with folders.opened(path.parent) as folder:
+            os.close(_make(path.name, folder))
     except FileExistsError:
         return False
-    os.close(fd)
     return True
 
 
-def _make(path: Path) -> int:
-    owner = owner_for(path)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN_FLAGS, MODE)
-    hand_over(fd, owner)
+def _make(name: str, folder: int) -> int:
+    fd = os.open(name, _NEW_FLAGS, MODE, dir_fd=folder)
+    hand_over(fd, owner_for(folder))
     return fd
 
 
 def _open_or_make(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDWR | _OPEN_FLAGS)
-    except FileNotFoundError:
+    with folders.opened(path.parent) as folder:
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path.name, os.O_RDWR | _OPEN_FLAGS, dir_fd=folder)
         with contextlib.suppress(FileExistsError):  # another process made it meanwhile
-            return _make(path)
-        return os.open(path, os.O_RDWR | _OPEN_FLAGS)
+            return _make(path.name, folder)
+        return os.open(path.name, os.O_RDWR | _OPEN_FLAGS, dir_fd=folder)
+
+
+def _is_folder(name: str, folder: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    return False
 
 
 def _may_narrow(status: os.stat_result) -> bool:
@@ -286,25 +293,9 @@ def _readable_by_others(mode: int, status: os.stat_result) -> str:
     return f"{message}: run chmod 600 on it"
 
 
-def _hand_over_folder(path: Path, owner: tuple[int, int]) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        hand_over(fd, owner)
-    finally:
-        os.close(fd)
-
-
 def _try_lock(fd: int) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -11,18 +11,22 @@ from pathlib import Path
 _MOST_LINKS = 40  # as Linux has it
 
 
-def owner_for(path: Path) -> tuple[int, int] | None:
+def owner_for(folder: int, name: str | None = None) -> tuple[int, int] | None:
     """Return the user and group that a file is to belong to; None: those of this process.
 
     Only root has a choice: a command under sudo leaves the service its files. What is replaced
-    keeps its owner, what is new gets its folder's.
+    keeps its owner, unless all may write to the folder; what is new gets its folder's.
+
+    Args:
+        folder: the descriptor of the folder that it is in.
+        name: what is replaced there, if anything is.
     """
     if os.geteuid() != 0:
         return None
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        status = os.stat(path.parent)
+    status = os.fstat(folder)
+    if name is not None and not status.st_mode & stat.S_IWOTH:
+        with contextlib.suppress(FileNotFoundError):
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     return status.st_uid, status.st_gid
 
 
@@ -41,14 +45,18 @@ def is_trusted(user: int) -> bool:
 def refuse_unsafe_folder(folder: Path) -> None:
     """Raise `PermissionError` if other users could put another file there in place of ours.
 
-    Root may work in the folder of any user. A group is trusted with what it may write to, and
-    so is a folder with the sticky bit, such as /tmp.
+    Root may work in the folder of another user, if nobody can put one in its place. A group is
+    trusted with what it may write to, and so is a folder with the sticky bit, such as /tmp.
     """
     status = os.stat(folder)
-    if not is_trusted(status.st_uid) and os.geteuid() != 0:
+    _refuse_if_writable(folder, status)
+    if is_trusted(status.st_uid):
+        return
+    if os.geteuid() != 0:
         message = f"its folder belongs to another user (uid {status.st_uid}): choose another one"
         raise PermissionError(errno.EACCES, message, str(folder))
-    _refuse_if_writable(folder, status)
+    for above in {*folder.parents, *folder.resolve().parents}:
+        _refuse_if_writable(above, os.stat(above))
 
 
 def safe_target(path: Path) -> Path:

@@ -21,7 +21,6 @@ from urllib.parse import quote
 
 from msgspec import UNSET, UnsetType
 
-from keyturn.config import files
 from keyturn.config.declarations import (
     Count,
     FilePath,
@@ -35,8 +34,8 @@ from keyturn.config.declarations import (
     converted,
     declarations_of,
 )
-from keyturn.config.files import WiderMode
 from keyturn.config.os_errors import reason
+from keyturn.config.secret_file import read_password_file
 from keyturn.config.store_url import SQLITE
 from keyturn.domain.errors import AuditTextError, SettingsError
 from keyturn.domain.options import DEFAULT_EXPIRY, ManagerOptions
@@ -45,7 +44,6 @@ PREFIX = "KEYTURN_"
 NOT_SETTINGS = frozenset({"KEYTURN_CONFIG", "KEYTURN_PASSWORD", "KEYTURN_TOKEN"})
 """Variables with our prefix that are read elsewhere."""
 
-_PASSWORD_LIMIT = 4096
 _OF_KUBERNETES = re.compile(
     r"KEYTURN_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)=.*"
     r"|KEYTURN_(\w+_)?PORT=(tcp|udp|sctp)://.*",
@@ -285,37 +283,6 @@ def find_password(
     if settings.password_file is None:
         return UNSET
     return read_password_file(settings.password_file)
-
-
-def read_password_file(path: Path, setting: str = "password_file") -> str:
-    """Return the password that a file holds, without a byte order mark and one line end.
-
-    Container secrets are links, and root's, with a group that may read them: that is for others
-    to judge. A file that everybody can read is refused.
-
-    Args:
-        path: the file.
-        setting: what named it, for the error.
-
-    Raises:
-        SettingsError: it cannot be read, or everybody can.
-    """
-    try:
-        content = files.read_private(
-            path.resolve(), limit=_PASSWORD_LIMIT, wider_mode=WiderMode.GROUP
-        )
-        return content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
-    except (
-        OSError,
-        UnicodeDecodeError,
-        RuntimeError,
-    ) as error:  # RuntimeError: links in a circle
-        why = "is not UTF-8, or a link in a circle"
-        if isinstance(error, OSError):
-            why = reason(error)
-        raise SettingsError(
-            f"the password file {path} cannot be used: {why}", key=setting, source=str(path)
-        ) from None  # a UnicodeDecodeError holds the password
 
 
 def _layers(

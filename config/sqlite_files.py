@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from keyturn.config import files
+from keyturn.config import files, folders
 from keyturn.config.os_errors import reason
 from keyturn.domain.errors import LogUnavailableError, NotAKeyturnLogError
 
@@ -134,7 +134,7 @@ def make_file(path: Path) -> None:
     """
     try:
         files.check_path(path)
-        files.make_private_folder(path.parent)
+        folders.make_private_folder(path.parent)
         with _lock:
             if not os.path.lexists(path):
                 files.make_empty(path)
@@ -151,20 +151,42 @@ def make_file(path: Path) -> None:
 def make_private(path: Path) -> None:
     """Take away from others what they may do with the database's files.
 
+    A link, or a file with a second name, may be planted and another's: its mode is left alone.
+
     Raises:
         LogUnavailableError: this user may not do so.
     """
     for file in files_of(path):
         with contextlib.suppress(FileNotFoundError):
-            mode = stat.S_IMODE(os.lstat(file).st_mode)
+            _make_private(file)
+
+
+def _make_private(file: Path) -> None:
+    status = os.lstat(file)
+    if not _is_wider(status):
+        return
+    try:
+        if sys.platform == "linux":
+            # Closing a descriptor of this kind drops no lock of SQLite.
+            fd = os.open(file, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
-                if mode & 0o077:
-                    os.chmod(file, files.MODE)
-            except PermissionError as error:
-                raise LogUnavailableError(
-                    f"{file} can be read by others (mode {mode:04o}), and this user may not "
-                    "change that: have its owner run chmod 600 on it"
-                ) from error
+                if _is_wider(os.fstat(fd)):
+                    os.chmod(f"/proc/self/fd/{fd}", files.MODE)
+            finally:
+                os.close(fd)
+        else:
+            os.chmod(file, files.MODE, follow_symlinks=False)
+    except PermissionError as error:
+        mode = stat.S_IMODE(status.st_mode)
+        raise LogUnavailableError(
+            f"{file} can be read by others (mode {mode:04o}), and this user may not "
+            "change that: have its owner run chmod 600 on it"
+        ) from error
+
+
+def _is_wider(status: os.stat_result) -> bool:
+    is_only_name = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+    return is_only_name and bool(status.st_mode & 0o077)
 
 
 def can_be_written(path: Path) -> bool:

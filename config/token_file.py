@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from keyturn.config import files
+from keyturn.config import files, folders
 from keyturn.config.os_errors import reason
 from keyturn.config.ownership import is_trusted, refuse_unsafe_folder
 from keyturn.domain.errors import TokenFileError, TokenFileLockedError
@@ -54,7 +54,7 @@ class TokenFile:
         swept.
         """
         try:
-            files.make_private_folder(self._path.parent)
+            folders.make_private_folder(self._path.parent)
             self._check_place()
         except OSError as error:
             raise self._error(error, "used") from error
@@ -68,8 +68,10 @@ class TokenFile:
             TokenFileError: the file is not one, cannot be read, or holds no token.
         """
         try:
-            self._check_place()
-            content = files.read_private(self._path, limit=MAX_TOKEN_LENGTH + 1024)
+            refuse_unsafe_folder(self._path.parent)
+            with files.open_private(self._path, os.O_RDONLY) as fd:
+                self._refuse_of_others(os.fstat(fd))
+                content = files.read_opened(fd, self._path, limit=MAX_TOKEN_LENGTH + 1024)
             token = content.decode("ascii").strip()
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -123,6 +125,9 @@ class TokenFile:
         if not stat.S_ISREG(status.st_mode):
             code = errno.ELOOP if stat.S_ISLNK(status.st_mode) else errno.EINVAL
             raise OSError(code, os.strerror(code), str(self._path))
+        self._refuse_of_others(status)
+
+    def _refuse_of_others(self, status: os.stat_result) -> None:
         if is_trusted(status.st_uid):
             return
         # Root reads what a service keeps in its own folder.

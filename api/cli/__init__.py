@@ -30,7 +30,8 @@ from keyturn.config.anchor import Anchor, folder_of
 from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.logging import without_tokens
 from keyturn.config.os_errors import reason
-from keyturn.config.settings import Settings, find_password, read_password_file
+from keyturn.config.secret_file import read_password_file
+from keyturn.config.settings import Settings, find_password
 from keyturn.config.stores import has_log
 from keyturn.domain.errors import KeyRingExistsError, KeyturnError
 from keyturn.opening import open_key_ring

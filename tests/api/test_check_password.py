@@ -8,7 +8,7 @@ import pytest
 
 import keyturn
 from keyturn import KeyRing
-from keyturn.domain.errors import KeyRingError, KeyRingNotFoundError
+from keyturn.domain.errors import KeyRingError, KeyRingNotFoundError, KeyRingPermissionError
 from tests.api.awaiting import run
 
 PASSWORD = "correct horse battery staple"
@@ -43,6 +43,18 @@ def test_a_changed_password_counts_at_once(folder: Path) -> None:
 
         assert not service.check_password(PASSWORD)
         assert service.named("tenant-7").check_password("new")
+
+
+def test_the_password_of_a_key_ring_that_its_group_may_read_is_checked(folder: Path) -> None:
+    ring = folder / "keyring.json"
+    ring.chmod(0o640)
+    settings = keyturn.Settings(path=folder, group_readable=True)
+
+    with keyturn.open(settings=settings, password=PASSWORD) as service:
+        assert service.check_password(PASSWORD)
+    assert KeyRing.check_password(ring, PASSWORD, group_readable=True)
+    with pytest.raises(KeyRingPermissionError, match="mode 0640"):
+        KeyRing.check_password(ring, PASSWORD)
 
 
 def test_the_password_of_another_key_ring_in_its_place_is_none(folder: Path) -> None:

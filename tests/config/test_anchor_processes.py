@@ -191,23 +191,24 @@ def test_g5_a_change_is_one_write_of_a_sector_in_place(tmp_path: Path) -> None:
     folder.mkdir()
 
     lines = trace(
-        "write,pwrite64,ftruncate,fsync,fdatasync,rename,link,unlink,mkdir",
+        "write,pwrite64,ftruncate,fsync,fdatasync,/^(rename|link|unlink|mkdir)",
         ADVANCE_TWICE,
         folder,
         tmp_path,
     )
 
     entries = re.escape(f"{folder}/anchor.json.d")
-    temp, place = rf"{entries}/\.{ENTRY}\.[0-9a-f]{{16}}\.tmp", rf"{entries}/{ENTRY}"
+    name = rf"\.{ENTRY}\.[0-9a-f]{{16}}\.tmp"
+    temp, place, inside = f"{entries}/{name}", f"{entries}/{ENTRY}", rf"\d+<{entries}>"
     overwritten = rf'pwrite64\(\d+<{place}>, ".*"\.*, 512, 0\) += 512'
     expected = [
-        rf'mkdir\("{entries}", 0700\) += 0',
+        rf'mkdirat\(\d+<{re.escape(str(folder))}>, "anchor.json.d", 0700\) += 0',
         rf"fsync\(\d+<{re.escape(str(folder))}>\) += 0",
         rf'write\(\d+<{temp}>, ".*"\.*, 512\) += 512',
         rf"fsync\(\d+<{temp}>\) += 0",
-        rf'link\("{temp}", "{place}"\) += 0',
-        rf'unlink\("{temp}"\) += 0',
-        rf"fsync\(\d+<{entries}>\) += 0",
+        rf'linkat\({inside}, "{name}", {inside}, "{ENTRY}", 0\) += 0',
+        rf'unlinkat\({inside}, "{name}", 0\) += 0',
+        rf"fsync\({inside}\) += 0",
         *[overwritten] * 3,  # two steps forward, none back, and back as it was accepted
     ]
     assert len(lines) == len(expected), lines

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from keyturn.config import files
+from keyturn.config import files, folders
 from keyturn.config.files import WiderMode, read_private, write_private
 
 LIMIT = 1 << 20
@@ -316,7 +316,7 @@ def test_folders_that_are_missing_are_made_for_their_owner_only(
 ) -> None:
     umask(0)
 
-    files.make_private_folder(tmp_path / "a" / "b")
+    folders.make_private_folder(tmp_path / "a" / "b")
 
     assert [mode_of(tmp_path / "a"), mode_of(tmp_path / "a" / "b")] == [0o700, 0o700]
 
@@ -325,4 +325,4 @@ def test_a_folder_cannot_be_made_where_a_file_is(path: Path) -> None:
     path.touch()
 
     with pytest.raises(NotADirectoryError):
-        files.make_private_folder(path)
+        folders.make_private_folder(path)

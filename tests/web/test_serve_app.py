@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -401,6 +402,50 @@ def test_a_secret_file_that_will_not_do_is_refused(
         read_client_secrets(file)
 
     assert not content or content not in str(caught.value)
+
+
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root gives files to others")
+
+
+@as_root
+def test_a_secret_file_of_another_user_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    file.chmod(0o600)
+    os.chown(file, 12345, 12345)
+
+    with pytest.raises(SettingsError, match=r"belongs to another user \(uid 12345\)"):
+        read_client_secrets(file)
+
+
+def test_a_link_to_a_secret_that_somebody_else_could_lead_elsewhere_is_refused(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    (tmp_path / "secret").chmod(0o600)
+    public = tmp_path / "public"
+    public.mkdir()
+    public.chmod(0o777)
+    (public / "link").symlink_to(tmp_path / "secret")
+
+    with pytest.raises(SettingsError, match=r"others may write to its folder .*public"):
+        read_client_secrets(public / "link")
+
+
+def test_a_secret_file_may_be_a_link_as_container_secrets_are(tmp_path: Path) -> None:
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "..data/secret").write_text(SECRET)
+    (tmp_path / "..data/secret").chmod(0o640)
+    (tmp_path / "secret").symlink_to("..data/secret")
+
+    assert read_client_secrets(tmp_path / "secret").include(SECRET)
+
+
+def test_links_in_a_circle_are_no_secret_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").symlink_to("secret")
+
+    with pytest.raises(SettingsError, match="cannot be used"):
+        read_client_secrets(tmp_path / "secret")
 
 
 # --- what it says of itself ---------------------------------------------------------------------

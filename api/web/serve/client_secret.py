@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import stat
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -17,16 +16,15 @@ from hmac import compare_digest
 from pathlib import Path
 from urllib.parse import unquote_plus
 
-from keyturn.config import files
-from keyturn.config.files import WiderMode
 from keyturn.config.logging import get_logger
+from keyturn.config.os_errors import reason
+from keyturn.config.secret_file import read_trusted_file
 from keyturn.domain.errors import SettingsError
 from keyturn.web.answers import Answer, RequestRefusedError
 
 MIN_LENGTH = 32
 """Characters: shorter ones might be guessed."""
 
-_FILE_LIMIT = 4096
 _REALM = {"WWW-Authenticate": 'Basic realm="keyturn", charset="UTF-8"'}
 
 
@@ -49,26 +47,19 @@ class ClientSecrets:
 def read_client_secrets(path: Path) -> ClientSecrets:
     """Return the secrets in a file: one a line, each of at least 32 printable ASCII characters.
 
-    Like a password file it may be a link, and root's (container secrets are). What somebody else
-    may write is refused.
+    It may be a link, and root's, as container secrets are. What somebody else could write, or
+    lead elsewhere, is refused.
 
     Raises:
         SettingsError: the file cannot be used.
     """
     try:
-        resolved = path.resolve()
-        content = files.read_private(resolved, limit=_FILE_LIMIT, wider_mode=WiderMode.IGNORE)
-        mode = stat.S_IMODE(resolved.stat().st_mode)
+        content, mode = read_trusted_file(path)
         lines = [line.strip() for line in content.decode("ascii").splitlines() if line.strip()]
-    except (
-        OSError,
-        UnicodeDecodeError,
-        RuntimeError,
-    ) as error:  # RuntimeError: links in a circle
-        why = getattr(error, "strerror", None) or "is not ASCII, or a link in a circle"
-        raise _unusable(path, why) from None  # a UnicodeDecodeError holds the secret
-    if mode & 0o022:
-        raise _unusable(path, f"others can write to it (mode {mode:04o}): run chmod 600 on it")
+    except OSError as error:
+        raise _unusable(path, reason(error)) from error
+    except UnicodeDecodeError:
+        raise _unusable(path, "is not ASCII") from None  # the error would carry the secret
     if not lines or any(len(line) < MIN_LENGTH for line in lines):
         raise _unusable(path, f"a secret has at least {MIN_LENGTH} characters, one a line")
     if mode & 0o004:

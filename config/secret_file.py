@@ -1,0 +1,66 @@
+"""A file with a secret that others give this process: a password, or the secrets of clients.
+
+It may be a link, and root's, with a group that may read it, as the secrets of containers are.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from keyturn.config import files
+from keyturn.config.files import WiderMode
+from keyturn.config.os_errors import reason
+from keyturn.config.ownership import is_trusted, safe_target
+from keyturn.domain.errors import SettingsError
+
+_LIMIT = 4096
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def read_password_file(path: Path, setting: str = "password_file") -> str:
+    """Return the password that a file holds, without a byte order mark and one line end.
+
+    It may belong to anybody, as a file that Docker Compose mounts does: whoever gives this
+    process its password may choose it. A file that everybody can read is refused.
+
+    Args:
+        path: the file.
+        setting: what named it, for the error.
+
+    Raises:
+        SettingsError: it cannot be read, or everybody can.
+    """
+    try:
+        content = files.read_private(path.resolve(), limit=_LIMIT, wider_mode=WiderMode.GROUP)
+        return content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError, RuntimeError) as error:
+        why = "is not UTF-8, or a link in a circle"  # which is a RuntimeError
+        if isinstance(error, OSError):
+            why = reason(error)
+        raise SettingsError(
+            f"the password file {path} cannot be used: {why}", key=setting, source=str(path)
+        ) from None  # a UnicodeDecodeError holds the password
+
+
+def read_trusted_file(path: Path) -> tuple[bytes, int]:
+    """Return the content and the mode of a file that only root and this user can write.
+
+    Raises:
+        PermissionError: somebody else can, or can lead a link elsewhere.
+        OSError: it cannot be read.
+    """
+    place = safe_target(path) if path.is_symlink() else path
+    with files.open_private(place, os.O_RDONLY) as fd:
+        status = os.fstat(fd)
+        mode = stat.S_IMODE(status.st_mode)
+        if not is_trusted(status.st_uid):
+            message = f"it belongs to another user (uid {status.st_uid}): make it yours or root's"
+            raise PermissionError(errno.EACCES, message, str(path))
+        if mode & _OTHERS_WRITE:
+            message = f"others can write to it (mode {mode:04o}): run chmod 600 on it"
+            raise PermissionError(errno.EACCES, message, str(path))
+        content = files.read_opened(fd, place, limit=_LIMIT, wider_mode=WiderMode.IGNORE)
+        return content, mode
