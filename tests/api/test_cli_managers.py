@@ -208,6 +208,31 @@ def test_a_running_host_refuses_what_a_command_ended(cli: Keyturn) -> None:
         assert last_change(cli)["position"] == 4
 
 
+def test_the_session_to_keep_is_taken_from_standard_input(cli: Keyturn) -> None:
+    kept, other = (cli("token", "create", "--subject", "alice").stdout for _ in range(2))
+    end = ("sessions", "end", "--subject", "alice", "--keep", "-")
+
+    nothing = cli(*end, stdin="\n", code=os.EX_USAGE)
+    cli(*end, stdin=kept)
+
+    cli("token", "verify", "-", stdin=kept)
+    cli("token", "verify", "-", stdin=other, code=1)
+    assert "nothing was ended" in nothing.stderr
+
+
+def test_the_token_to_replace_is_taken_from_standard_input(cli: Keyturn, tmp_path: Path) -> None:
+    file = str(tmp_path / "token")
+    old, new = (cli("token", "create").stdout for _ in range(2))
+    cli("session", "write", file, "-", stdin=old)
+
+    cli("session", "write", file, new.strip(), "--replacing", "-", stdin=new, code=1)
+    cli("session", "write", file, new.strip(), "--replacing", "-", stdin=old)
+    cli("session", "write", file, "-", "--replacing", "-", stdin=old, code=os.EX_USAGE)
+    cli("session", "write", file, "x", "--replacing", "-", stdin="", code=os.EX_USAGE)
+
+    assert cli("session", "read", file).stdout == new
+
+
 # --- tokens ------------------------------------------------------------------------------------
 
 
