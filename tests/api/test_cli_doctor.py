@@ -100,6 +100,15 @@ def test_a_log_that_was_put_back_or_is_gone_is_wrong(cli: Keyturn) -> None:
     assert "put it back" in wrong(looked_at(cli, code=1))["log"]
 
 
+def test_the_managers_that_agree_are_counted_among_all_that_were_looked_at(cli: Keyturn) -> None:
+    cli("--name", "tenant-7", "init")
+    with sqlite3.connect(cli.folder / "keyturn.db") as connection:
+        connection.execute("DELETE FROM stored_events WHERE rowid = 2")
+    connection.close()
+
+    assert looked_at(cli, code=1)["anchor"]["value"] == "agrees with 1 of 2 managers"
+
+
 def test_a_lost_anchor_and_a_lost_key_ring_are_wrong(cli: Keyturn) -> None:
     shutil.rmtree(cli.folder / "anchor.json.d")
     assert "--trust-log" in wrong(looked_at(cli, code=1))["manager"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
 import socket
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,37 @@ def test_managers_shows_each_with_its_newest_event(cli: Keyturn) -> None:
     assert tenant["is_destroyed"]
     assert shown[1].startswith("default ")
     assert shown[2].endswith("destroyed")
+
+
+def alter(cli: Keyturn, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(cli.folder / "keyturn.db")) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+def test_a_manager_whose_first_row_was_deleted_is_still_shown(cli: Keyturn) -> None:
+    cli("reset")
+
+    alter(cli, "DELETE FROM stored_events WHERE originator_version = 1")
+
+    assert names(cli) == ["default"]
+    assert json.loads(cli("history", "--all", "--json").stdout)["position"] == 2
+
+
+@pytest.mark.parametrize(
+    "change", ["state = x'00'", "originator_version = 'last'", "topic = NULL"]
+)
+def test_a_manager_whose_newest_row_is_no_event_is_warned_of(cli: Keyturn, change: str) -> None:
+    cli("--name", "tenant-7", "init")
+    cli("reset")
+    alter(cli, f"UPDATE stored_events SET {change} WHERE originator_version = 2")
+
+    for command in ("managers", "--json"), ("history", "--all", "--json"):
+        done = cli(*command)
+
+        assert "tenant-7" in done.stdout
+        assert "keyturn audit" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
