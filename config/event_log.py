@@ -35,16 +35,13 @@ from keyturn.domain.errors import (
     LogUnavailableError,
     NotAKeyturnLogError,
 )
-from keyturn.domain.key_events import KeyEvent, KeyGenerated, KeysDestroyed
+from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.key_log import Row
 from keyturn.domain.manager_state import ManagerState
 from keyturn.domain.session_keys import EVENT_CLASSES, SessionKeys, manager_id
-from keyturn.domain.stored_events import KeyEventMapper, read_event, unknown_topic
+from keyturn.domain.stored_events import KeyEventMapper, read_event, unknown_topic, validated
 
 _PAGE = 500
-_FIRST_TOPICS = (KeyGenerated.TOPIC, KeysDestroyed.TOPIC)
-"""Every stream has one of these: it begins with it."""
-
 _Place = tuple[str, int, str]
 """A manager, a position and the digest that should stand there."""
 
@@ -157,14 +154,22 @@ class EventLog(Application[UUID]):
                 after = events[-1].originator_version
 
     def managers(self) -> list[ManagerState]:
+        return self.readable_managers()[0]
+
+    def readable_managers(self) -> tuple[list[ManagerState], list[str]]:
+        """Return the managers, and the ids of those whose newest row is no event of ours.
+
+        Who can write to the log could hide a manager with such a row.
+        """
         with self._translating_errors():
-            rows = self._store.newest_rows(_FIRST_TOPICS)
-        states = []
+            rows = self._store.newest_rows(tuple(EVENT_CLASSES))
+        states, unreadable = [], []
         for row in rows:
-            with contextlib.suppress(LogDamagedError, NotAKeyturnLogError):
-                event = read_event(row)
-                states.append(ManagerState.after(event))
-        return sorted(states, key=lambda state: state.name)
+            try:
+                states.append(ManagerState.after(_event_of(row)))
+            except (LogDamagedError, NotAKeyturnLogError):
+                unreadable.append(str(row.originator_id))
+        return sorted(states, key=lambda state: state.name), unreadable
 
     def seconds_since_heard(self) -> float:
         """Return how old what `changes` says may be: 0 where the store is asked each time."""
@@ -349,6 +354,15 @@ class EventLog(Application[UUID]):
 
     def _translating_errors(self) -> AbstractContextManager[None]:
         return translated(self._location)
+
+
+def _event_of(row: Row) -> KeyEvent:
+    try:
+        id_ = UUID(str(row.originator_id))
+    except ValueError as error:
+        raise LogDamagedError("the log has a row of no aggregate: it was altered") from error
+    _, *values = row
+    return read_event(validated(StoredEvent(id_, *values)))  # type: ignore[arg-type]
 
 
 def _places(*aggregates: Aggregate) -> list[_Place]:

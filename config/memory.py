@@ -96,14 +96,12 @@ class MemoryStore(Store):
         with self._lock:
             stored = list(self._written.values())
         for event in stored:
-            id_ = event.originator_id
-            name = id_.hex if isinstance(id_, UUID) else id_
-            yield Row(name, event.originator_version, event.topic, event.state)
+            yield _row(event)
 
-    def newest_rows(self, topics: Collection[str]) -> list[StoredEvent]:
+    def newest_rows(self, topics: Collection[str]) -> list[Row]:
         with self._lock:
             return [
-                stream[max(stream)]
+                _row(stream[max(stream)])
                 for stream in self._streams.values()
                 if any(event.topic in topics for event in stream.values())
             ]
@@ -158,3 +156,9 @@ class MemoryStore(Store):
         self._written[self._newest] = event
         self._version += 1
         return self._newest
+
+
+def _row(event: StoredEvent) -> Row:
+    id_ = event.originator_id
+    name = id_.hex if isinstance(id_, UUID) else id_
+    return Row(name, event.originator_version, event.topic, event.state)

@@ -32,7 +32,7 @@ from keyturn.config.postgres_schema import (
 )
 from keyturn.config.postgres_statements import TABLE
 from keyturn.config.store import Store
-from keyturn.domain.errors import LogDamagedError, LogUnavailableError
+from keyturn.domain.errors import LogUnavailableError
 from keyturn.domain.key_log import Row
 from keyturn.domain.stored_events import validated
 
@@ -162,19 +162,19 @@ class PostgresStore(Store):
                 if len(page) < _BATCH:
                     return
 
-    def newest_rows(self, topics: Collection[str]) -> list[StoredEvent]:
+    def newest_rows(self, topics: Collection[str]) -> list[Row]:
         rows = self._fetch(
-            "SELECT id, originator_version, topic, state FROM"
-            " (SELECT DISTINCT originator_id AS id FROM {table} WHERE topic = ANY (%s)) AS ids"
+            "WITH RECURSIVE ids (id) AS ("
+            " (SELECT originator_id FROM {table} ORDER BY originator_id LIMIT 1) UNION ALL"
+            " SELECT (SELECT originator_id FROM {table} WHERE originator_id > id"
+            " ORDER BY originator_id LIMIT 1) FROM ids WHERE id IS NOT NULL)"
+            " SELECT id, originator_version, topic, state FROM ids"
             " JOIN {table} ON originator_id = id AND originator_version ="
-            " (SELECT max(originator_version) FROM {table} WHERE originator_id = id)",
+            " (SELECT max(originator_version) FROM {table} WHERE originator_id = id)"
+            " WHERE EXISTS (SELECT FROM {table} WHERE originator_id = id AND topic = ANY (%s))",
             list(topics),
         )
-        events = []
-        for row in rows:
-            with contextlib.suppress(LogDamagedError):
-                events.append(validated(StoredEvent(*row)))
-        return events
+        return [Row(id_.hex, *values) for id_, *values in rows]
 
     def unknown_topic(self, known: Collection[str]) -> str | None:
         rows = self._fetch(

@@ -39,10 +39,16 @@ _ALL_ROWS = (
     "SELECT originator_id, originator_version, topic, state FROM stored_events ORDER BY rowid"
 )
 _NEWEST_ROWS = """
-SELECT id, originator_version, topic, state FROM
-(SELECT DISTINCT originator_id AS id FROM stored_events WHERE topic IN ({topics}))
-JOIN stored_events ON originator_id = id AND originator_version =
-(SELECT max(originator_version) FROM stored_events WHERE originator_id = id)"""
+WITH RECURSIVE ids (id) AS (
+    SELECT min(originator_id) FROM stored_events
+    UNION ALL
+    SELECT (SELECT min(originator_id) FROM stored_events WHERE originator_id > id)
+    FROM ids WHERE id IS NOT NULL
+)
+SELECT id, originator_version, topic, state
+FROM ids JOIN stored_events ON originator_id = id AND originator_version =
+(SELECT max(originator_version) FROM stored_events WHERE originator_id = id)
+WHERE EXISTS (SELECT 1 FROM stored_events WHERE originator_id = id AND +topic IN ({topics}))"""
 _HAS_POSITION = "SELECT 1 FROM stored_events WHERE originator_id = ? AND originator_version = ?"
 _INSERT = "INSERT INTO stored_events VALUES (?, ?, ?, ?)"
 _DELETE = "DELETE FROM stored_events WHERE originator_id = ?"
@@ -140,13 +146,9 @@ class SQLiteStore(SQLiteAccess):
         finally:
             drop(mine)  # if something was raised before, even by a signal handler
 
-    def newest_rows(self, topics: Collection[str]) -> list[StoredEvent]:
+    def newest_rows(self, topics: Collection[str]) -> list[Row]:
         sql = _NEWEST_ROWS.format(topics=", ".join("?" * len(topics)))
-        events = []
-        for id_, *values in self._fetch(sql, topics):
-            with contextlib.suppress(LogDamagedError):
-                events.append(validated(StoredEvent(_uuid_of(id_), *values)))
-        return events
+        return [Row(*values) for values in self._fetch(sql, topics)]
 
     def unknown_topic(self, known: Collection[str]) -> str | None:
         select = "SELECT topic FROM stored_events WHERE topic {} ORDER BY topic LIMIT 1"

@@ -121,10 +121,11 @@ class Store(ApplicationRecorder):
         """Yield every row as it lies there, in the order of writing, as of one moment."""
 
     @abstractmethod
-    def newest_rows(self, topics: Collection[str]) -> list[StoredEvent]:
-        """Return the newest row of every aggregate that has an event of one of these topics.
+    def newest_rows(self, topics: Collection[str]) -> list[Row]:
+        """Return the newest row of every aggregate that has a row of one of these topics.
 
-        Rows whose values are not those of an event are left out.
+        The rows are unchecked, as those of `rows`. It asks for one aggregate after the other:
+        it grows with their number, not with how many rows one of these topics has.
         """
 
     @abstractmethod

@@ -98,7 +98,7 @@ class KeyLog(Protocol):
     def managers(self) -> list[ManagerState]:
         """Return the managers of the log, by name, signatures unchecked.
 
-        What cannot be read is left out: an audit finds it.
+        A manager whose newest row cannot be read is left out: an audit finds it.
         """
 
     def removal_of(self, manager: str, position: int) -> str:

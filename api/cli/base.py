@@ -212,6 +212,15 @@ def ask_for_password(prompt: str, *, confirm: bool = False) -> str:
     return answer
 
 
+def warn_of_unreadable(ids: list[str]) -> None:
+    """Say which managers are not shown, because the log does not say what they are now."""
+    for id_ in ids:
+        output.complain(
+            f"a manager is left out: its newest row (originator_id {id_[:40]}) cannot be read; "
+            "run `keyturn audit`"
+        )
+
+
 def show_change(parts: ManagerParts, as_json: bool) -> None:
     """Show the change that this command made."""
     events = parts.activity.last_written

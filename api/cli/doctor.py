@@ -141,15 +141,20 @@ def _managers(obj: Command, log: EventLog) -> Iterator[Health]:
         yield Health("anchor", "not looked at: there is no key ring to read it by")
         return
     anchor = Anchor(obj.settings.anchor_path, node_id)
-    names = {state.name for state in log.managers()}
+    states, unreadable = log.readable_managers()
+    for id_ in unreadable:
+        message = "its newest row cannot be read: run `keyturn audit`"
+        yield Health.wrong("manager", f"originator_id {id_[:40]}", message)
     marks = {}
     try:
         marks = anchor.marks()
     except KeyturnError as error:
         yield _wrong("anchor", str(obj.settings.anchor_path), error)
         return
+    names = {state.name for state in states}
+    names |= {name for name, mark in marks.items() if mark.position}
     agreeing = 0
-    for name in sorted(names | {name for name, mark in marks.items() if mark.position}):
+    for name in sorted(names):
         try:
             HeadReader(log, name, node_id, anchor=anchor).open(trust_log=obj.settings.trust_log)
             agreeing += 1

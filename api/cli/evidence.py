@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import click
 
+from keyturn.cli import output
 from keyturn.cli.base import Command
 from keyturn.config import key_ring_file
 from keyturn.config.anchor import Anchor
@@ -50,7 +53,9 @@ def expectations(
     """
     own_id = None
     try:
-        own_id = key_ring_file.read(obj.settings.key_ring_path).node_id
+        settings = obj.settings
+        ring = key_ring_file.read(settings.key_ring_path, group_readable=settings.group_readable)
+        own_id = ring.node_id
     except KeyRingNotFoundError:
         pass
     except (KeyRingError, SettingsError):  # an auditor has none, or may not read it
@@ -97,6 +102,9 @@ def checkpoints_of(texts: tuple[str, ...]) -> Iterator[Checkpoint]:
         try:
             with click.open_file(text, encoding="utf-8") as file:
                 lines = [line.strip() for line in file if line.strip()]
+        except FileNotFoundError:
+            output.complain(f"--against {text}: it is no checkpoint, and there is no such file")
+            sys.exit(os.EX_NOINPUT)
         except (OSError, UnicodeDecodeError) as error:
             message = f"{text} is neither a checkpoint nor a file of some"
             raise CheckpointError(message) from error

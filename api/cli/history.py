@@ -14,7 +14,7 @@ import click
 
 from keyturn import show
 from keyturn.cli import tables
-from keyturn.cli.base import Command, cli, command
+from keyturn.cli.base import Command, cli, command, warn_of_unreadable
 from keyturn.cli.parameters import MOMENT, as_json
 from keyturn.config.event_log import EventLog
 from keyturn.domain.manager_state import manager_not_found
@@ -125,7 +125,9 @@ class _Histories:
         self._log = log
         self._name = name
         self._seen: dict[str, int] = {}
-        states = log.managers()
+        states, unreadable = log.readable_managers()
+        if name is None:
+            warn_of_unreadable(unreadable)
         is_listed = name is None or name in [state.name for state in states]
         if name is not None and not is_listed and log.newest(name) is None:
             raise manager_not_found(name, log.location, states)  # not one that is damaged

@@ -10,7 +10,7 @@ import click
 from keyturn import show
 from keyturn.actors.key_writer import KeyWriter
 from keyturn.actors.manager_parts import ManagerParts
-from keyturn.cli.base import Command, cli, command, show_change
+from keyturn.cli.base import Command, cli, command, show_change, warn_of_unreadable
 from keyturn.cli.parameters import DURATION, as_json, initiator_option, reason_option
 from keyturn.config.token_file import TokenFile
 from keyturn.domain.errors import SessionManagerDestroyedError
@@ -118,7 +118,8 @@ def managers(obj: Command, as_json: bool) -> None:
 
     This is what the log says; whether it is true, `keyturn audit` tells.
     """
-    states = obj.log().managers()
+    states, unreadable = obj.log().readable_managers()
+    warn_of_unreadable(unreadable)
     if as_json:
         for state in states:
             click.echo(show.json_line(state))

@@ -23,7 +23,8 @@ def look_at_places(settings: Settings) -> Iterator[Health]:
     """Yield who owns each file and folder, who else can read it, and where the log lies."""
     yield _look_at("data", settings.data_folder)
     # Others can read neither: the commands refuse such a key ring and such a password file.
-    yield _look_at("key ring", settings.key_ring_path, refused=0o077)
+    bits = 0o007 if settings.group_readable else 0o077
+    yield _look_at("key ring", settings.key_ring_path, refused=bits, checked=bits)
     yield _look_at("anchor folder", folder_of(settings.anchor_path))
     if settings.password_file is not None:
         yield _look_at("password file", settings.password_file, refused=0o007, checked=0o007)
@@ -47,7 +48,7 @@ def _look_at(what: str, path: Path, *, refused: int = 0, checked: int = 0o077) -
         message = f"others can get at it: run chmod {right} on it"
         is_wrong = mode & refused
         return (Health.wrong if is_wrong else Health.warning)(what, value, message)
-    # Whose a password file is is for the container or systemd to say.
+    # Whose a file is that its group may read is for the container or systemd to say.
     if status.st_uid != os.geteuid() and checked != 0o007:
         message = f"it belongs to {owner}, and this is {_name_of(os.geteuid())}"
         return Health.warning(what, value, message)

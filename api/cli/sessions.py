@@ -35,11 +35,20 @@ def read_session(path: Path) -> None:
 @session.command("write")
 @click.argument("path", type=click.Path(path_type=Path))
 @token_argument
-@click.option("--replacing", help="Only if the file still holds this token; '' for none.")
+@click.option(
+    "--replacing",
+    help="Only if the file still holds this token; - for standard input, '' for none.",
+)
 def write_session(path: Path, token: str | None, replacing: str | None) -> None:
     """Write a token to a token file. Exit code 1: --replacing found another one."""
+    if token == replacing == "-":  # noqa: S105
+        raise click.UsageError("standard input holds one token: give the other as an argument")
+    text = read_token(token, None)
+    if replacing == "-":
+        replacing = read_token(replacing, None) or None
+        if replacing is None:
+            raise click.UsageError("standard input holds no token to replace")
     with ClientSession(path) as client:
-        text = read_token(token, None)
         condition = keyturn.ANY_TOKEN if replacing is None else (replacing or None)
         if not client.write_token(text, condition):
             click.echo("not written: the file holds another token", err=True)
@@ -97,7 +106,10 @@ def sessions() -> None:
 
 @sessions.command("end")
 @click.option("--subject", help="All sessions of this subject that have begun.")
-@click.option("--keep", help="But for this one: a good token of that subject, or a sid.")
+@click.option(
+    "--keep",
+    help="But for this one: a good token of that subject, - for standard input, or a sid.",
+)
 @click.option("--sid", "sids", multiple=True, help="This one; may be given more than once.")
 @reason_option
 @initiator_option
@@ -113,6 +125,10 @@ def end_sessions(
     as_json: bool,
 ) -> None:
     """End all sessions of a subject, or those of some ids, in one change."""
+    if keep == "-":
+        keep = read_token(keep, None)
+        if not keep:
+            raise click.UsageError("standard input holds no token to keep: nothing was ended")
     with obj.open() as service:
         ended = service.end_sessions(subject, keep, sids or None, reason, initiator)
         if ended:

@@ -120,7 +120,7 @@ class FaultyStore(Store):
         self._faults.strike(writing=False)
         yield from self._store.rows()
 
-    def newest_rows(self, topics: Collection[str]) -> list[StoredEvent]:
+    def newest_rows(self, topics: Collection[str]) -> list[Row]:
         self._faults.strike(writing=False)
         return self._store.newest_rows(topics)
 

@@ -77,6 +77,19 @@ def test_a_wrong_password_is_wrong_and_none_is_not_tried(cli: Keyturn) -> None:
     assert looked_at(cli)["password"]["value"] == "not tried: none was given"
 
 
+def test_a_key_ring_that_its_group_may_read_is_healthy_and_audited_where_a_setting_says_so(
+    cli: Keyturn,
+) -> None:
+    (cli.folder / "keyring.json").chmod(0o440)
+    assert wrong(looked_at(cli, code=1)).keys() == {"key ring"}
+    cli("audit", code=os.EX_NOPERM)
+
+    cli.environment["KEYTURN_GROUP_READABLE"] = "true"
+
+    assert cli("doctor", "--strict").stdout.startswith("healthy\n")
+    cli("audit")
+
+
 def test_a_log_that_was_put_back_or_is_gone_is_wrong(cli: Keyturn) -> None:
     old = (cli.folder / "keyturn.db").read_bytes()
     cli("reset")
@@ -85,6 +98,15 @@ def test_a_log_that_was_put_back_or_is_gone_is_wrong(cli: Keyturn) -> None:
 
     (cli.folder / "keyturn.db").unlink()
     assert "put it back" in wrong(looked_at(cli, code=1))["log"]
+
+
+def test_the_managers_that_agree_are_counted_among_all_that_were_looked_at(cli: Keyturn) -> None:
+    cli("--name", "tenant-7", "init")
+    with sqlite3.connect(cli.folder / "keyturn.db") as connection:
+        connection.execute("DELETE FROM stored_events WHERE rowid = 2")
+    connection.close()
+
+    assert looked_at(cli, code=1)["anchor"]["value"] == "agrees with 1 of 2 managers"
 
 
 def test_a_lost_anchor_and_a_lost_key_ring_are_wrong(cli: Keyturn) -> None:

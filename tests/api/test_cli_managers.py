@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
 import socket
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,37 @@ def test_managers_shows_each_with_its_newest_event(cli: Keyturn) -> None:
     assert tenant["is_destroyed"]
     assert shown[1].startswith("default ")
     assert shown[2].endswith("destroyed")
+
+
+def alter(cli: Keyturn, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(cli.folder / "keyturn.db")) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+def test_a_manager_whose_first_row_was_deleted_is_still_shown(cli: Keyturn) -> None:
+    cli("reset")
+
+    alter(cli, "DELETE FROM stored_events WHERE originator_version = 1")
+
+    assert names(cli) == ["default"]
+    assert json.loads(cli("history", "--all", "--json").stdout)["position"] == 2
+
+
+@pytest.mark.parametrize(
+    "change", ["state = x'00'", "originator_version = 'last'", "topic = NULL"]
+)
+def test_a_manager_whose_newest_row_is_no_event_is_warned_of(cli: Keyturn, change: str) -> None:
+    cli("--name", "tenant-7", "init")
+    cli("reset")
+    alter(cli, f"UPDATE stored_events SET {change} WHERE originator_version = 2")
+
+    for command in ("managers", "--json"), ("history", "--all", "--json"):
+        done = cli(*command)
+
+        assert "tenant-7" in done.stdout
+        assert "keyturn audit" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -206,6 +239,31 @@ def test_a_running_host_refuses_what_a_command_ended(cli: Keyturn) -> None:
 
         assert host.verify_tokens([*alice, *bob]) == [True, False, False, False]
         assert last_change(cli)["position"] == 4
+
+
+def test_the_session_to_keep_is_taken_from_standard_input(cli: Keyturn) -> None:
+    kept, other = (cli("token", "create", "--subject", "alice").stdout for _ in range(2))
+    end = ("sessions", "end", "--subject", "alice", "--keep", "-")
+
+    nothing = cli(*end, stdin="\n", code=os.EX_USAGE)
+    cli(*end, stdin=kept)
+
+    cli("token", "verify", "-", stdin=kept)
+    cli("token", "verify", "-", stdin=other, code=1)
+    assert "nothing was ended" in nothing.stderr
+
+
+def test_the_token_to_replace_is_taken_from_standard_input(cli: Keyturn, tmp_path: Path) -> None:
+    file = str(tmp_path / "token")
+    old, new = (cli("token", "create").stdout for _ in range(2))
+    cli("session", "write", file, "-", stdin=old)
+
+    cli("session", "write", file, new.strip(), "--replacing", "-", stdin=new, code=1)
+    cli("session", "write", file, new.strip(), "--replacing", "-", stdin=old)
+    cli("session", "write", file, "-", "--replacing", "-", stdin=old, code=os.EX_USAGE)
+    cli("session", "write", file, "x", "--replacing", "-", stdin="", code=os.EX_USAGE)
+
+    assert cli("session", "read", file).stdout == new
 
 
 # --- tokens ------------------------------------------------------------------------------------

@@ -325,11 +325,19 @@ def test_checkpoints_of_several_managers_and_times_are_kept_in_one_file(
     assert "of other" in broken.stdout
 
 
-@pytest.mark.parametrize("checkpoint", ["nonsense", "keyturn-checkpoint-v1 a b c"])
-def test_a_bad_checkpoint_is_a_clear_error(cli: Keyturn, checkpoint: str) -> None:
-    done = cli("audit", "--against", checkpoint, code=os.EX_DATAERR)
+def test_a_bad_checkpoint_is_a_clear_error(cli: Keyturn) -> None:
+    done = cli("audit", "--against", "keyturn-checkpoint-v1 a b c", code=os.EX_DATAERR)
 
     assert "checkpoint" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_of_checkpoints_that_is_not_there_is_no_verdict_on_the_record(
+    cli: Keyturn,
+) -> None:
+    done = cli("audit", "--against", "/nowhere/points", code=os.EX_NOINPUT)
+
+    assert "/nowhere/points" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -16,6 +16,7 @@ from eventsourcing.persistence import IntegrityError, StoredEvent
 from keyturn.config.memory import MemoryStore
 from keyturn.config.store import Store
 from keyturn.domain.errors import LogError
+from keyturn.domain.key_log import Row
 
 TOPIC = "keyturn.KeyReset"
 ALICE, BOB = UUID(int=1), UUID(int=2)
@@ -225,8 +226,10 @@ def test_the_newest_row_of_each_aggregate_with_such_an_event_is_found(store: Sto
     store.insert_events([event(1, topic="first"), event(1, BOB, topic="other")])
     store.insert_events([event(2), event(3)])
 
-    assert store.newest_rows(["first", "last"]) == [event(3)]
-    assert store.newest_rows(["other"]) == [event(1, BOB, topic="other")]
+    newest = Row(ALICE.hex, 3, TOPIC, event(3).state)
+    assert store.newest_rows(["first", "last"]) == [newest]
+    assert store.newest_rows([TOPIC]) == [newest]
+    assert store.newest_rows(["other"]) == [Row(BOB.hex, 1, "other", event(1, BOB).state)]
     assert store.newest_rows(["nobody's"]) == []
 
 
