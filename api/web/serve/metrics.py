@@ -15,6 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from keyturn.actors.activity import Metrics
 from keyturn.aio import AsyncService
+from keyturn.config.logging import get_logger
 
 __all__ = ["CONTENT_TYPE_LATEST", "Figures"]
 
@@ -68,8 +69,15 @@ class Figures:
 
     async def keep_taking(self, sessions: AsyncService, every: float = 1.0) -> None:
         """Take the figures again and again, until it is cancelled."""
+        is_failing = False
         while True:
-            self.take(sessions.metrics())
+            try:
+                self.take(sessions.metrics())
+                is_failing = False
+            except Exception as error:  # noqa: BLE001 - the next may be taken
+                if not is_failing:
+                    get_logger().error("no figures were taken", error=type(error).__name__)
+                is_failing = True
             await asyncio.sleep(every)
 
     def text(self) -> bytes:
