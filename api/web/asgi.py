@@ -25,7 +25,7 @@ from keyturn.web.incoming import Incoming
 from keyturn.web.live import SESSION_OVER, LiveConnection, LiveConnections
 from keyturn.web.options import WebOptions
 from keyturn.web.processes import PerProcess, ServiceSource, service_of
-from keyturn.web.session import REPLACED, answer_for
+from keyturn.web.session import REPLACED, answer_for, is_event_stream
 
 __all__ = ["SESSION_OVER", "AsgiSession", "KeyturnMiddleware", "session_of"]
 
@@ -301,10 +301,8 @@ class _Socket:
 
 
 def _is_event_stream(message: AsgiMessage) -> bool:
-    return any(
-        name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream")
-        for name, value in message.get("headers", ())
-    )
+    headers = message.get("headers", ())
+    return is_event_stream((n.decode("latin-1"), v.decode("latin-1")) for n, v in headers)
 
 
 async def _send_answer(answer: Answer, send: Send, kind: str = "http.response") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from keyturn.actors.replies import Authenticated
 from keyturn.config.logging import get_logger
@@ -143,6 +144,14 @@ def answer_for(error: KeyturnError, max_age: float | None = None) -> RequestRefu
         return RequestRefusedError(answers.refused(error.reason, max_age))
     get_logger().error("a session could not be checked", error=type(error).__name__)
     return RequestRefusedError(answers.unavailable())
+
+
+def is_event_stream(headers: Iterable[tuple[str, str]]) -> bool:
+    """Return whether a response with these headers is a stream of server-sent events."""
+    return any(
+        name.lower() == "content-type" and value.lower().startswith("text/event-stream")
+        for name, value in headers
+    )
 
 
 REPLACED = "cache-control"

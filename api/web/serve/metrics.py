@@ -16,10 +16,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from keyturn.actors.activity import Metrics
 from keyturn.aio import AsyncService
 from keyturn.config.logging import get_logger
+from keyturn.web.serve import FOLDER_OF_FIGURES
 
 __all__ = ["CONTENT_TYPE_LATEST", "Figures"]
-
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 _COUNTERS = {
     "created": ("keyturn_tokens_created", "Tokens minted, each of a new session."),
@@ -83,7 +82,7 @@ class Figures:
     def text(self) -> bytes:
         """Return the figures of all workers, as Prometheus reads them."""
         registry = self._registry
-        if FOLDER in os.environ:
+        if FOLDER_OF_FIGURES in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
