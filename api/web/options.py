@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from keyturn.domain.errors import SettingsError
+
+_IS_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+").fullmatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,10 @@ class WebOptions:
             raise _bad("check_every", "a finite number of seconds above 0")
         if isinstance(self.trusted_origins, str):  # of which each part would be trusted
             raise _bad("trusted_origins", "a tuple of origins")
+        if not all(map(_IS_ORIGIN, self.trusted_origins)):  # "null" is the origin of any page
+            raise _bad(
+                "trusted_origins", "origins as browsers send them: https://app.example.com"
+            )
 
     @property
     def session_cookie(self) -> str:

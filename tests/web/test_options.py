@@ -18,6 +18,11 @@ from keyturn.web import WebOptions
         {"check_every": 0},
         {"check_every": float("inf")},
         {"trusted_origins": "https://app.example.com"},
+        {"trusted_origins": ("https://app.example.com", "null")},
+        {"trusted_origins": ("https://app.example.com/",)},
+        {"trusted_origins": ("https://App.example.com",)},
+        {"trusted_origins": ("app.example.com",)},
+        {"trusted_origins": ("*",)},
     ],
 )
 def test_a_bad_option_is_an_error_that_names_it(option: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -112,7 +112,8 @@ def test_no_token_or_a_bad_one_is_a_401_that_says_why(client: TestClient) -> Non
     nothing = client.get("/auth")
     bad = ask(client, "bad")
 
-    assert (nothing.status_code, nothing.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert nothing.status_code == 401
+    assert nothing.headers["WWW-Authenticate"] == 'Bearer realm="keyturn"'
     assert bad.status_code == 401
     assert bad.headers["WWW-Authenticate"].startswith('Bearer error="invalid_token"')
 
@@ -130,7 +131,8 @@ def test_two_tokens_at_once_are_a_401_since_nginx_makes_a_500_of_a_400(
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
-        ({}, 204),
+        ({"X-Forwarded-Method": "GET"}, 204),
+        ({"X-Forwarded-Method": "GET", "Sec-Fetch-Site": "cross-site"}, 204),
         ({"X-Forwarded-Method": "POST", "Sec-Fetch-Site": "same-origin"}, 204),
         ({"X-Forwarded-Method": "POST", "Sec-Fetch-Site": "cross-site"}, 403),
         ({"X-Forwarded-Method": "DELETE", "Origin": "https://evil.example"}, 403),
@@ -143,6 +145,42 @@ def test_a_cookie_is_enough_unless_another_site_sends_what_changes_something(
     cookie = f"__Host-session={new_token(client)}"
 
     assert client.get("/auth", headers={"Cookie": cookie, **headers}).status_code == status
+
+
+@pytest.mark.parametrize(("origin", "status"), [("same-origin", 204), ("same-site", 403)])
+def test_a_websocket_is_opened_by_a_page_of_the_site_alone(
+    client: TestClient, origin: str, status: int
+) -> None:
+    headers = {
+        "Cookie": f"__Host-session={new_token(client)}",
+        "X-Forwarded-Method": "GET",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-Fetch-Site": origin,
+    }
+
+    assert client.get("/auth", headers=headers).status_code == status
+
+
+def test_a_proxy_that_does_not_say_the_method_is_let_in_with_a_bearer_token_alone(
+    client: TestClient,
+) -> None:
+    token = new_token(client)
+
+    refused = client.get("/auth", headers={"Cookie": f"__Host-session={token}"})
+
+    assert (refused.status_code, ask(client, token).status_code) == (403, 204)
+    assert "X-Forwarded-Method" in refused.json()["error_description"]
+
+
+def test_of_two_methods_none_is_believed(client: TestClient) -> None:
+    headers = [
+        ("Cookie", f"__Host-session={new_token(client)}"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("X-Forwarded-Method", "POST"),
+        ("X-Forwarded-Method", "GET"),
+    ]
+
+    assert client.get("/auth", headers=headers).status_code == 403
 
 
 # --- introspection and revocation ---------------------------------------------------------------
@@ -215,6 +253,26 @@ def test_what_cannot_be_in_a_token_is_a_400(client: TestClient, asked: object) -
     answer = client.post("/tokens", json=asked, auth=AUTH)
 
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
+def test_an_answer_that_its_client_does_not_read_is_not_followed_by_another() -> None:
+    sent: list[str] = []
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message["type"])
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    app = create_app(
+        lambda: keyturn.open_async(store="memory:", password=None), ServeOptions(timeout=0.05)
+    )
+    scope = {"type": "http", "method": "GET", "path": "/healthz", "headers": []}
+    asyncio.run(asyncio.wait_for(app({**scope, "query_string": b""}, receive, send), 20))
+
+    assert sent == ["http.response.start", "http.response.body"]
 
 
 # --- bad input ----------------------------------------------------------------------------------
@@ -457,7 +515,9 @@ def test_the_openapi_document_names_every_path(client: TestClient) -> None:
     for path, methods in document["paths"].items():
         for method in methods:
             assert client.request(method, path, auth=AUTH).status_code not in (404, 405)
-    assert {"NewToken", "Refresh", "Token", "Problem"} <= set(document["components"]["schemas"])
+    assert {"NewToken", "Refresh", "MintedToken", "Problem"} <= set(
+        document["components"]["schemas"]
+    )
     headers = document["paths"]["/auth"]["get"]["responses"]["204"]["headers"]
     assert "Keyturn-Claim-Role" in headers
 
