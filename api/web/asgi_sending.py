@@ -49,7 +49,7 @@ class Response:
         if self._live is not None and self._live.ended:
             return
         if message["type"] != "http.response.start":
-            if not message.get("more_body"):
+            if message["type"] == "http.response.body" and not message.get("more_body"):
                 self.leave()  # what the app still does in the background goes on
             await self._send(message)
             return
