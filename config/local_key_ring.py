@@ -138,7 +138,9 @@ class KeyRing:
 
     @staticmethod
     @without_frames
-    def check_password(path: str | Path, password: str | None) -> bool:
+    def check_password(
+        path: str | Path, password: str | None, *, group_readable: bool = False
+    ) -> bool:
         """Return whether this is the password of the key ring at `path`; None: that it has none.
 
         It is derived as for opening (Argon2id), which takes about a quarter of a second.
@@ -146,11 +148,12 @@ class KeyRing:
         Args:
             path: the file.
             password: what to try.
+            group_readable: whether its group may read it too.
 
         Raises: what `open` raises, but for `WrongPasswordError`.
         """
         try:
-            KeyRing.open(path, password)
+            KeyRing.open(path, password, group_readable=group_readable)
         except WrongPasswordError:
             return False
         return True

@@ -29,6 +29,7 @@ from keyturn.domain.errors import AnchorError, CheckpointError, NodeIdError, Set
 from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.mark import Mark
 from keyturn.domain.node import decode_node_id
+from keyturn.domain.session_keys import manager_id
 from keyturn.projections.audit import audit
 from keyturn.projections.findings import AuditReport, NodeIdFrom
 from keyturn.projections.history import changes_of
@@ -160,9 +161,10 @@ def export_log(obj: Command, node_id: str | None) -> None:
     backup.export_log(
         obj.settings, sys.stdout.buffer, host_topics=obj.host_topics, node_id=node_id
     )
+    ends = {state.name: state.position for state in log.managers()}
+    ends |= {manager_id(name).hex: position for name, position in ends.items()}
     for name, mark in seen.items():
-        newest = log.newest(name)
-        position = 0 if newest is None else newest.originator_version
+        position = ends.get(name, 0)
         if position < mark.position:
             output.complain(
                 f"the log was cut off, and so is the export: of manager {name} it ends at "
