@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _MAX_NAMES = 5
+_MAX_FINDINGS = 100
+"""A file that is no export at all has one a line."""
 CLOCK_WENT_BACK = "the clock went back"
 """What stands for a lifetime that would be negative."""
 
@@ -78,16 +80,21 @@ def change_text(change: KeyChange) -> str:
 
 
 def audit_text(report: AuditReport) -> str:
-    """Return the verdict of an audit, a line for it and one for each finding."""
+    """Return the verdict of an audit, a line for it and one for each of the first findings."""
     verdict = "The record holds" if report.holds else "The record does NOT hold"
-    lines = [f"{verdict}: {report.events} events of node {report.node_id or '(none)'}"]
+    events = counted(report.events, "event")
+    lines = [f"{verdict}: {events} of node {report.node_id or '(none)'}"]
     lines.append(f"  held against {held_against_text(report)}")
     lines += [f"  {plain(line)}" for line in report.caveats]
-    for finding in report.findings:
+    # Warnings come last, so they are left out first.
+    findings = sorted(report.findings, key=lambda finding: finding.kind.is_warning)
+    for finding in findings[:_MAX_FINDINGS]:
         where = "" if finding.position is None else f" at position {finding.position}"
         whose = "" if finding.manager is None else f" of {plain(finding.manager)}"
         claim = "" if finding.unproven is None else claim_text(finding.unproven)
         lines.append(f"  {finding.kind.value}{where}{whose}: {plain(finding.message)}{claim}")
+    if len(findings) > _MAX_FINDINGS:
+        lines.append(f"  and {len(findings) - _MAX_FINDINGS:,} more: --json shows all")
     return "\n".join(lines)
 
 

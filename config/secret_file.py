@@ -31,11 +31,11 @@ def read_password_file(path: Path, setting: str = "password_file") -> str:
         setting: what named it, for the error.
 
     Raises:
-        SettingsError: it cannot be read, or everybody can.
+        SettingsError: it cannot be read, or everybody can, or it is empty.
     """
     try:
         content = files.read_private(path.resolve(), limit=_LIMIT, wider_mode=WiderMode.GROUP)
-        return content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
+        password = content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except (OSError, UnicodeDecodeError, RuntimeError) as error:
         why = "is not UTF-8, or a link in a circle"  # which is a RuntimeError
         if isinstance(error, OSError):
@@ -43,6 +43,10 @@ def read_password_file(path: Path, setting: str = "password_file") -> str:
         raise SettingsError(
             f"the password file {path} cannot be used: {why}", key=setting, source=str(path)
         ) from None  # a UnicodeDecodeError holds the password
+    if not password:
+        message = f"the password file {path} is empty: write the password to it"
+        raise SettingsError(message, key=setting, source=str(path))
+    return password
 
 
 def read_trusted_file(path: Path) -> tuple[bytes, int]:

@@ -149,7 +149,7 @@ def check_health(obj: Command, strict: bool, as_json: bool) -> None:
 
     findings = list(examine(obj))
     if not as_json:
-        click.echo(verdict(findings))
+        click.echo(verdict(findings, strict=strict))
     for finding in findings:
         if as_json:
             click.echo(show.json_line(finding))

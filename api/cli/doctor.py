@@ -167,10 +167,11 @@ def _wrong(what: str, value: str, error: KeyturnError) -> Health:
     return Health.wrong(what, value, for_command_line(str(error)))
 
 
-def verdict(findings: list[Health]) -> str:
-    """Return the line that stands first."""
+def verdict(findings: list[Health], *, strict: bool) -> str:
+    """Return the line that stands first; strict: a warning is not healthy either."""
     wrong = sum(finding.level is Level.WRONG for finding in findings)
     warnings = sum(finding.level is Level.WARNING for finding in findings)
     counts = [(wrong, "wrong"), (warnings, "to be warned of")]
     text = ", ".join(f"{count} {what}" for count, what in counts if count)
-    return f"{'NOT healthy' if wrong else 'healthy'}{f': {text}' if text else ''}"
+    is_bad = wrong or (strict and warnings)
+    return f"{'NOT healthy' if is_bad else 'healthy'}{f': {text}' if text else ''}"

@@ -73,6 +73,12 @@ def expectations(
     return Expectations(node_id, source, None)
 
 
+def refuse_unnamed(expected: Expectations) -> None:
+    """Raise `NodeIdRequiredError` if nobody said whose record it should be."""
+    if expected.node_id is None and expected.source is not None:
+        raise NodeIdRequiredError("say whose record it should be: --node-id, or --any-node")
+
+
 def open_evidence(obj: Command, export: BinaryIO | None) -> EventLog | str:
     """Return the log to look at, or what is wrong with the store itself, so that it cannot be."""
     if export is not None:
@@ -85,8 +91,6 @@ def open_evidence(obj: Command, export: BinaryIO | None) -> EventLog | str:
 
 def report_of_unreadable(problem: str, expected: Expectations) -> AuditReport:
     """Return the verdict on a log whose store lies, so that none of its rows means anything."""
-    if expected.node_id is None and expected.source is not None:
-        raise NodeIdRequiredError("say whose record it should be: --node-id, or --any-node")
     message = f"{problem}; until then no row can be looked at"
     finding = Finding(FindingKind.STORE, None, None, message)
     against = HeldAgainst(expected.node_id, node_id_from=expected.source)

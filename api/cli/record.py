@@ -13,18 +13,23 @@ from typing import BinaryIO
 import click
 
 from keyturn import show
+from keyturn.cli import output
 from keyturn.cli.base import Command, cli, command
 from keyturn.cli.evidence import (
     checkpoints_of,
     expectations,
     open_evidence,
+    refuse_unnamed,
     report_of_unreadable,
 )
 from keyturn.cli.parameters import MOMENT, as_json
+from keyturn.config.anchor import Anchor
 from keyturn.config.event_log import EventLog
-from keyturn.domain.errors import CheckpointError, NodeIdError
+from keyturn.domain.errors import AnchorError, CheckpointError, NodeIdError, SettingsError
 from keyturn.domain.key_events import KeyEvent
+from keyturn.domain.mark import Mark
 from keyturn.domain.node import decode_node_id
+from keyturn.domain.session_keys import manager_id
 from keyturn.projections.audit import audit
 from keyturn.projections.findings import AuditReport, NodeIdFrom
 from keyturn.projections.history import changes_of
@@ -97,6 +102,7 @@ def audit_log(
     points = list(checkpoints_of(against))
     expected = expectations(obj, node_id, any_node=any_node, is_export=export is not None)
     log = open_evidence(obj, export)
+    refuse_unnamed(expected)
     events: list[KeyEvent] = []
     if isinstance(log, str):
         report = report_of_unreadable(log, expected)
@@ -148,10 +154,23 @@ def export_log(obj: Command, node_id: str | None) -> None:
     from keyturn import backup
 
     node_id = node_id or obj.stored_key_ring().node_id
-    obj.log()
+    log = obj.log()
+    seen: dict[str, Mark] = {}
+    with contextlib.suppress(AnchorError, SettingsError):  # another node's, or there is none
+        seen = Anchor(obj.settings.anchor_path, node_id).marks()
     backup.export_log(
         obj.settings, sys.stdout.buffer, host_topics=obj.host_topics, node_id=node_id
     )
+    ends = {state.name: state.position for state in log.managers()}
+    ends |= {manager_id(name).hex: position for name, position in ends.items()}
+    for name, mark in seen.items():
+        position = ends.get(name, 0)
+        if position < mark.position:
+            output.complain(
+                f"the log was cut off, and so is the export: of manager {name} it ends at "
+                f"position {position}, and this machine has seen {mark.position}; run "
+                "`keyturn audit`"
+            )
 
 
 @cli.command("import")
@@ -161,7 +180,7 @@ def import_log(obj: Command) -> None:
     from keyturn import backup
 
     events = backup.import_log(obj.settings, sys.stdin.buffer, host_topics=obj.host_topics)
-    click.echo(f"{events} events")
+    click.echo(show.counted(events, "event"))
 
 
 @contextlib.contextmanager
@@ -189,8 +208,14 @@ def _write_html(
 ) -> None:
     from keyturn.report import render
 
+    changes = changes_of(events)
+    against = report.held_against
+    known = {*changes, *report.heads, *against.anchor, *against.checkpoints}
+    if unknown := [name for name in names if name not in known]:
+        output.complain(f"the record has no manager {unknown[0]!r}: {path} was not written")
+        sys.exit(os.EX_NOINPUT)
     made_at = datetime.now(UTC)
-    page = render(report, changes_of(events), made_at=made_at, since=since, names=names)
+    page = render(report, changes, made_at=made_at, since=since, names=names)
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:

@@ -37,6 +37,14 @@ def test_a_key_ring_without_a_password_has_none(tmp_path: Path) -> None:
         assert not service.check_password(PASSWORD)
 
 
+def test_a_key_ring_that_its_group_may_read_is_tried_where_that_is_said(folder: Path) -> None:
+    (folder / "keyring.json").chmod(0o440)
+
+    assert KeyRing.check_password(folder / "keyring.json", PASSWORD, group_readable=True)
+    with pytest.raises(KeyRingError, match="mode 0440"):
+        KeyRing.check_password(folder / "keyring.json", PASSWORD)
+
+
 def test_a_changed_password_counts_at_once(folder: Path) -> None:
     with keyturn.open(path=folder, password=PASSWORD) as service:
         KeyRing.change_password(folder / "keyring.json", PASSWORD, "new")

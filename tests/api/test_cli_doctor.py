@@ -69,6 +69,14 @@ def wrong(found: dict[str, dict[str, Any]], level: str = "wrong") -> dict[str, s
     return {what: each["message"] for what, each in found.items() if each["level"] == level}
 
 
+def test_a_warning_is_not_healthy_if_it_is_to_be_strict(cli: Keyturn) -> None:
+    cli.folder.chmod(0o755)
+
+    assert cli("doctor").stdout.startswith("healthy: 1 to be warned of\n")
+    strict = cli("doctor", "--strict", code=1).stdout
+    assert strict.startswith("NOT healthy: 1 to be warned of\n")
+
+
 def test_a_wrong_password_is_wrong_and_none_is_not_tried(cli: Keyturn) -> None:
     cli.environment["KEYTURN_PASSWORD"] = "guessed"
     assert wrong(looked_at(cli, code=1)).keys() == {"key ring"}

@@ -119,6 +119,7 @@ def test_without_a_key_ring_an_audit_must_be_told_whose_record_it_should_be(
     told, any_node = cli("audit", "--node-id", node_id), cli("audit", "--any-node")
 
     assert "whose record it should be" in refused.stderr
+    assert "not both" not in refused.stderr
     assert f"held against node {node_id}" in told.stdout
     assert f"nobody said whose record it should be: it is that of node {node_id}" in (
         any_node.stdout
@@ -380,6 +381,40 @@ def test_a_damaged_export_is_refused_with_its_line_and_nothing_is_written(
 
     assert "line 3" in done.stderr
     assert "it has none" in restored("history", code=os.EX_NOINPUT).stderr
+
+
+def test_the_page_of_a_manager_that_the_record_has_not_is_not_written(
+    cli: Keyturn, tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+
+    refused = cli("audit", "--html", str(page), "--name", "zz", code=os.EX_NOINPUT)
+
+    assert "no manager 'zz'" in refused.stderr
+    assert not page.exists()
+
+
+def test_an_export_says_that_the_log_was_cut_off(cli: Keyturn) -> None:
+    whole = cli("export")
+    alter(cli, "DELETE FROM stored_events WHERE originator_version = 4")
+
+    cut = cli("export")
+
+    assert whole.stderr == ""
+    assert "manager default it ends at position 3, and this machine has seen 4" in cut.stderr
+    assert len(cut.stdout.splitlines()) == len(whole.stdout.splitlines()) - 1
+
+
+def test_a_file_that_is_no_export_gets_a_verdict_that_can_be_read(
+    cli: Keyturn, tmp_path: Path
+) -> None:
+    garbage = tmp_path / "garbage"
+    garbage.write_text("garbage\n" * 1000)
+
+    done = cli("audit", "--export", str(garbage), code=os.EX_DATAERR)
+
+    assert len(done.stdout.splitlines()) < 110
+    assert done.stdout.endswith(" more: --json shows all\n")
 
 
 def test_the_page_of_some_managers_since_a_moment(cli: Keyturn, tmp_path: Path) -> None:

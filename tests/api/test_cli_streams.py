@@ -62,6 +62,22 @@ def test_a_full_disk_under_standard_output_is_one_line(
     assert "No space left on device" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["export", "history", "managers"])
+def test_a_closed_standard_output_is_one_line(cli: Keyturn, command: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, "--path", cli.folder, command],
+        env=cli.environment,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == os.EX_IOERR
+    assert done.stderr.startswith("keyturn: standard output cannot be used")
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_verdict_survives_a_standard_error_that_is_full(cli: Keyturn) -> None:
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" 2>/dev/full', "sh", *COMMAND, "--path", cli.folder, "frobnicate"],

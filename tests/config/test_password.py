@@ -100,6 +100,15 @@ def test_a_group_may_read_a_password_file_as_container_secrets_have_it(tmp_path:
     assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o440
 
 
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xef\xbb\xbf\r\n"])
+def test_an_empty_password_file_is_named(tmp_path: Path, content: bytes) -> None:
+    settings = password_file(tmp_path / "secret")
+    (tmp_path / "secret").write_bytes(content)
+
+    with pytest.raises(SettingsError, match=r"secret is empty"):
+        find_password(settings, environ={})
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o444, 0o604, 0o602])
 def test_a_password_file_that_everybody_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     settings = password_file(tmp_path / "secret")
