@@ -91,13 +91,19 @@ class WebSession:
         if is_same_origin(self._incoming, self.options) is False:
             raise RequestRefusedError(answers.forged("a page of another site may not log in"))
 
-    def note_login(self, token: str, who: Authenticated, now: float, *, cookie: bool) -> None:
-        """Have the response begin a session."""
+    def replaced_session(self) -> str | None:
+        """Return the id of the session whose cookie a new one replaces; None if there is none."""
+        is_cookie = self.credential is not None and self.credential.is_cookie
+        return self.who.sid if self.who is not None and is_cookie else None
+
+    def note_login(
+        self, token: str, who: Authenticated, cookies: list[tuple[str, str]] | None
+    ) -> None:
+        """Have the response begin a session, with cookies or (None) without."""
         self.who = who
-        self.credential = Credential(token, is_cookie=cookie)
+        self.credential = Credential(token, is_cookie=cookies is not None)
         self._is_settled = True
-        self._headers = self._cookies(token, who, now) if cookie else []
-        self._headers.append(_NO_STORE)
+        self._headers = [*(cookies or []), _NO_STORE]
 
     def note_logout(self) -> None:
         """Have the response make the browser forget its session."""
@@ -116,20 +122,27 @@ class WebSession:
     def note_refresh(self, token: str, who: Authenticated, now: float) -> None:
         """Have the response bring a newer token, the way the old one came."""
         if self.credential is not None and self.credential.is_cookie:
-            self._headers = self._cookies(token, who, now)
+            self._headers = self.session_cookies(token, who, now)
         else:
             self._headers = [(REFRESHED_TOKEN, token)]
         self._headers.append(_NO_STORE)
+
+    def session_cookies(
+        self, token: str, who: Authenticated, now: float
+    ) -> list[tuple[str, str]]:
+        """Return the headers that set the cookies of a session.
+
+        Raises:
+            ClaimError: no browser would keep the cookie, since the claims are too large.
+        """
+        expires_at = who.token_claims.get("exp")
+        seconds = None if expires_at is None else max(0, math.ceil(expires_at - now))
+        return _set(session_cookies(token, seconds, self.options, self._incoming.cookie))
 
     @property
     def headers(self) -> list[tuple[str, str]]:
         """What is added to the headers of the response; its own `REPLACED` goes then."""
         return self._headers
-
-    def _cookies(self, token: str, who: Authenticated, now: float) -> list[tuple[str, str]]:
-        expires_at = who.token_claims.get("exp")
-        seconds = None if expires_at is None else max(0, math.ceil(expires_at - now))
-        return _set(session_cookies(token, seconds, self.options, self._incoming.cookie))
 
 
 def answer_for(error: KeyturnError, max_age: float | None = None) -> RequestRefusedError:
@@ -144,6 +157,9 @@ def answer_for(error: KeyturnError, max_age: float | None = None) -> RequestRefu
     get_logger().error("a session could not be checked", error=type(error).__name__)
     return RequestRefusedError(answers.unavailable())
 
+
+LOGGED_IN_AGAIN = "logged in again"
+"""Why a session ended whose cookie was replaced."""
 
 REPLACED = "cache-control"
 """The header of a response that ours replaces."""

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from keyturn import AsyncService
+from keyturn.domain.errors import ClaimError
 from keyturn.testing import ClockedService
 from keyturn.web import WebOptions, per_process
 from keyturn.web.asgi import KeyturnMiddleware, session_of
@@ -236,6 +237,48 @@ def test_who_logs_in_anew_has_the_new_session_at_once(
 
     assert client.post("/login-anew", headers=SAME).json() == {"user": "bob"}
     assert client.get("/me").json() == {"user": "bob"}
+
+
+def test_logging_in_again_ends_the_session_that_it_replaces(
+    client: TestClient, keyturn_service: ClockedService
+) -> None:
+    first = client.post("/login").json()["token"]
+
+    second = client.post("/login", headers=SAME).json()["token"]
+
+    assert not keyturn_service.verify_token(first)
+    assert keyturn_service.verify_token(second)
+    ended = list(keyturn_service.history())[-1]
+    assert (ended.initiator, ended.reason) == ("alice", "logged in again")
+
+
+def test_logging_in_again_leaves_the_session_of_a_bearer_token_alone(
+    client: TestClient, keyturn_service: ClockedService
+) -> None:
+    token = keyturn_service.create_token()
+
+    client.post("/login", headers=bearer(token))
+
+    assert keyturn_service.verify_token(token)
+
+
+def test_claims_that_no_cookie_holds_are_an_error_and_the_old_session_goes_on(
+    keyturn_service: ClockedService,
+) -> None:
+    async def log_in(request: Request) -> Response:
+        claims = {"roles": "x" * int(request.query_params["size"])}
+        await session_of(request.scope).log_in("alice", claims=claims)
+        return Response(status_code=204)
+
+    app = Starlette(routes=[Route("/login", log_in, methods=["POST"])])
+    app.add_middleware(KeyturnMiddleware, service=keyturn_service)
+    client = TestClient(app, base_url=SITE)
+
+    assert client.post("/login?size=2000").status_code == 204
+    token = client.cookies["__Host-session"]
+    with pytest.raises(ClaimError, match="4096"):
+        client.post("/login?size=3500", headers=SAME)
+    assert keyturn_service.verify_token(token)
 
 
 def test_who_has_no_session_can_log_out(client: TestClient) -> None:

@@ -279,6 +279,17 @@ def test_logging_in_and_out(client: Client, keyturn_service: ClockedService) -> 
     assert not keyturn_service.verify_token(token)
 
 
+def test_logging_in_again_ends_the_session_that_it_replaces(
+    client: Client, keyturn_service: ClockedService
+) -> None:
+    first = client("/login", "POST").json
+
+    second = client("/login", "POST", **cookie(first), **SAME).json
+
+    assert not keyturn_service.verify_token(first)
+    assert keyturn_service.verify_token(second)
+
+
 def test_another_site_changes_nothing(client: Client, keyturn_service: ClockedService) -> None:
     token = keyturn_service.create_token()
 
