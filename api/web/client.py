@@ -22,7 +22,7 @@ import anyio
 import anyio.to_thread
 
 from keyturn.config.logging import get_logger
-from keyturn.domain.errors import TokenFileError
+from keyturn.domain.errors import SettingsError, TokenFileError
 from keyturn.token_file import ClientSession
 from keyturn.web.sliding import REFRESHED_TOKEN
 
@@ -69,6 +69,9 @@ class TokenFileAuth(Auth):
         ask_password: returns the password, or None to give up; it may wait for a person.
             None: a 401 is the answer.
         user: the user name that is sent with a password.
+
+    A request raises `SettingsError` if what `KEYTURN_TOKEN` holds is no token, and
+    `TokenFileError` if the file cannot be read.
     """
 
     def __init__(
@@ -120,7 +123,11 @@ class TokenFileAuth(Auth):
     def _prepare(self, request: Request) -> _Sent:
         if "Authorization" in request.headers:
             return _Sent(None)
-        if token := os.environ.get("KEYTURN_TOKEN"):
+        if token := os.environ.get("KEYTURN_TOKEN", "").strip():
+            if not (token.isascii() and token.isprintable()):
+                # httpx would show the token in its error.
+                message = "KEYTURN_TOKEN holds no token: it is more than printable ASCII"
+                raise SettingsError(message, key="KEYTURN_TOKEN", source="the environment")
             sent = _Sent(f"Bearer {token}")
         else:
             in_file = self._session.read_token()
@@ -158,7 +165,7 @@ class TokenFileAuth(Auth):
         return refused and sent.may_ask and _is_of(request, response)
 
     def _basic(self, password: str) -> str:
-        credentials = f"{self._user}:{password}".encode()
+        credentials = f"{self._user}:{password}".encode("utf-8", "surrogateescape")
         return f"Basic {base64.b64encode(credentials).decode('ascii')}"
 
 
