@@ -20,6 +20,7 @@ from typing import Concatenate, ParamSpec, overload
 from django import conf
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.deprecation import MiddlewareMixin
 
 from keyturn.web.answers import RequestRefusedError
 from keyturn.web.options import WebOptions
@@ -27,7 +28,13 @@ from keyturn.web.session import MiddlewareMissingError
 from keyturn.web.wsgi import Stream, is_event_stream
 from keyturn.web.wsgi_session import WsgiSession
 
-__all__ = ["KeyturnMiddleware", "WsgiSession", "session_of", "session_required"]
+__all__ = [
+    "KeyturnMiddleware",
+    "RefusalMiddleware",
+    "WsgiSession",
+    "session_of",
+    "session_required",
+]
 
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
@@ -59,6 +66,21 @@ class KeyturnMiddleware:
         if response.streaming and is_event_stream(response.get("Content-Type")):
             response.streaming_content = Stream(response.streaming_content, session)
         return response
+
+    def process_exception(
+        self,
+        request: HttpRequest,  # noqa: ARG002 - Django passes it
+        exception: Exception,
+    ) -> HttpResponseBase | None:
+        """Answer a request that a view refused."""
+        return _answered(exception) if isinstance(exception, RequestRefusedError) else None
+
+
+class RefusalMiddleware(MiddlewareMixin):
+    """Answers a request that a view refused, where the middleware is around the ASGI application.
+
+    Django makes a 500 of what a view raises before that could see it.
+    """
 
     def process_exception(
         self,

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
-import django
 import flask
 import pytest
 from django.conf import settings
@@ -24,15 +23,9 @@ from keyturn.web import django as web_django
 from keyturn.web import flask as web_flask
 from keyturn.web.session import MiddlewareMissingError
 from keyturn.web.wsgi import KeyturnMiddleware, session_of
+from tests.web.django_settings import configure_django
 
-if not settings.configured:
-    settings.configure(
-        ALLOWED_HOSTS=["*"],
-        MIDDLEWARE=["keyturn.web.django.KeyturnMiddleware"],
-        ROOT_URLCONF=__name__,
-        SECRET_KEY="of this test",
-    )
-    django.setup()
+configure_django()
 
 NEWS = ["data: 1\n\n", "data: 2\n\n"]
 SAME = {"Sec-Fetch-Site": "same-origin"}
@@ -108,7 +101,9 @@ def flask_app(service: Service, options: WebOptions) -> Any:
 
 def django_app(service: Service, options: WebOptions) -> Any:
     def app(environ: Any, start_response: Any) -> Iterable[bytes]:
-        with override_settings(KEYTURN_SERVICE=service, KEYTURN_OPTIONS=options):
+        with override_settings(
+            ROOT_URLCONF=__name__, KEYTURN_SERVICE=service, KEYTURN_OPTIONS=options
+        ):
             return WSGIHandler()(environ, start_response)
 
     return app
