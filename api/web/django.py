@@ -22,6 +22,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.deprecation import MiddlewareMixin
 
+from keyturn.domain.limits import check_seconds
 from keyturn.web.answers import RequestRefusedError
 from keyturn.web.options import WebOptions
 from keyturn.web.session import MiddlewareMissingError
@@ -76,7 +77,7 @@ class KeyturnMiddleware:
         return _answered(exception) if isinstance(exception, RequestRefusedError) else None
 
 
-class RefusalMiddleware(MiddlewareMixin):
+class RefusalMiddleware(MiddlewareMixin):  # type: ignore[misc] # Django has no types of its own
     """Answers a request that a view refused, where the middleware is around the ASGI application.
 
     Django makes a 500 of what a view raises before that could see it.
@@ -115,7 +116,12 @@ def session_required(
     Args:
         view: what is decorated; its first argument is the request.
         max_age: seconds since the session began, at most.
+
+    Raises:
+        DurationError: it is no number of seconds ≥ 0.
     """
+    if max_age is not None:
+        check_seconds(max_age, "max_age")
 
     def decorate(view: View[P]) -> View[P]:
         @functools.wraps(view)

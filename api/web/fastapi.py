@@ -22,6 +22,7 @@ from fastapi.responses import Response
 from fastapi.security.base import SecurityBase as SecurityScheme
 
 from keyturn.actors.replies import Authenticated
+from keyturn.domain.limits import check_seconds
 from keyturn.domain.tokens import SessionToken
 from keyturn.web.answers import RequestRefusedError
 from keyturn.web.asgi import KeyturnMiddleware, session_of
@@ -58,6 +59,9 @@ _COOKIE = _Documented(
 
 
 def _dependency(max_age: float | None) -> Dependency:
+    if max_age is not None:
+        check_seconds(max_age, "max_age")
+
     async def require(
         connection: HTTPConnection,
         bearer: Annotated[None, Depends(_BEARER)],  # noqa: ARG001 - for the document
@@ -90,6 +94,9 @@ def session(
         args: what FastAPI passes.
         max_age: seconds since the session began, at most.
         kwargs: what FastAPI passes.
+
+    Raises:
+        DurationError: `max_age` is no number of seconds ≥ 0.
     """
     return _any_session(*args, **kwargs) if max_age is None else _dependency(max_age)
 

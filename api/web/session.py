@@ -154,7 +154,9 @@ def answer_for(error: KeyturnError, max_age: float | None = None) -> RequestRefu
     """
     if isinstance(error, TokenRefusedError):
         return RequestRefusedError(answers.refused(error.reason, max_age))
-    get_logger().error("a session could not be checked", error=type(error).__name__)
+    get_logger().error(
+        "a session could not be checked", error=type(error).__name__, detail=str(error)
+    )
     return RequestRefusedError(answers.unavailable())
 
 

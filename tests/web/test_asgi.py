@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -72,6 +73,21 @@ def test_a_request_without_a_token_passes_where_none_is_required(client: TestCli
 
 def test_a_host_may_require_a_token_for_everything(client_of: Clients) -> None:
     assert client_of(required=True).get("/").status_code == 401
+
+
+def test_cors_around_it_answers_preflights_even_if_a_token_is_required(
+    keyturn_service: ClockedService,
+) -> None:
+    app = make_app(keyturn_service, WebOptions(required=True))
+    app.add_middleware(CORSMiddleware, allow_origins=["https://app.example.com"])
+    client = TestClient(app, base_url=SITE)
+    origin = {"Origin": "https://app.example.com"}
+
+    preflight = client.options("/me", headers={**origin, "Access-Control-Request-Method": "GET"})
+    refused = client.get("/me", headers=origin)
+
+    assert (preflight.status_code, refused.status_code) == (200, 401)
+    assert refused.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
 
 
 def test_a_bearer_token_that_is_not_good_is_refused_with_the_reason(

@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI, Request, WebSocket
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from keyturn.domain.errors import DurationError
 from keyturn.testing import ClockedService
 from keyturn.web import RequestRefusedError
 from keyturn.web.fastapi import (
@@ -80,6 +81,11 @@ def test_a_route_may_ask_for_a_session_that_began_just_now(
     assert client.get("/recent", headers=headers).json() == "alice"
     keyturn_service.clock.advance(302)
     assert client.get("/recent", headers=headers).status_code == 401
+
+
+def test_an_age_that_is_none_is_an_error_where_the_route_is_made() -> None:
+    with pytest.raises(DurationError, match="max_age"):
+        session(max_age=-1)
 
 
 def test_a_websocket_depends_on_a_session_too(

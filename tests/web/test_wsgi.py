@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
@@ -17,8 +18,9 @@ from django.test.utils import override_settings
 from django.urls import path
 
 from keyturn import Service
+from keyturn.domain.errors import DurationError
 from keyturn.testing import ClockedService
-from keyturn.web import RequestRefusedError, WebOptions
+from keyturn.web import RequestRefusedError, WebOptions, per_process
 from keyturn.web import django as web_django
 from keyturn.web import flask as web_flask
 from keyturn.web.session import MiddlewareMissingError
@@ -34,7 +36,7 @@ SAME = {"Sec-Fetch-Site": "same-origin"}
 # --- three apps with the same routes ---
 
 
-def plain_app(service: Service, options: WebOptions) -> Any:
+def plain_app(service: Any, options: WebOptions) -> Any:
     def app(environ: Any, start_response: Any) -> Iterable[bytes]:
         session, route = session_of(environ), environ["PATH_INFO"]
         headers = [("Content-Type", "application/json"), ("Cache-Control", "public")]
@@ -357,6 +359,23 @@ def test_a_session_may_be_required_for_everything(
     client = client_of(app_of(keyturn_service, WebOptions(required=True)))
 
     assert client("/").status == 401
+
+
+@pytest.mark.parametrize("required", [web_flask.session_required, web_django.session_required])
+def test_an_age_that_is_none_is_an_error_where_the_view_is_made(required: Any) -> None:
+    with pytest.raises(DurationError, match="max_age"):
+        required(max_age=-1)
+
+
+def test_the_log_says_why_the_service_cannot_be_opened(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sessions = per_process(path=tmp_path / "data", password=None, create=False)
+
+    answered = client_of(plain_app(sessions, WebOptions()))("/")
+
+    assert answered.status == 503
+    assert "keyring.json" in caplog.text
 
 
 def test_the_answer_to_head_has_no_body(keyturn_service: ClockedService) -> None:
