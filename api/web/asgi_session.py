@@ -12,7 +12,13 @@ from keyturn.domain.errors import KeyturnError, TokenRefusedError
 from keyturn.domain.tokens import SessionToken
 from keyturn.web.incoming import Incoming
 from keyturn.web.options import WebOptions
-from keyturn.web.session import LOGGED_IN_AGAIN, MiddlewareMissingError, WebSession, answer_for
+from keyturn.web.session import (
+    LOGGED_IN_AGAIN,
+    MiddlewareMissingError,
+    WebSession,
+    answer_for,
+    as_initiator,
+)
 
 KEY = "keyturn.session"
 """Where the middleware puts it in the scope."""
@@ -101,7 +107,7 @@ class AsgiSession(WebSession):
             replaced = self.replaced_session() if cookie else None
             if replaced is not None:
                 await self.service.end_session(
-                    sid=replaced, reason=LOGGED_IN_AGAIN, initiator=subject
+                    sid=replaced, reason=LOGGED_IN_AGAIN, initiator=as_initiator(subject)
                 )
         except ValueError:
             raise
@@ -124,7 +130,7 @@ class AsgiSession(WebSession):
         """
         is_ended = False
         if self.credential is not None:
-            by = None if self.who is None else self.who.subject
+            by = None if self.who is None else as_initiator(self.who.subject)
             try:
                 is_ended = await self.service.end_session(
                     token=self.credential.token, reason=reason, initiator=by

@@ -126,7 +126,7 @@ class TokenFileAuth(Auth):
         if token := os.environ.get("KEYTURN_TOKEN", "").strip():
             if not (token.isascii() and token.isprintable()):
                 # httpx would show the token in its error.
-                message = "KEYTURN_TOKEN holds no token: it is more than printable ASCII"
+                message = "KEYTURN_TOKEN holds no token: it has more than printable ASCII"
                 raise SettingsError(message, key="KEYTURN_TOKEN", source="the environment")
             sent = _Sent(f"Bearer {token}")
         else:

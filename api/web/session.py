@@ -7,6 +7,7 @@ import math
 from keyturn.actors.replies import Authenticated
 from keyturn.config.logging import get_logger
 from keyturn.domain.errors import KeyturnError, Refusal, TokenRefusedError
+from keyturn.domain.limits import MAX_INITIATOR
 from keyturn.web import answers
 from keyturn.web.answers import RequestRefusedError
 from keyturn.web.cookies import SetCookie, cleared_cookies, session_cookies
@@ -158,6 +159,11 @@ def answer_for(error: KeyturnError, max_age: float | None = None) -> RequestRefu
         "a session could not be checked", error=type(error).__name__, detail=str(error)
     )
     return RequestRefusedError(answers.unavailable())
+
+
+def as_initiator(subject: str) -> str:
+    """Return a subject as the record takes it: who did it, in so many characters at most."""
+    return subject[:MAX_INITIATOR]
 
 
 LOGGED_IN_AGAIN = "logged in again"

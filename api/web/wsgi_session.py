@@ -13,7 +13,7 @@ from keyturn.service import Service
 from keyturn.web.incoming import Incoming
 from keyturn.web.options import WebOptions
 from keyturn.web.processes import ServiceSource, service_of
-from keyturn.web.session import LOGGED_IN_AGAIN, WebSession, answer_for
+from keyturn.web.session import LOGGED_IN_AGAIN, WebSession, answer_for, as_initiator
 
 
 class WsgiSession(WebSession):
@@ -113,7 +113,9 @@ class WsgiSession(WebSession):
             cookies = self.session_cookies(token, who, self.service.clock()) if cookie else None
             replaced = self.replaced_session() if cookie else None
             if replaced is not None:
-                self.service.end_session(sid=replaced, reason=LOGGED_IN_AGAIN, initiator=subject)
+                self.service.end_session(
+                    sid=replaced, reason=LOGGED_IN_AGAIN, initiator=as_initiator(subject)
+                )
         except ValueError:
             raise
         except KeyturnError as error:
@@ -135,7 +137,7 @@ class WsgiSession(WebSession):
         """
         is_ended = False
         if self.credential is not None:
-            by = None if self.who is None else self.who.subject
+            by = None if self.who is None else as_initiator(self.who.subject)
             try:
                 is_ended = self.service.end_session(
                     token=self.credential.token, reason=reason, initiator=by

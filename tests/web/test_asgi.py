@@ -11,7 +11,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
@@ -276,6 +276,23 @@ def test_logging_in_again_leaves_the_session_of_a_bearer_token_alone(
     client.post("/login", headers=bearer(token))
 
     assert keyturn_service.verify_token(token)
+
+
+def test_a_subject_that_is_longer_than_the_record_takes_logs_in_again_and_out(
+    keyturn_service: ClockedService,
+) -> None:
+    async def log_in(request: Request) -> Response:
+        await session_of(request.scope).log_in("x" * 300)
+        return JSONResponse(await session_of(request.scope).log_out())
+
+    app = Starlette(routes=[Route("/", log_in, methods=["POST"])])
+    app.add_middleware(KeyturnMiddleware, service=keyturn_service)
+    first = keyturn_service.create_token(subject="x" * 300)
+
+    answer = TestClient(app, base_url=SITE).post("/", headers={**cookie(first), **SAME})
+
+    assert answer.json() is True
+    assert {event.initiator for event in list(keyturn_service.history())[-2:]} == {"x" * 255}
 
 
 def test_claims_that_no_cookie_holds_are_an_error_and_the_old_session_goes_on(
