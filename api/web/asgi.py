@@ -16,7 +16,8 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 
 from keyturn.aio import AsyncService
-from keyturn.domain.errors import KeyturnError
+from keyturn.domain.errors import KeyturnError, NoThreadError
+from keyturn.service import Service
 from keyturn.web import asgi_session
 from keyturn.web.answers import Answer, RequestRefusedError
 from keyturn.web.asgi_session import AsgiSession, session_of
@@ -24,7 +25,7 @@ from keyturn.web.incoming import Incoming
 from keyturn.web.live import SESSION_OVER, LiveConnection, LiveConnections
 from keyturn.web.options import WebOptions
 from keyturn.web.processes import PerProcess, ServiceSource, service_of
-from keyturn.web.session import REPLACED, answer_for
+from keyturn.web.session import REPLACED, answer_for, is_event_stream
 
 __all__ = ["SESSION_OVER", "AsgiSession", "KeyturnMiddleware", "session_of"]
 
@@ -113,15 +114,14 @@ class KeyturnMiddleware:
     async def _live_websocket(
         self, scope: Scope, receive: Receive, socket: _Socket, live: LiveConnection
     ) -> None:
-        connections = self._connections()
-        connections.add(live)
+        self._connections().add(live)
         try:
             await self.app(scope, receive, socket)
         except asyncio.CancelledError:
             if not live.absorbs_cancellation():
                 raise
         finally:
-            connections.remove(live)
+            self._connections().remove(live)
         if live.ended:
             await socket.close(*live.ended)
 
@@ -165,7 +165,19 @@ class KeyturnMiddleware:
 
     async def _service(self) -> AsyncService:
         """Return the service of this process; it may have to be opened."""
-        plain = await asyncio.to_thread(service_of, self._source)
+        has_begun = False
+
+        def open_it() -> Service:
+            nonlocal has_begun
+            has_begun = True
+            return service_of(self._source)
+
+        try:
+            plain = await asyncio.to_thread(open_it)
+        except RuntimeError as error:
+            if has_begun:
+                raise
+            raise NoThreadError from error
         known = self._known_service()  # another request may have been quicker
         if known is None:
             known = self._awaited = AsyncService(plain)
@@ -175,12 +187,14 @@ class KeyturnMiddleware:
         """Return the live connections of this event loop."""
         loop = asyncio.get_running_loop()
         found = self._live.get(loop)
-        if found is None:
-            assert self._awaited is not None  # a request came before
+        assert self._awaited is not None  # a request came before
+        if found is None or found.service is not self._awaited:
+            current = LiveConnections(self._awaited, self._options.check_every)
+            if found is not None:  # the service was closed, and opened again
+                found.move_to(current)
             for over in [loop for loop in self._live if loop.is_closed()]:
                 del self._live[over]
-            found = LiveConnections(self._awaited, self._options.check_every)
-            self._live[loop] = found
+            found = self._live[loop] = current
         return found
 
     async def _close(self) -> None:
@@ -287,10 +301,8 @@ class _Socket:
 
 
 def _is_event_stream(message: AsgiMessage) -> bool:
-    return any(
-        name.lower() == b"content-type" and value.lower().startswith(b"text/event-stream")
-        for name, value in message.get("headers", ())
-    )
+    headers = message.get("headers", ())
+    return is_event_stream((n.decode("latin-1"), v.decode("latin-1")) for n, v in headers)
 
 
 async def _send_answer(answer: Answer, send: Send, kind: str = "http.response") -> None:

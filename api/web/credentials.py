@@ -59,7 +59,8 @@ def cookie_values(header: str, name: str) -> list[str]:
         name: which cookie.
     """
     pairs = [pair.partition("=") for pair in header.split(";") if name in pair]
-    return [value.strip(' "') for key, _, value in pairs if key.strip() == name]
+    # No other white space: a sibling host may set a cookie called "\x85__Host-session".
+    return [value.strip(' \t"') for key, _, value in pairs if key.strip(" \t") == name]
 
 
 def _has_query_token(query: str) -> bool:

@@ -14,19 +14,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Concatenate, ParamSpec, overload
+import inspect
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast, overload
 
+from asgiref.sync import sync_to_async
 from django import conf
 from django.http import HttpRequest, HttpResponse
-from django.http.response import HttpResponseBase
+from django.http.response import HttpResponseBase, StreamingHttpResponse
 from django.utils.deprecation import MiddlewareMixin
 
 from keyturn.domain.limits import check_seconds
 from keyturn.web.answers import RequestRefusedError
 from keyturn.web.options import WebOptions
-from keyturn.web.session import MiddlewareMissingError
-from keyturn.web.wsgi import Stream, is_event_stream
+from keyturn.web.session import MiddlewareMissingError, is_event_stream
+from keyturn.web.wsgi import SessionStream
 from keyturn.web.wsgi_session import WsgiSession
 
 __all__ = [
@@ -38,7 +40,8 @@ __all__ = [
 ]
 
 P = ParamSpec("P")
-View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
+R = TypeVar("R")
+View = Callable[Concatenate[HttpRequest, P], R]
 
 
 class KeyturnMiddleware:
@@ -64,8 +67,14 @@ class KeyturnMiddleware:
                 response.cookies.load(value)
             else:
                 response[name] = value
-        if response.streaming and is_event_stream(response.get("Content-Type")):
-            response.streaming_content = Stream(response.streaming_content, session)
+        if response.streaming and is_event_stream(response.items()):
+            assert isinstance(response, StreamingHttpResponse)
+            parts = response.streaming_content
+            response.streaming_content = (
+                _while_it_goes_on(parts, session)
+                if response.is_async
+                else SessionStream(parts, session)
+            )
         return response
 
     def process_exception(
@@ -105,16 +114,16 @@ def session_of(request: HttpRequest) -> WsgiSession:
 
 
 @overload
-def session_required(view: View[P]) -> View[P]: ...
+def session_required(view: View[P, R]) -> View[P, R]: ...
 @overload
-def session_required(*, max_age: float | None = None) -> Callable[[View[P]], View[P]]: ...
+def session_required(*, max_age: float | None = None) -> Callable[[View[P, R]], View[P, R]]: ...
 def session_required(
-    view: View[P] | None = None, *, max_age: float | None = None
-) -> View[P] | Callable[[View[P]], View[P]]:
+    view: View[P, R] | None = None, *, max_age: float | None = None
+) -> View[P, R] | Callable[[View[P, R]], View[P, R]]:
     """Answer with 401 unless the request has a good token.
 
     Args:
-        view: what is decorated; its first argument is the request.
+        view: what is decorated, a function or an `async` one; its first argument is the request.
         max_age: seconds since the session began, at most.
 
     Raises:
@@ -123,20 +132,35 @@ def session_required(
     if max_age is not None:
         check_seconds(max_age, "max_age")
 
-    def decorate(view: View[P]) -> View[P]:
+    def decorate(view: View[P, R]) -> View[P, R]:
         @functools.wraps(view)
-        def guarded(
-            request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs
-        ) -> HttpResponseBase:
+        def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> R:
             session_of(request).require(max_age)
             return view(request, *args, **kwargs)
 
-        return guarded
+        @functools.wraps(view)
+        async def guarded_async(
+            request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs
+        ) -> Any:
+            await sync_to_async(session_of(request).require)(max_age)
+            return await cast(Any, view)(request, *args, **kwargs)
+
+        is_async = inspect.iscoroutinefunction(view)
+        return cast(View[P, R], guarded_async) if is_async else guarded
 
     return decorate if view is None else decorate(view)
 
 
 _SESSION = "keyturn_session"
+
+
+async def _while_it_goes_on(
+    parts: AsyncIterator[bytes], session: WsgiSession
+) -> AsyncIterator[bytes]:
+    async for part in parts:
+        if not await sync_to_async(session.goes_on)():
+            return
+        yield part
 
 
 def _answered(refused: RequestRefusedError) -> HttpResponse:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, overload
+from typing import ParamSpec, TypeVar, cast, overload
 
 import flask
 
@@ -63,7 +63,7 @@ def session_required(
     """Answer with 401 unless the request has a good token.
 
     Args:
-        view: what is decorated; it goes below `@app.route`.
+        view: what is decorated, a function or an `async` one; it goes below `@app.route`.
         max_age: seconds since the session began, at most.
 
     Raises:
@@ -76,7 +76,7 @@ def session_required(
         @functools.wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             current_session().require(max_age)
-            return view(*args, **kwargs)
+            return cast(R, flask.current_app.ensure_sync(view)(*args, **kwargs))
 
         return guarded
 

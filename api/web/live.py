@@ -9,6 +9,7 @@ from typing import Final
 
 from keyturn.actors.replies import Authenticated
 from keyturn.aio import AsyncService
+from keyturn.config.logging import get_logger
 from keyturn.domain.errors import KeyturnError, TokenRefusedError
 from keyturn.domain.key_events import SessionEnded
 
@@ -57,10 +58,13 @@ class LiveConnections:
     Args:
         service: says what happens, and which tokens are good.
         check_every: seconds after which all are checked without anything having happened.
+
+    Attributes:
+        service: that service.
     """
 
     def __init__(self, service: AsyncService, check_every: float) -> None:
-        self._service = service
+        self.service = service
         self._check_every = check_every
         self._loop = asyncio.get_running_loop()
         self._timers: dict[LiveConnection, asyncio.TimerHandle | None] = {}
@@ -77,10 +81,10 @@ class LiveConnections:
         expires_at = connection.who.token_claims.get("exp")
         self._timers[connection] = None
         if expires_at is not None:
-            left = expires_at + 1 - self._service.plain.clock()
+            left = expires_at + 1 - self.service.plain.clock()
             self._timers[connection] = self._loop.call_later(left, self._suspect, [connection])
         self._suspect([connection])
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._task = self._loop.create_task(self._watch(), name="keyturn-live")
 
     def remove(self, connection: LiveConnection) -> None:
@@ -89,6 +93,14 @@ class LiveConnections:
         if timer is not None:
             timer.cancel()
         self._suspects.discard(connection)
+
+    def move_to(self, other: LiveConnections) -> None:
+        """Have the others check all of these: the service of these was closed."""
+        if self._task is not None:
+            self._task.cancel()
+        for connection in list(self._timers):
+            self.remove(connection)
+            other.add(connection)
 
     async def close(self) -> None:
         """Check none of them any more."""
@@ -118,12 +130,13 @@ class LiveConnections:
                 await self._check(await self._next_suspects())
         finally:
             with contextlib.suppress(KeyturnError):  # it was closed
-                await self._service.unsubscribe(self._hear)
+                await self.service.unsubscribe(self._hear)
 
     async def _subscribe(self) -> bool:
         try:
-            await self._service.subscribe(self._hear)
-        except KeyturnError:  # tried again after the next check
+            await self.service.subscribe(self._hear)
+        except Exception as error:  # noqa: BLE001 - it is tried again after the next check
+            _log(error)
             return False
         return True
 
@@ -143,11 +156,20 @@ class LiveConnections:
         for start in range(0, len(suspects), _AT_ONCE):
             batch = suspects[start : start + _AT_ONCE]
             try:
-                verdicts = await self._service.authenticate_tokens([c.token for c in batch])
-            except KeyturnError:
+                verdicts = await self.service.authenticate_tokens([c.token for c in batch])
+            except Exception as error:  # noqa: BLE001 - none stays open that was not checked
+                _log(error)
                 for connection in batch:
-                    connection.end(TRY_AGAIN_LATER, "sessions cannot be checked now")
+                    self._end(connection, TRY_AGAIN_LATER, "sessions cannot be checked now")
                 continue
             for connection, verdict in zip(batch, verdicts, strict=True):
                 if isinstance(verdict, TokenRefusedError):
-                    connection.end(SESSION_OVER, verdict.reason.value)
+                    self._end(connection, SESSION_OVER, verdict.reason.value)
+
+    def _end(self, connection: LiveConnection, code: int, reason: str) -> None:
+        if connection in self._timers:  # it may have been removed while it was checked
+            connection.end(code, reason)
+
+
+def _log(error: Exception) -> None:
+    get_logger().error("live connections could not be checked", error=type(error).__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from keyturn.actors.replies import Authenticated
 from keyturn.config.logging import get_logger
@@ -164,6 +165,14 @@ def answer_for(error: KeyturnError, max_age: float | None = None) -> RequestRefu
 def as_initiator(subject: str) -> str:
     """Return a subject as the record takes it: who did it, in so many characters at most."""
     return subject[:MAX_INITIATOR]
+
+
+def is_event_stream(headers: Iterable[tuple[str, str]]) -> bool:
+    """Return whether a response with these headers is a stream of server-sent events."""
+    return any(
+        name.lower() == "content-type" and value.lower().startswith("text/event-stream")
+        for name, value in headers
+    )
 
 
 LOGGED_IN_AGAIN = "logged in again"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from keyturn.web.answers import Answer, RequestRefusedError
 from keyturn.web.options import WebOptions
 from keyturn.web.processes import ServiceSource
-from keyturn.web.session import REPLACED, MiddlewareMissingError
+from keyturn.web.session import REPLACED, MiddlewareMissingError, is_event_stream
 from keyturn.web.wsgi_session import WsgiSession
 
 if TYPE_CHECKING:
@@ -71,24 +71,64 @@ class KeyturnMiddleware:
             return _answered(refused.answer, environ, start_response)
         environ["keyturn"] = session.who
         environ[_SESSION] = session
-        is_stream = False
-
-        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            nonlocal is_stream
-            is_stream = is_event_stream(dict(headers).get("Content-Type"))
-            session.refresh_if_due()
-            if session.headers:
-                headers = [(n, v) for n, v in headers if n.lower() != REPLACED] + session.headers
-            return start_response(status, headers, *([exc_info] if exc_info else []))
-
+        start = _Start(start_response, session)
         try:
             body = self.app(environ, start)
         except RequestRefusedError as refused:
             return _answered(refused.answer, environ, start)
-        return Stream(body, session) if is_stream else body
+        if not start.is_started:
+            return _LateBody(body, environ, start)
+        return SessionStream(body, session) if start.is_stream else body
 
 
-class Stream:
+class _Start:
+    """Starts the response of an app, with what the session has to say in it."""
+
+    def __init__(self, start_response: StartResponse, session: WsgiSession) -> None:
+        self._start_response = start_response
+        self.session = session
+        self.is_started = False
+        self.is_stream = False
+
+    def __call__(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+    ) -> Any:
+        self.is_started = True
+        self.is_stream = is_event_stream(headers)
+        self.session.refresh_if_due()
+        ours = self.session.headers
+        if ours:
+            headers = [(n, v) for n, v in headers if n.lower() != REPLACED] + ours
+        return self._start_response(status, headers, *([exc_info] if exc_info else []))
+
+
+class _LateBody:
+    """The parts of a response that is started with the first of them, as by a generator."""
+
+    def __init__(self, parts: Iterable[bytes], environ: WSGIEnvironment, start: _Start) -> None:
+        self._parts = parts
+        self._environ = environ
+        self._start = start
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield them; if the app refuses the request, the answer to that."""
+        parts = iter(self._parts)
+        try:
+            first = list(itertools.islice(parts, 1))
+        except RequestRefusedError as refused:
+            if self._start.is_started:
+                raise
+            yield from _answered(refused.answer, self._environ, self._start)
+            return
+        whole = itertools.chain(first, parts)
+        yield from SessionStream(whole, self._start.session) if self._start.is_stream else whole
+
+    def close(self) -> None:
+        """Close what they come from, as the server does in the end."""
+        _close(self._parts)
+
+
+class SessionStream:
     """The parts of a response, while the token of its session is good.
 
     It is asked before each part: one that says nothing stays open, and says nothing.
@@ -104,14 +144,13 @@ class Stream:
 
     def close(self) -> None:
         """Close what they come from, as the server does in the end."""
-        close = getattr(self._parts, "close", None)
-        if close is not None:
-            close()
+        _close(self._parts)
 
 
-def is_event_stream(content_type: str | None) -> bool:
-    """Return whether a response is a stream of server-sent events."""
-    return content_type is not None and content_type.lower().startswith("text/event-stream")
+def _close(parts: Iterable[bytes]) -> None:
+    close = getattr(parts, "close", None)
+    if close is not None:
+        close()
 
 
 def _answered(

@@ -12,6 +12,7 @@ def configure_django() -> None:
         settings.configure(
             ALLOWED_HOSTS=["*"],
             MIDDLEWARE=["keyturn.web.django.KeyturnMiddleware"],
+            ROOT_URLCONF="tests.web.test_wsgi",
             SECRET_KEY="of this test",
         )
         django.setup()

@@ -28,6 +28,15 @@ def test_the_token_is_found_in_the_cookie(header: str) -> None:
     assert found(cookie=header) == Credential("a.b.c", is_cookie=True)
 
 
+@pytest.mark.parametrize("space", ["\x1c", "\x85", "\xa0", "\x0b"])
+def test_a_cookie_whose_name_only_looks_like_ours_is_another(space: str) -> None:
+    """Browsers let a sibling host set it: to them it has no `__Host-` prefix."""
+    assert found(cookie=f"{space}{COOKIE}=a.b.c") is None
+    assert found(cookie=f"{COOKIE}=a.b.c; {COOKIE}{space}=d.e.f") == Credential(
+        "a.b.c", is_cookie=True
+    )
+
+
 @pytest.mark.parametrize(
     "facts",
     [{}, {"authorization": "Basic YTpi"}, {"cookie": "session=a.b.c"}, {"query": "token=a.b.c"}],

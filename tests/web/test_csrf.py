@@ -69,6 +69,10 @@ def test_a_trusted_origin_passes() -> None:
         ("", "abc", True),
         ("__Host-csrf=abc; __Host-csrf=abd", "abc", True),
         ("__Host-csrf=\xff", "\xff", False),
+        (" \t__Host-csrf\t=abc", "abc", False),
+        ("\xa0__Host-csrf=abc", "abc", True),
+        ("\x85__Host-csrf=abc", "abc", True),
+        ("__Host-csrf=abc", "abc\xa0", True),
     ],
 )
 def test_where_nobody_says_the_cookie_is_sent_twice(

@@ -74,20 +74,32 @@ def test_the_end_of_one_session_closes_no_other(service: Service, address: str) 
         assert stays.recv() == "hello"
 
 
-def test_a_rotation_closes_nothing_until_its_overlap_ends(service: Service, address: str) -> None:
-    with opened(address, service.create_token(subject="alice")) as connection:
+def test_a_rotation_closes_nothing_until_its_overlap_ends(
+    keyturn_service: ClockedService,
+) -> None:
+    with (
+        uvicorn_of(make_app(keyturn_service, QUICK)) as address,
+        opened(address, keyturn_service.create_token(subject="alice")) as connection,
+    ):
         assert connection.recv() == "alice"
 
-        service.rotate_key(overlap=1)
+        keyturn_service.rotate_key(overlap=60)
         connection.send("hello")
-
         assert connection.recv() == "hello"
+        keyturn_service.clock.advance(120)
+
         assert close_of(connection) == (SESSION_OVER, "revoked")
 
 
-def test_a_websocket_is_closed_when_its_token_expires(service: Service, address: str) -> None:
-    with opened(address, service.create_token(1, "alice")) as connection:
+def test_a_websocket_is_closed_when_its_token_expires(keyturn_service: ClockedService) -> None:
+    """By its own timer: nothing else checks it here."""
+    with (
+        uvicorn_of(make_app(keyturn_service, WebOptions(check_every=3600))) as address,
+        opened(address, keyturn_service.create_token(0.1, "alice")) as connection,
+    ):
         assert connection.recv() == "alice"
+
+        keyturn_service.clock.advance(5)
 
         assert close_of(connection) == (SESSION_OVER, "expired")
 

@@ -129,7 +129,8 @@ def test_two_tokens_at_once_are_a_401_since_nginx_makes_a_500_of_a_400(
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
-        ({}, 204),
+        ({"X-Forwarded-Method": "GET"}, 204),
+        ({"X-Forwarded-Method": "GET", "Sec-Fetch-Site": "cross-site"}, 204),
         ({"X-Forwarded-Method": "POST", "Sec-Fetch-Site": "same-origin"}, 204),
         ({"X-Forwarded-Method": "POST", "Sec-Fetch-Site": "cross-site"}, 403),
         ({"X-Forwarded-Method": "DELETE", "Origin": "https://evil.example"}, 403),
@@ -142,6 +143,42 @@ def test_a_cookie_is_enough_unless_another_site_sends_what_changes_something(
     cookie = f"__Host-session={new_token(client)}"
 
     assert client.get("/auth", headers={"Cookie": cookie, **headers}).status_code == status
+
+
+@pytest.mark.parametrize(("origin", "status"), [("same-origin", 204), ("same-site", 403)])
+def test_a_websocket_is_opened_by_a_page_of_the_site_alone(
+    client: TestClient, origin: str, status: int
+) -> None:
+    headers = {
+        "Cookie": f"__Host-session={new_token(client)}",
+        "X-Forwarded-Method": "GET",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-Fetch-Site": origin,
+    }
+
+    assert client.get("/auth", headers=headers).status_code == status
+
+
+def test_a_proxy_that_does_not_say_the_method_is_let_in_with_a_bearer_token_alone(
+    client: TestClient,
+) -> None:
+    token = new_token(client)
+
+    refused = client.get("/auth", headers={"Cookie": f"__Host-session={token}"})
+
+    assert (refused.status_code, ask(client, token).status_code) == (403, 204)
+    assert "X-Forwarded-Method" in refused.json()["error_description"]
+
+
+def test_of_two_methods_none_is_believed(client: TestClient) -> None:
+    headers = [
+        ("Cookie", f"__Host-session={new_token(client)}"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("X-Forwarded-Method", "POST"),
+        ("X-Forwarded-Method", "GET"),
+    ]
+
+    assert client.get("/auth", headers=headers).status_code == 403
 
 
 # --- introspection and revocation ---------------------------------------------------------------

@@ -199,6 +199,8 @@ def test_an_app_behind_a_proxy_is_told_by_keyturn_alone_whose_the_request_is(sit
     forged = {
         "Keyturn-Subject": "root",
         "Keyturn_Subject": "root",
+        "Keyturn-Session": "root",
+        "Keyturn_Session": "root",
         "Keyturn-Claim-Role": "admin",
         "Keyturn_Claim_Role": "admin",
     }
@@ -210,6 +212,7 @@ def test_an_app_behind_a_proxy_is_told_by_keyturn_alone_whose_the_request_is(sit
     assert plain["keyturn-subject"] == "zo%C3%AB"
     assert not plain.get("keyturn-claim-role")
     assert editor["keyturn-claim-role"] == "editor"
+    assert plain["keyturn-session"] != editor["keyturn-session"]
     assert "root" not in [*plain.values(), *editor.values()]
 
 
@@ -221,6 +224,16 @@ def test_a_proxy_lets_no_other_site_change_anything_by_a_cookie(site: Site) -> N
         return httpx2.post(f"{site.url}/app/", content=b"x", headers=headers).status_code
 
     assert (post("same-origin"), post("cross-site")) == (200, 403)
+
+
+def test_a_proxy_opens_no_websocket_for_a_page_of_another_site(site: Site) -> None:
+    cookie = f"__Host-session={site.token()}"
+
+    def status(origin: str) -> int:
+        headers = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-Fetch-Site": origin}
+        return site.get("/app/", Cookie=cookie, **headers).status_code
+
+    assert (status("same-origin"), status("same-site")) == (200, 403)
 
 
 def test_without_keyturn_a_proxy_shows_nothing(site: Site) -> None:

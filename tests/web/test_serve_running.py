@@ -203,6 +203,20 @@ def test_a_unix_socket_is_for_its_owner_unless_told_and_goes_in_the_end(folder: 
         assert path.exists() is not bool(arguments)  # one that was killed leaves it behind
 
 
+def test_a_server_that_stops_leaves_the_socket_of_the_next_one_alone(folder: Path) -> None:
+    """Its own is closed first, and requests under way may take seconds."""
+    here = Listening(path=folder / "next.sock")
+    stopping = listener(here)
+    stopping.__enter__().close()
+
+    with listener(here), socket.socket(socket.AF_UNIX) as client:
+        stopping.__exit__(None, None, None)
+
+        client.connect(str(here.path))
+
+    assert not (folder / "next.sock").exists()
+
+
 def test_what_is_no_dead_socket_is_left_alone(folder: Path) -> None:
     path = folder / "file"
     path.write_text("mine")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from wsgiref.util import setup_testing_defaults
@@ -14,6 +15,7 @@ import pytest
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.test import AsyncClient
 from django.test.utils import override_settings
 from django.urls import path
 
@@ -54,10 +56,20 @@ def plain_app(service: Any, options: WebOptions) -> Any:
         elif route == "/end-meanwhile":
             body = service.end_session(sid=session.require().sid)
         elif route == "/news":
-            start_response("200 OK", [("Content-Type", "text/event-stream")])
+            start_response("200 OK", [("content-type", "Text/Event-Stream; charset=utf-8")])
             return (part.encode() for part in NEWS)
         start_response("200 OK", headers)
         return [json.dumps(body).encode()]
+
+    return KeyturnMiddleware(app, service, options)
+
+
+def generator_app(service: Service, options: WebOptions) -> Any:
+    """The same, as a generator: it starts its response with its first part."""
+    plain = plain_app(service, options)
+
+    def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+        yield from plain.app(environ, start_response)
 
     return KeyturnMiddleware(app, service, options)
 
@@ -94,6 +106,11 @@ def flask_app(service: Service, options: WebOptions) -> Any:
     def end_meanwhile() -> flask.Response:
         return flask.jsonify(service.end_session(sid=session().require().sid))
 
+    @app.get("/async-me")
+    @web_flask.session_required
+    async def async_me() -> flask.Response:
+        return flask.jsonify(session().require().subject)
+
     @app.get("/news")
     def news() -> flask.Response:
         return flask.Response(iter(NEWS), content_type="text/event-stream")
@@ -103,9 +120,7 @@ def flask_app(service: Service, options: WebOptions) -> Any:
 
 def django_app(service: Service, options: WebOptions) -> Any:
     def app(environ: Any, start_response: Any) -> Iterable[bytes]:
-        with override_settings(
-            ROOT_URLCONF=__name__, KEYTURN_SERVICE=service, KEYTURN_OPTIONS=options
-        ):
+        with override_settings(KEYTURN_SERVICE=service, KEYTURN_OPTIONS=options):
             return WSGIHandler()(environ, start_response)
 
     return app
@@ -145,7 +160,22 @@ def news(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(iter(NEWS), content_type="text/event-stream")
 
 
+@web_django.session_required(max_age=300)
+async def async_me(request: HttpRequest) -> HttpResponse:
+    return reply(request.keyturn.subject)
+
+
+async def async_news(request: HttpRequest) -> StreamingHttpResponse:
+    async def parts() -> AsyncIterator[str]:
+        for part in NEWS:
+            yield part
+
+    return StreamingHttpResponse(parts(), content_type="text/event-stream")
+
+
 urlpatterns = [
+    path("async-me", async_me),
+    path("async-news", async_news),
     path("", index),
     path("me", me),
     path("recent", recent),
@@ -205,7 +235,10 @@ def client_of(app: Any) -> Client:
     return send
 
 
-@pytest.fixture(params=[plain_app, flask_app, django_app], ids=["wsgi", "flask", "django"])
+@pytest.fixture(
+    params=[plain_app, generator_app, flask_app, django_app],
+    ids=["wsgi", "generator", "flask", "django"],
+)
 def app_of(request: pytest.FixtureRequest) -> Callable[[Service, WebOptions], Any]:
     return request.param
 
@@ -351,6 +384,37 @@ def test_a_stream_of_events_ends_with_its_session(
     cut = client("/news", after_a_part=end, **bearer(token)).body
 
     assert (whole, cut) == (b"data: 1\n\ndata: 2\n\n", b"data: 1\n\n")
+
+
+@pytest.mark.parametrize("app", [flask_app, django_app])
+def test_an_async_view_may_require_a_session(app: Any, keyturn_service: ClockedService) -> None:
+    client = client_of(app(keyturn_service, WebOptions()))
+
+    good = client("/async-me", **bearer(keyturn_service.create_token(subject="alice")))
+
+    assert (good.json, client("/async-me").status) == ("alice", 401)
+
+
+@pytest.mark.parametrize("is_ended", [False, True])
+def test_an_async_stream_of_django_under_asgi_ends_with_its_session(
+    keyturn_service: ClockedService, is_ended: bool
+) -> None:
+    token = keyturn_service.create_token()
+
+    async def parts() -> list[bytes]:
+        found = []
+        headers = {"Authorization": f"Bearer {token}"}
+        response = await AsyncClient().get("/async-news", headers=headers)
+        async for part in response:
+            found.append(part)
+            if is_ended:
+                await asyncio.to_thread(keyturn_service.end_session, token=token)
+        return found
+
+    with override_settings(KEYTURN_SERVICE=keyturn_service, KEYTURN_OPTIONS=WebOptions()):
+        found = asyncio.run(parts())
+
+    assert found == [part.encode() for part in (NEWS[:1] if is_ended else NEWS)]
 
 
 def test_a_session_may_be_required_for_everything(

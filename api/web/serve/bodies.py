@@ -97,7 +97,7 @@ def refused(status: int, error: str, description: str) -> RequestRefusedError:
 
 
 async def _read(request: Request, kind: str) -> bytes:
-    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    given = request.headers.get("content-type", "").partition(";")[0].strip(" \t").lower()
     if given != kind:
         raise refused(415, "invalid_request", f"the Content-Type must be {kind}")
     content = bytearray()

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from keyturn.actors.replies import Authenticated
 from keyturn.aio import AsyncService
+from keyturn.config.logging import get_logger
 from keyturn.domain.errors import KeyturnError, SettingsError
 from keyturn.web import answers
 from keyturn.web.answers import Answer, RequestRefusedError
@@ -29,6 +30,8 @@ SUBJECT, SESSION, CLAIM = "Keyturn-Subject", "Keyturn-Session", "Keyturn-Claim-"
 """The headers of a good answer. All are always there, so that a proxy overwrites a client's."""
 
 _METHOD = b"x-forwarded-method"
+_WEBSOCKET = b"sec-websocket-"
+_NO_METHOD = "the proxy must send the method of the request in X-Forwarded-Method"
 _SAFE = " !\"#$&'()*+,/:;<=>?@[]^`{|}"
 _IS_PLAIN = re.compile(r"[\w.@-]+", re.ASCII).fullmatch
 _CLAIM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -57,6 +60,7 @@ class ForwardAuth:
         if len({header for _, header in self._claims}) < len(claims):
             raise SettingsError("two claims would be the same header", key="claim")
         self._options = options or WebOptions()
+        self._has_warned = False
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -82,9 +86,23 @@ class ForwardAuth:
         if credential is None:
             raise RequestRefusedError(answers.no_token())
         if credential.is_cookie:
-            method = dict(scope["headers"]).get(_METHOD, b"GET").decode("latin-1")
-            refuse_forged(replace(incoming, method=method), self._options)
+            refuse_forged(self._as_forwarded(incoming, scope), self._options)
         return credential.token
+
+    def _as_forwarded(self, incoming: Incoming, scope: Scope) -> Incoming:
+        """Return the facts of the request that the proxy asks about."""
+        headers = scope["headers"]
+        methods = [value.decode("latin-1") for name, value in headers if name == _METHOD]
+        if not methods:
+            self._warn_of_proxy()
+            raise RequestRefusedError(answers.forged(_NO_METHOD))
+        is_websocket = any(name.startswith(_WEBSOCKET) for name, _ in headers)
+        return replace(incoming, method=", ".join(methods), is_websocket=is_websocket)
+
+    def _warn_of_proxy(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            get_logger().warning("requests with the cookie are refused", reason=_NO_METHOD)
 
     def _headers_of(self, who: Authenticated) -> list[tuple[bytes, bytes]]:
         claims = who.token_claims

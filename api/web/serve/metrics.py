@@ -15,10 +15,10 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from keyturn.actors.activity import Metrics
 from keyturn.aio import AsyncService
+from keyturn.config.logging import get_logger
+from keyturn.web.serve import FOLDER_OF_FIGURES
 
 __all__ = ["CONTENT_TYPE_LATEST", "Figures"]
-
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 _COUNTERS = {
     "created": ("keyturn_tokens_created", "Tokens minted, each of a new session."),
@@ -68,14 +68,21 @@ class Figures:
 
     async def keep_taking(self, sessions: AsyncService, every: float = 1.0) -> None:
         """Take the figures again and again, until it is cancelled."""
+        is_failing = False
         while True:
-            self.take(sessions.metrics())
+            try:
+                self.take(sessions.metrics())
+                is_failing = False
+            except Exception as error:  # noqa: BLE001 - the next may be taken
+                if not is_failing:
+                    get_logger().error("no figures were taken", error=type(error).__name__)
+                is_failing = True
             await asyncio.sleep(every)
 
     def text(self) -> bytes:
         """Return the figures of all workers, as Prometheus reads them."""
         registry = self._registry
-        if FOLDER in os.environ:
+        if FOLDER_OF_FIGURES in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)

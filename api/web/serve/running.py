@@ -22,10 +22,10 @@ import keyturn
 from keyturn.config.logging import configure_for_command_line, get_logger
 from keyturn.config.settings import Settings
 from keyturn.domain.errors import KeyturnError, SettingsError
+from keyturn.web.serve import FOLDER_OF_FIGURES
 from keyturn.web.serve.app import ServeOptions, create_app
 from keyturn.web.serve.forward_auth import ForwardAuth
 
-_FOLDER_OF_FIGURES = "PROMETHEUS_MULTIPROC_DIR"
 MAX_HEADERS = 32 * 1024
 """Bytes of a request's headers: a token has at most 8 KiB."""
 
@@ -164,15 +164,16 @@ def run(
 
 @contextlib.contextmanager
 def listener(listening: Listening) -> Iterator[socket.socket]:
-    """Open the socket, and remove a Unix socket's path in the end.
+    """Open the socket, and remove a Unix socket's path in the end if it is still this one's.
 
     Raises:
         SettingsError: the address is in use, or may not be used.
     """
-    path = listening.path
+    path, identity = listening.path, None
     try:
         if path is not None:
             sock = _unix_socket(path, listening.mode)
+            identity = _identity_of(path)
         else:
             family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
             sock = socket.create_server((listening.host, listening.port), family=family)
@@ -187,7 +188,8 @@ def listener(listening: Listening) -> Iterator[socket.socket]:
         yield sock
     finally:
         sock.close()
-        if path is not None:
+        # While this one waited for requests under way, another server may have taken its place.
+        if path is not None and _identity_of(path) == identity:
             path.unlink(missing_ok=True)
 
 
@@ -198,6 +200,18 @@ def address_of(sock: socket.socket) -> str:
         return str(name)
     host, port = name[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _identity_of(path: Path) -> tuple[int, int, int] | None:
+    """Return what a new file at this path has otherwise; None if there is none.
+
+    The time is part of it, since file systems give the number of a removed file to a new one.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def _unix_socket(path: Path, mode: int) -> socket.socket:
@@ -228,12 +242,12 @@ def _remove_dead_socket(path: Path) -> None:
 
 def _run_workers(config: uvicorn.Config, sock: socket.socket) -> None:
     with tempfile.TemporaryDirectory(prefix="keyturn-figures-") as folder:
-        os.environ[_FOLDER_OF_FIGURES] = folder
+        os.environ[FOLDER_OF_FIGURES] = folder
         try:
             supervisor = Multiprocess(config, [sock])
             supervisor.run()
         finally:
-            del os.environ[_FOLDER_OF_FIGURES]
+            del os.environ[FOLDER_OF_FIGURES]
     if any(
         process.exitcode == uvicorn.config.STARTUP_FAILURE for process in supervisor.processes
     ):
