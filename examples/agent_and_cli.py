@@ -74,12 +74,10 @@ def serve(folder: Path) -> None:
 
 def call(folder: Path, command: str) -> bool:
     """Be the CLI: print what the agent says, and return whether it did it."""
-    transport = httpx.HTTPTransport(uds=str(folder / "agent.sock"))
-    with (
-        keyturn.ClientSession(folder / "token") as session,
-        httpx.Client(transport=transport, auth=TokenFileAuth(session, ask_password)) as client,
-    ):
-        answer = client.post(f"http://agent/{command.replace(' ', '-')}", timeout=30)
+    unix = httpx.HTTPTransport(uds=str(folder / "agent.sock"))
+    with httpx.Client(transport=unix) as http, keyturn.ClientSession(folder / "token") as session:
+        http.auth = TokenFileAuth(session, ask_password, plain_http=True)
+        answer = http.post(f"http://agent/{command.replace(' ', '-')}", timeout=30)
         if command.startswith("lock"):
             session.clear_token()
     print(answer.text)

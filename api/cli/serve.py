@@ -50,6 +50,12 @@ class _Mode(click.ParamType[int]):
 @click.option(
     "--claim", "claims", multiple=True, help="A claim that /auth puts into a header; repeatable."
 )
+@click.option(
+    "--trusted-origin",
+    "trusted_origins",
+    multiple=True,
+    help="Another origin whose pages may change something with the cookie; repeatable.",
+)
 @click.option("--workers", type=click.IntRange(1, 64), default=1, help="How many processes.")
 @click.option("--plain-http", is_flag=True, help="For development: cookies without TLS.")
 @command
@@ -61,6 +67,7 @@ def serve(
     socket_mode: int,
     client_secret_file: Path | None,
     claims: tuple[str, ...],
+    trusted_origins: tuple[str, ...],
     workers: int,
     plain_http: bool,
 ) -> None:
@@ -81,7 +88,7 @@ def serve(
     options = ServeOptions(
         claims=claims,
         secrets=None if client_secret_file is None else read_client_secrets(client_secret_file),
-        web=WebOptions(plain_http=plain_http),
+        web=WebOptions(plain_http=plain_http, trusted_origins=trusted_origins),
         log_requests=obj.settings.log_level in ("debug", "info"),
     )
     run(

@@ -57,8 +57,11 @@ class RequestRefusedError(KeyturnError):
 
 
 def no_token() -> Answer:
-    """Return 401 for a request that has no token (no error code: RFC 6750, section 3.1)."""
-    headers = {"WWW-Authenticate": "Bearer"}
+    """Return 401 for a request that has no token (no error code: RFC 6750, section 3.1).
+
+    The realm is there since a challenge needs a parameter (section 3).
+    """
+    headers = {"WWW-Authenticate": 'Bearer realm="keyturn"'}
     return Answer(401, "unauthorized", "this needs a session: log in", headers)
 
 

@@ -4,7 +4,7 @@
         client = httpx.Client(base_url=…, auth=TokenFileAuth(session, ask_password=getpass))
 
 It works with `httpx` and with `httpx2`, whichever is installed. It must never send what it
-holds, or take a token, where the request was redirected to.
+holds to another server, or take a token from there.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 
 from keyturn.config.logging import get_logger
-from keyturn.domain.errors import SettingsError, TokenFileError
+from keyturn.domain.errors import KeyturnError, SettingsError, TokenFileError
 from keyturn.token_file import ClientSession
 from keyturn.web.sliding import REFRESHED_TOKEN
 
 if TYPE_CHECKING:
-    from httpx2 import Auth, Request, Response
+    from httpx2 import URL, Auth, Request, Response
 else:
     _LIBRARIES = [name for name in ("httpx2", "httpx") if importlib.util.find_spec(name)]
     if not _LIBRARIES:
@@ -35,6 +37,14 @@ else:
     Auth = type("Auth", tuple(importlib.import_module(name).Auth for name in _LIBRARIES), {})
 
 _UNAUTHORIZED = 401
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+Origin: TypeAlias = tuple[str, str, int | None]
+"""Scheme, host, and the port if it is not that of the scheme."""
+
+
+class PlainHTTPError(KeyturnError):
+    """A token or password was to be sent over plain HTTP to another machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +74,21 @@ class TokenFileAuth(Auth):
     asked for once and the request is sent again with it, as HTTP Basic (RFC 7617); never if the
     caller or the environment said what to send.
 
+    All of this is for one origin. A request to another one is sent as it is.
+
     Args:
         session: the token file.
         ask_password: returns the password, or None to give up; it may wait for a person.
             None: a 401 is the answer.
         user: the user name that is sent with a password.
+        origin: the one, as `https://example.com`; None: that of the first request.
+        plain_http: whether it may be reached over plain HTTP where that is no loopback address,
+            as over a Unix socket.
 
-    A request raises `SettingsError` if what `KEYTURN_TOKEN` holds is no token, and
-    `TokenFileError` if the file cannot be read.
+    Raises:
+        SettingsError: that is no origin; by a request: `KEYTURN_TOKEN` holds no token.
+        TokenFileError: by a request: the file cannot be read.
+        PlainHTTPError: by a request: it would go over plain HTTP.
     """
 
     def __init__(
@@ -79,10 +96,16 @@ class TokenFileAuth(Auth):
         session: ClientSession,
         ask_password: Callable[[], str | None] | None = None,
         user: str = "",
+        *,
+        origin: str | None = None,
+        plain_http: bool = False,
     ) -> None:
         self._session = session
         self._ask_password = ask_password
         self._user = user
+        self._origin = None if origin is None else _parsed(origin)
+        self._plain_http = plain_http
+        self._binding = threading.Lock()
         self._asking = threading.Lock()
         self._asking_async = anyio.Lock()
 
@@ -121,7 +144,7 @@ class TokenFileAuth(Auth):
             await anyio.to_thread.run_sync(self._keep, request, response, sent)
 
     def _prepare(self, request: Request) -> _Sent:
-        if "Authorization" in request.headers:
+        if "Authorization" in request.headers or not self._is_for(request.url):
             return _Sent(None)
         if token := os.environ.get("KEYTURN_TOKEN", "").strip():
             if not (token.isascii() and token.isprintable()):
@@ -140,6 +163,23 @@ class TokenFileAuth(Auth):
         if sent.header is not None:
             request.headers["Authorization"] = sent.header
         return sent
+
+    def _is_for(self, url: URL) -> bool:
+        """Return whether what is sent is for this server; the first one is taken for it.
+
+        Raises:
+            PlainHTTPError: it is, and others could read it.
+        """
+        with self._binding:
+            if self._origin not in (None, _origin_of(url)):
+                return False
+            if url.scheme == "http" and not self._plain_http and not _is_loopback(url.host):
+                raise PlainHTTPError(
+                    f"http://{url.host} would get the token in plain text: use https, or pass "
+                    "plain_http=True if nobody else can read it"
+                )
+            self._origin = _origin_of(url)
+            return True
 
     def _second_try(self, sent: _Sent) -> _Sent:
         """Return what to send after a 401: the token of another request, or a password."""
@@ -171,9 +211,27 @@ class TokenFileAuth(Auth):
 
 def _is_of(request: Request, response: Response) -> bool:
     """Return whether the response comes from the server that the request was for."""
-    asked, answered = request.url, response.url
-    return (asked.scheme, asked.host, asked.port) == (
-        answered.scheme,
-        answered.host,
-        answered.port,
-    )
+    return _origin_of(request.url) == _origin_of(response.url)
+
+
+def _origin_of(url: URL) -> Origin:
+    return url.scheme, url.host, url.port
+
+
+def _parsed(origin: str) -> Origin:
+    try:
+        found = urlsplit(origin)
+        port = found.port
+    except ValueError:
+        port, found = None, urlsplit("")
+    if found.scheme not in _DEFAULT_PORTS or not found.hostname or found.path.strip("/"):
+        raise SettingsError("origin is one like https://example.com", key="origin")
+    is_default = port == _DEFAULT_PORTS[found.scheme]
+    return found.scheme, found.hostname, None if is_default else port
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

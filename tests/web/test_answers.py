@@ -11,7 +11,7 @@ from keyturn.web import answers
 def test_who_sent_no_token_is_told_the_scheme_and_no_error_code() -> None:
     answer = answers.no_token()
 
-    assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, 'Bearer realm="keyturn"')
 
 
 @pytest.mark.parametrize("reason", list(Refusal))

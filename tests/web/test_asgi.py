@@ -68,7 +68,7 @@ def test_a_request_without_a_token_passes_where_none_is_required(client: TestCli
 
     assert (open_to_all.status_code, open_to_all.json()) == (200, {"user": None})
     assert protected.status_code == 401
-    assert protected.headers["WWW-Authenticate"] == "Bearer"
+    assert protected.headers["WWW-Authenticate"] == 'Bearer realm="keyturn"'
 
 
 def test_a_host_may_require_a_token_for_everything(client_of: Clients) -> None:

@@ -16,7 +16,7 @@ import pytest
 import keyturn
 from keyturn import ClientSession
 from keyturn.domain.errors import SettingsError
-from keyturn.web.client import TokenFileAuth
+from keyturn.web.client import PlainHTTPError, TokenFileAuth
 from keyturn.web.sliding import REFRESHED_TOKEN
 
 PASSWORD = "correct horse"
@@ -237,7 +237,7 @@ def test_a_password_of_the_environment_is_sent_as_its_bytes(
 ) -> None:
     monkeypatch.setenv("KEYTURN_PASSWORD", "correct\udcff")
 
-    request = next(TokenFileAuth(session).sync_auth_flow(httpx2.Request("GET", "http://a")))
+    request = next(TokenFileAuth(session).sync_auth_flow(httpx2.Request("GET", "https://a")))
 
     assert base64.b64decode(request.headers["Authorization"].split()[1]) == b":correct\xff"
 
@@ -295,6 +295,61 @@ def test_another_server_gets_no_token_and_plants_none(
 
     assert (status, others[0].seen, person.asked) == (401, [None], 0)
     assert session.read_token() == first
+
+
+def test_another_origin_than_the_first_gets_no_token_and_no_password(
+    host: Host, session: ClientSession, library: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person, other = Person(), Host(host.service)
+    session.write_token(host.service.create_token())
+
+    for _ in serving(other):
+        with library.Client(auth=TokenFileAuth(session, person)) as client:
+            first = client.get(host.url).status_code
+            kept = session.read_token()
+            by_token = client.get(f"{other.url}/planted").status_code
+            monkeypatch.setenv("KEYTURN_PASSWORD", PASSWORD)
+            by_password = client.get(other.url).status_code
+
+    assert (first, by_token, by_password, person.asked) == (200, 401, 401, 0)
+    assert (other.seen, session.read_token()) == ([None, None], kept)
+
+
+def test_the_origin_may_be_given(host: Host, session: ClientSession, library: Any) -> None:
+    session.write_token(host.service.create_token())
+    elsewhere = TokenFileAuth(session, origin="https://example.com:443")
+    here = TokenFileAuth(session, origin=host.url)
+
+    with library.Client() as client:
+        statuses = [client.get(host.url, auth=auth).status_code for auth in (elsewhere, here)]
+
+    assert (statuses, host.seen[0]) == ([401, 200], None)
+
+
+@pytest.mark.parametrize("origin", ["example.com", "ftp://a", "https://a/b", "https://[", ""])
+def test_what_is_no_origin_is_refused(session: ClientSession, origin: str) -> None:
+    with pytest.raises(SettingsError, match="one like https://"):
+        TokenFileAuth(session, origin=origin)
+
+
+def test_a_token_goes_over_plain_http_to_another_machine_only_if_told(
+    session: ClientSession, library: Any
+) -> None:
+    seen: list[str | None] = []
+
+    def answer(request: Any) -> Any:
+        seen.append(request.headers.get("Authorization"))
+        return library.Response(200)
+
+    session.write_token("a.b.c")
+    with library.Client(transport=library.MockTransport(answer)) as client:
+        with pytest.raises(PlainHTTPError, match="plain_http"):
+            client.get("http://example.com/?secret=x", auth=TokenFileAuth(session))
+        client.get("http://example.com", auth=TokenFileAuth(session, plain_http=True))
+        for url in ("https://example.com", "http://[::1]:80", "http://app.localhost"):
+            client.get(url, auth=TokenFileAuth(session))
+
+    assert seen == ["Bearer a.b.c"] * 4
 
 
 def test_a_token_that_cannot_be_kept_does_not_spoil_the_answer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -111,7 +111,8 @@ def test_no_token_or_a_bad_one_is_a_401_that_says_why(client: TestClient) -> Non
     nothing = client.get("/auth")
     bad = ask(client, "bad")
 
-    assert (nothing.status_code, nothing.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert nothing.status_code == 401
+    assert nothing.headers["WWW-Authenticate"] == 'Bearer realm="keyturn"'
     assert bad.status_code == 401
     assert bad.headers["WWW-Authenticate"].startswith('Bearer error="invalid_token"')
 
@@ -251,6 +252,26 @@ def test_what_cannot_be_in_a_token_is_a_400(client: TestClient, asked: object) -
     answer = client.post("/tokens", json=asked, auth=AUTH)
 
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
+def test_an_answer_that_its_client_does_not_read_is_not_followed_by_another() -> None:
+    sent: list[str] = []
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message["type"])
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    app = create_app(
+        lambda: keyturn.open_async(store="memory:", password=None), ServeOptions(timeout=0.05)
+    )
+    scope = {"type": "http", "method": "GET", "path": "/healthz", "headers": []}
+    asyncio.run(asyncio.wait_for(app({**scope, "query_string": b""}, receive, send), 20))
+
+    assert sent == ["http.response.start", "http.response.body"]
 
 
 # --- bad input ----------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from keyturn.web.serve.running import MAX_HEADERS, Listening, listener
 from tests.web.serving import PASSWORD, SECRET, Served, becomes_true, serving
 
 AUTH = ("a client", SECRET)
+TRUSTED = "https://app.example.com"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(folder: Path) -> Iterator[Served]:
     """Two workers, whose log says all there is."""
-    with serving(folder, "--workers", 2) as served:
+    with serving(folder, "--workers", 2, "--trusted-origin", TRUSTED) as served:
         yield served
 
 
@@ -49,6 +50,19 @@ def talk(served: Served, *parts: bytes) -> bytes:
 
 def test_it_listens_at_loopback_unless_told(served: Served) -> None:
     assert served.address.startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize(("origin", "status"), [(TRUSTED, 204), (f"{TRUSTED}.evil.test", 403)])
+def test_the_pages_of_a_trusted_origin_may_change_something(
+    served: Served, origin: str, status: int
+) -> None:
+    headers = {
+        "Cookie": f"__Host-session={new_token(served)}",
+        "X-Forwarded-Method": "POST",
+        "Origin": origin,
+    }
+
+    assert httpx2.get(f"{served.address}/auth", headers=headers).status_code == status
 
 
 def test_each_worker_refuses_a_session_that_another_one_ended(served: Served) -> None:

@@ -275,7 +275,7 @@ def test_others_are_refused(client: Client, keyturn_service: ClockedService) -> 
 
     without, bad, dead = client("/me"), client("/", **bearer(token)), client("/", **cookie(token))
 
-    assert (without.status, without.all("WWW-Authenticate")) == (401, ["Bearer"])
+    assert (without.status, without.all("WWW-Authenticate")) == (401, ['Bearer realm="keyturn"'])
     assert (bad.status, bad.json["error"]) == (401, "invalid_token")
     assert dead.json is None
     assert "session ended" in client("/me", **cookie(token)).all("WWW-Authenticate")[0]

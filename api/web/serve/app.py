@@ -216,10 +216,21 @@ class _Front:
         elif scope["path"] == "/auth" and scope["method"] == "GET":
             await self._auth(scope, receive, send)
         else:
-            try:
-                async with asyncio.timeout(self._seconds):
-                    await self._rest(scope, receive, send)
-            except TimeoutError:  # nothing was sent: an answer is sent in one go
+            await self._in_time(scope, receive, send)
+
+    async def _in_time(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_started = False
+
+        async def noting(message: Message) -> None:
+            nonlocal is_started
+            is_started = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._rest(scope, receive, noting)
+        except TimeoutError:
+            if not is_started:  # else the client does not read, and the server closes
                 await response_of(answers.unavailable())(scope, receive, send)
 
 
