@@ -6,13 +6,13 @@ request is (`credentials`), how a request is refused (`answers`), cookies, and w
 site forged the request (`csrf`).
 """
 
-from keyturn.web.answers import Answer, RequestRefusedError
+from keyturn.web.answers import ErrorAnswer, RequestRefusedError
 from keyturn.web.incoming import Incoming
 from keyturn.web.options import WebOptions
 from keyturn.web.processes import PerProcess, per_process
 
 __all__ = [
-    "Answer",
+    "ErrorAnswer",
     "Incoming",
     "PerProcess",
     "RequestRefusedError",

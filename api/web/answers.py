@@ -17,7 +17,7 @@ RETRY_AFTER = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ErrorAnswer:
     """A response.
 
     Attributes:
@@ -51,21 +51,21 @@ class Answer:
 class RequestRefusedError(KeyturnError):
     """A request is not let through. `answer` is the response to give."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: ErrorAnswer) -> None:
         super().__init__(answer.description)
         self.answer = answer
 
 
-def no_token() -> Answer:
+def no_token() -> ErrorAnswer:
     """Return 401 for a request that has no token (no error code: RFC 6750, section 3.1).
 
     The realm is there since a challenge needs a parameter (section 3).
     """
     headers = {"WWW-Authenticate": 'Bearer realm="keyturn"'}
-    return Answer(401, "unauthorized", "this needs a session: log in", headers)
+    return ErrorAnswer(401, "unauthorized", "this needs a session: log in", headers)
 
 
-def refused(reason: Refusal, max_age: float | None = None) -> Answer:
+def bad_token(reason: Refusal, max_age: float | None = None) -> ErrorAnswer:
     """Return 401 for a token that is not good.
 
     Args:
@@ -80,26 +80,28 @@ def refused(reason: Refusal, max_age: float | None = None) -> Answer:
     return _challenge("invalid_token", f"the token is not good: {reason.value}")
 
 
-def bad_request(description: str) -> Answer:
+def bad_request(description: str) -> ErrorAnswer:
     """Return 400 for a request whose token is not where it should be."""
     headers = {"WWW-Authenticate": _bearer("invalid_request", description)}
-    return Answer(400, "invalid_request", description, headers)
+    return ErrorAnswer(400, "invalid_request", description, headers)
 
 
-def forged(description: str) -> Answer:
+def forged(description: str) -> ErrorAnswer:
     """Return 403 for a request that another site may have sent."""
-    return Answer(403, "cross_site_request", description, {})
+    return ErrorAnswer(403, "cross_site_request", description, {})
 
 
-def unavailable() -> Answer:
+def unavailable() -> ErrorAnswer:
     """Return 503: whether the token is good cannot be said now."""
     description = "sessions cannot be checked now: try again later"
-    return Answer(503, "temporarily_unavailable", description, {"Retry-After": str(RETRY_AFTER)})
+    return ErrorAnswer(
+        503, "temporarily_unavailable", description, {"Retry-After": str(RETRY_AFTER)}
+    )
 
 
-def _challenge(error: str, description: str, more: str = "") -> Answer:
+def _challenge(error: str, description: str, more: str = "") -> ErrorAnswer:
     headers = {"WWW-Authenticate": _bearer(error, description) + more}
-    return Answer(401, error, description, headers)
+    return ErrorAnswer(401, error, description, headers)
 
 
 def _bearer(error: str, description: str) -> str:

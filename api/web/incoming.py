@@ -73,4 +73,9 @@ class Incoming:
         """Return the facts of a WSGI environment, whose server joined the headers (PEP 3333)."""
         found = {field: environ.get(name, "") for name, field in _WSGI_NAMES}
         query = environ.get("QUERY_STRING", "")
-        return cls(method=environ["REQUEST_METHOD"], query=query, **found)
+        return cls(
+            method=environ["REQUEST_METHOD"],
+            query=query,
+            is_websocket="HTTP_SEC_WEBSOCKET_KEY" in environ,  # some servers let an app open one
+            **found,
+        )

@@ -70,7 +70,7 @@ class WebSession:
         """
         self.refusal = error.reason
         if self.credential is not None and not self.credential.is_cookie:
-            raise RequestRefusedError(answers.refused(error.reason)) from error
+            raise RequestRefusedError(answers.bad_token(error.reason)) from error
 
     def required(self) -> Authenticated:
         """Return whose session it is.
@@ -82,7 +82,7 @@ class WebSession:
             return self.who
         if self.refusal is None:
             raise RequestRefusedError(answers.no_token())
-        raise RequestRefusedError(answers.refused(self.refusal))
+        raise RequestRefusedError(answers.bad_token(self.refusal))
 
     def refuse_login_from_elsewhere(self) -> None:
         """Refuse to log in who was sent here by the page of another site.
@@ -155,7 +155,7 @@ def answer_for(error: KeyturnError, max_age: float | None = None) -> RequestRefu
         max_age: seconds that it was asked about; None: it was not.
     """
     if isinstance(error, TokenRefusedError):
-        return RequestRefusedError(answers.refused(error.reason, max_age))
+        return RequestRefusedError(answers.bad_token(error.reason, max_age))
     get_logger().error(
         "a session could not be checked", error=type(error).__name__, detail=str(error)
     )

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from keyturn.web.answers import Answer, RequestRefusedError
+from keyturn.web.answers import ErrorAnswer, RequestRefusedError
 from keyturn.web.options import WebOptions
 from keyturn.web.processes import ServiceSource
 from keyturn.web.session import REPLACED, MiddlewareMissingError, is_event_stream
@@ -154,7 +154,7 @@ def _close(parts: Iterable[bytes]) -> None:
 
 
 def _answered(
-    answer: Answer, environ: WSGIEnvironment, start_response: StartResponse
+    answer: ErrorAnswer, environ: WSGIEnvironment, start_response: StartResponse
 ) -> list[bytes]:
     start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", answer.all_headers)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]

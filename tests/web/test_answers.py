@@ -16,7 +16,7 @@ def test_who_sent_no_token_is_told_the_scheme_and_no_error_code() -> None:
 
 @pytest.mark.parametrize("reason", list(Refusal))
 def test_every_reason_is_said_in_the_challenge(reason: Refusal) -> None:
-    answer = answers.refused(reason)
+    answer = answers.bad_token(reason)
 
     challenge = answer.headers["WWW-Authenticate"]
     assert answer.status == 401
@@ -25,7 +25,7 @@ def test_every_reason_is_said_in_the_challenge(reason: Refusal) -> None:
 
 
 def test_a_session_that_is_too_old_for_a_route_is_told_how_old_it_may_be() -> None:
-    challenge = answers.refused(Refusal.TOO_LONG_AGO, 300).headers["WWW-Authenticate"]
+    challenge = answers.bad_token(Refusal.TOO_LONG_AGO, 300).headers["WWW-Authenticate"]
 
     assert 'error="insufficient_user_authentication"' in challenge
     assert challenge.endswith(', max_age="300"')

@@ -177,6 +177,34 @@ def echo(address: str, sessions: PerProcess) -> int:
 
 
 @in_a_loop
+async def test_what_an_app_sends_besides_the_body_does_not_end_the_checks_of_its_stream(
+    keyturn_service: ClockedService,
+) -> None:
+    token = keyturn_service.create_token()
+    is_streaming = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.debug", "info": {}})
+        is_streaming.set()
+        await asyncio.Event().wait()
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        pass
+
+    middleware = KeyturnMiddleware(app, AsyncService(keyturn_service))
+    headers = [(b"authorization", f"Bearer {token}".encode())]
+    scope = {"type": "http", "method": "GET", "headers": headers}
+    async with asyncio.timeout(20):
+        task = asyncio.create_task(middleware(scope, send, send))
+        await is_streaming.wait()
+        await asyncio.to_thread(keyturn_service.end_session, token=token)
+
+        await task
+
+
+@in_a_loop
 async def test_without_a_thread_to_open_the_service_the_answer_is_503(tmp_path: Path) -> None:
     sent: list[MutableMapping[str, Any]] = []
 

@@ -470,7 +470,9 @@ def test_the_openapi_document_names_every_path(client: TestClient) -> None:
     for path, methods in document["paths"].items():
         for method in methods:
             assert client.request(method, path, auth=AUTH).status_code not in (404, 405)
-    assert {"NewToken", "Refresh", "Token", "Problem"} <= set(document["components"]["schemas"])
+    assert {"NewToken", "Refresh", "MintedToken", "Problem"} <= set(
+        document["components"]["schemas"]
+    )
     headers = document["paths"]["/auth"]["get"]["responses"]["204"]["headers"]
     assert "Keyturn-Claim-Role" in headers
 

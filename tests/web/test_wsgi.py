@@ -327,6 +327,15 @@ def test_another_site_changes_nothing(client: Client, keyturn_service: ClockedSe
     assert client("/login", "POST", Origin="https://evil.test").status == 403
 
 
+def test_another_site_opens_no_websocket_where_the_server_speaks_that(
+    client: Client, keyturn_service: ClockedService
+) -> None:
+    headers = {**cookie(keyturn_service.create_token()), "Sec-WebSocket-Key": "dGhlIHNhbXBsZQ=="}
+
+    assert client("/", Origin="https://evil.test", **headers).status == 403
+    assert client("/", **SAME, **headers).status == 200
+
+
 def test_an_old_token_is_refreshed_the_way_it_came(
     client: Client, keyturn_service: ClockedService
 ) -> None:

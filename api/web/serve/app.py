@@ -28,13 +28,14 @@ from keyturn.domain.errors import (
     TokenRefusedError,
 )
 from keyturn.web import answers
-from keyturn.web.answers import Answer, RequestRefusedError
+from keyturn.web.answers import ErrorAnswer, RequestRefusedError
+from keyturn.web.asgi_sending import send_answer
 from keyturn.web.options import WebOptions
 from keyturn.web.serve import openapi
 from keyturn.web.serve.bodies import (
+    MintedToken,
     NewToken,
     Refresh,
-    Token,
     read_form_token,
     read_json,
     refused,
@@ -147,7 +148,7 @@ class Endpoints:
             token = await self.sessions.create_token(asked.expiry, asked.subject, asked.claims)
         except (ClaimError, ExpiryError) as error:
             raise refused(400, "invalid_request", str(error)) from error
-        return _json(Token(token))
+        return _json(MintedToken(token))
 
     async def refresh(self, request: Request) -> Response:
         """Exchange a good token for a new one of the same session."""
@@ -158,7 +159,7 @@ class Endpoints:
             raise refused(400, "invalid_grant", str(error)) from None
         except ExpiryError as error:
             raise refused(400, "invalid_request", str(error)) from error
-        return _json(Token(token))
+        return _json(MintedToken(token))
 
     async def metrics(self, _: Request) -> Response:
         """Return the figures for Prometheus."""
@@ -231,7 +232,7 @@ class _Front:
                 await self._rest(scope, receive, noting)
         except TimeoutError:
             if not is_started:  # else the client does not read, and the server closes
-                await response_of(answers.unavailable())(scope, receive, send)
+                await send_answer(answers.unavailable(), send)
 
 
 class _RequestLog:
@@ -266,16 +267,16 @@ class _RequestLog:
             )
 
 
-def response_of(answer: Answer) -> Response:
+def _response_of(answer: ErrorAnswer) -> Response:
     """Return an answer of the core as a response."""
     return Response(answer.body, answer.status, dict(answer.all_headers))
 
 
 async def _keyturn_error(_: Request, error: Exception) -> Response:
     if isinstance(error, RequestRefusedError):
-        return response_of(error.answer)
+        return _response_of(error.answer)
     assert isinstance(error, KeyturnError)
-    return response_of(answer_for(error).answer)
+    return _response_of(answer_for(error).answer)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
@@ -284,11 +285,13 @@ async def _http_error(_: Request, error: Exception) -> Response:
     codes = {404: "not_found", 405: "method_not_allowed"}
     why = {404: "there is nothing at this path", 405: "this path takes another method"}
     code, text = codes.get(status, "invalid_request"), why.get(status, "this cannot be done")
-    return response_of(Answer(status, code, text, headers or {}))
+    return _response_of(ErrorAnswer(status, code, text, headers or {}))
 
 
 async def _our_fault(_: Request, __: Exception) -> Response:
-    return response_of(Answer(500, "server_error", "this failed: see the log of the server", {}))
+    return _response_of(
+        ErrorAnswer(500, "server_error", "this failed: see the log of the server", {})
+    )
 
 
 def _json(value: object) -> Response:

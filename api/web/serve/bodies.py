@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 from starlette.requests import ClientDisconnect, Request
 
-from keyturn.web.answers import Answer, RequestRefusedError
+from keyturn.web.answers import ErrorAnswer, RequestRefusedError
 
 MAX_BODY = 64 * 1024
 """Bytes: more than the largest token and its claims."""
@@ -45,7 +45,7 @@ class Refresh(msgspec.Struct, forbid_unknown_fields=True):
     ] = None
 
 
-class Token(msgspec.Struct):
+class MintedToken(msgspec.Struct):
     """A token that was minted."""
 
     token: str
@@ -93,7 +93,7 @@ async def read_form_token(request: Request) -> str:
 
 def refused(status: int, error: str, description: str) -> RequestRefusedError:
     """Return the error that is answered with this."""
-    return RequestRefusedError(Answer(status, error, description, {}))
+    return RequestRefusedError(ErrorAnswer(status, error, description, {}))
 
 
 async def _read(request: Request, kind: str) -> bytes:

@@ -21,7 +21,7 @@ from keyturn.config import files
 from keyturn.config.files import WiderMode
 from keyturn.config.logging import get_logger
 from keyturn.domain.errors import SettingsError
-from keyturn.web.answers import Answer, RequestRefusedError
+from keyturn.web.answers import ErrorAnswer, RequestRefusedError
 
 MIN_LENGTH = 32
 """Characters: shorter ones might be guessed."""
@@ -119,12 +119,12 @@ class ClientGuard:
         if len(self._failures) == self._limit and now - self._failures[0] < self._seconds:
             retry = {"Retry-After": f"{self._seconds:.0f}"}
             why = "too many wrong client secrets: try again later"
-            raise RequestRefusedError(Answer(429, "too_many_requests", why, retry))
+            raise RequestRefusedError(ErrorAnswer(429, "too_many_requests", why, retry))
         if authorization:
             self._failures.append(now)
             get_logger().warning("a wrong client secret was refused")
         why = "this needs the client secret, as HTTP Basic or Bearer"
-        raise RequestRefusedError(Answer(401, "invalid_client", why, _REALM))
+        raise RequestRefusedError(ErrorAnswer(401, "invalid_client", why, _REALM))
 
 
 def _given(authorization: str) -> list[str]:

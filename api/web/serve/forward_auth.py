@@ -19,7 +19,8 @@ from keyturn.aio import AsyncService
 from keyturn.config.logging import get_logger
 from keyturn.domain.errors import KeyturnError, SettingsError
 from keyturn.web import answers
-from keyturn.web.answers import Answer, RequestRefusedError
+from keyturn.web.answers import RequestRefusedError
+from keyturn.web.asgi_sending import send_answer
 from keyturn.web.credentials import find_credential
 from keyturn.web.csrf import refuse_forged
 from keyturn.web.incoming import Incoming
@@ -144,11 +145,3 @@ def header_value(value: object) -> bytes:
     if encoded[:1] == " " or encoded[-1:] == " ":  # a header loses spaces at its ends
         encoded = encoded.replace(" ", "%20")
     return encoded.encode("ascii")
-
-
-async def send_answer(answer: Answer, send: Send) -> None:
-    """Send an answer of the core."""
-    headers = [(name.lower().encode(), value.encode()) for name, value in answer.all_headers]
-    start = {"type": "http.response.start", "status": answer.status, "headers": headers}
-    await send(start)
-    await send({"type": "http.response.body", "body": answer.body})

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 import keyturn
-from keyturn.web.serve.bodies import FORM, JSON, NewToken, Problem, Refresh, Token
+from keyturn.web.serve.bodies import FORM, JSON, MintedToken, NewToken, Problem, Refresh
 from keyturn.web.serve.forward_auth import SESSION, SUBJECT, claim_header
 
 _REFERENCES = "#/components/schemas/{name}"
@@ -36,7 +36,7 @@ def document(claims: Sequence[str]) -> dict[str, Any]:
     Args:
         claims: the claims that become headers of `/auth`.
     """
-    kinds = [NewToken, Refresh, Token, Problem]
+    kinds = [NewToken, Refresh, MintedToken, Problem]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCES)
     new_token, refresh, token, problem = schemas
     errors = {
