@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from keyturn.cli.base import Command, cli, command
 
@@ -71,6 +72,10 @@ def serve(
     plain_http: bool,
 ) -> None:
     """Answer over HTTP whether tokens are good: for proxies, and for what is not Python."""
+    context = click.get_current_context()
+    for name in ("host", "port"):
+        if path is not None and context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"--{name} and --socket are two places: say one")
     for name in ("starlette", "uvicorn", "prometheus_client"):
         if importlib.util.find_spec(name) is None:
             message = f"this needs {name}: pip install 'keyturn[web]'"

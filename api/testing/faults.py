@@ -134,7 +134,13 @@ class Faults:
         Args:
             method: its name, such as `"refresh_token"`.
             events: what the other process does.
+
+        Raises:
+            TypeError: the service has no such method.
         """
+        for handle in self._handles:
+            if not callable(getattr(handle, method, None)):
+                raise TypeError(f"{type(handle).__name__} has no method {method!r}")
         name = f"before({method!r})"
         calls = [(handle, getattr(handle, method)) for handle in self._handles]
         self._once[name] = self._other_process(events)

@@ -12,7 +12,13 @@ from keyturn.domain.errors import KeyturnError, TokenRefusedError
 from keyturn.domain.tokens import SessionToken
 from keyturn.web.incoming import Incoming
 from keyturn.web.options import WebOptions
-from keyturn.web.session import MiddlewareMissingError, WebSession, answer_for
+from keyturn.web.session import (
+    LOGGED_IN_AGAIN,
+    MiddlewareMissingError,
+    WebSession,
+    answer_for,
+    as_initiator,
+)
 
 KEY = "keyturn.session"
 """Where the middleware puts it in the scope."""
@@ -76,6 +82,9 @@ class AsgiSession(WebSession):
     ) -> SessionToken:
         """Begin a session, once the host knows who it is; return its token.
 
+        If the request came with the cookie of a good session, that session ends: the new cookie
+        replaces it, and a stolen copy of the old one is worth nothing then.
+
         Args:
             subject: whose session it is.
             expiry: seconds that its token lives; None: the manager's default.
@@ -84,18 +93,27 @@ class AsgiSession(WebSession):
 
         Raises:
             RequestRefusedError: a page of another site asks, or the service cannot answer.
-            ClaimError: a claim is reserved, or is no value of JSON.
+            ClaimError: a claim is reserved, or is no value of JSON, or the claims are too large
+                for a cookie.
             ExpiryError: the expiry is no number of seconds ≥ 0.
         """
         self.refuse_login_from_elsewhere()
         try:
             token = await self.service.create_token(expiry, subject, claims)
             who = await self.service.authenticate(token)
+            cookies = (
+                self.session_cookies(token, who, self.service.plain.clock()) if cookie else None
+            )
+            replaced = self.replaced_session() if cookie else None
+            if replaced is not None:
+                await self.service.end_session(
+                    sid=replaced, reason=LOGGED_IN_AGAIN, initiator=as_initiator(subject)
+                )
         except ValueError:
             raise
         except KeyturnError as error:
             raise answer_for(error) from error
-        self.note_login(token, who, self.service.plain.clock(), cookie=cookie)
+        self.note_login(token, who, cookies)
         return token
 
     async def log_out(self, reason: str = "logged out") -> bool:
@@ -112,7 +130,7 @@ class AsgiSession(WebSession):
         """
         is_ended = False
         if self.credential is not None:
-            by = None if self.who is None else self.who.subject
+            by = None if self.who is None else as_initiator(self.who.subject)
             try:
                 is_ended = await self.service.end_session(
                     token=self.credential.token, reason=reason, initiator=by

@@ -86,7 +86,8 @@ class TokenFileAuth(Auth):
             as over a Unix socket.
 
     Raises:
-        SettingsError: that is no origin.
+        SettingsError: that is no origin; by a request: `KEYTURN_TOKEN` holds no token.
+        TokenFileError: by a request: the file cannot be read.
         PlainHTTPError: by a request: it would go over plain HTTP.
     """
 
@@ -145,7 +146,11 @@ class TokenFileAuth(Auth):
     def _prepare(self, request: Request) -> _Sent:
         if "Authorization" in request.headers or not self._is_for(request.url):
             return _Sent(None)
-        if token := os.environ.get("KEYTURN_TOKEN"):
+        if token := os.environ.get("KEYTURN_TOKEN", "").strip():
+            if not (token.isascii() and token.isprintable()):
+                # httpx would show the token in its error.
+                message = "KEYTURN_TOKEN holds no token: it has more than printable ASCII"
+                raise SettingsError(message, key="KEYTURN_TOKEN", source="the environment")
             sent = _Sent(f"Bearer {token}")
         else:
             in_file = self._session.read_token()
@@ -200,7 +205,7 @@ class TokenFileAuth(Auth):
         return refused and sent.may_ask and _is_of(request, response)
 
     def _basic(self, password: str) -> str:
-        credentials = f"{self._user}:{password}".encode()
+        credentials = f"{self._user}:{password}".encode("utf-8", "surrogateescape")
         return f"Basic {base64.b64encode(credentials).decode('ascii')}"
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import secrets
 
+from keyturn.domain.errors import ClaimError
 from keyturn.web.credentials import cookie_values
 from keyturn.web.options import WebOptions
+
+MAX_BYTES = 4_096
+"""Of a cookie's name and value: browsers drop a larger one (RFC 6265bis, section 5.6)."""
 
 SetCookie = str
 """The value of one Set-Cookie header."""
@@ -21,7 +25,17 @@ def session_cookies(
         seconds: that the token lives; None: for ever, and the cookies until the browser closes.
         options: of the web.
         cookie_header: what the browser sent, whose CSRF cookie it keeps.
+
+    Raises:
+        ClaimError: the token is too large for a cookie, since its claims are.
     """
+    size = len(options.session_cookie) + len(token)
+    if size > MAX_BYTES:
+        raise ClaimError(
+            f"the claims are too large for a cookie: with its name it has {size} bytes, and "
+            f"browsers drop one of more than {MAX_BYTES}: keep less in the claims, or log in "
+            "with cookie=False"
+        )
     known = cookie_values(cookie_header, options.csrf_cookie)
     csrf = known[0] if known and _is_csrf_token(known[0]) else secrets.token_urlsafe(18)
     return [

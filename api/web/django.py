@@ -22,14 +22,22 @@ from asgiref.sync import sync_to_async
 from django import conf
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase, StreamingHttpResponse
+from django.utils.deprecation import MiddlewareMixin
 
+from keyturn.domain.limits import check_seconds
 from keyturn.web.answers import RequestRefusedError
 from keyturn.web.options import WebOptions
 from keyturn.web.session import MiddlewareMissingError, is_event_stream
 from keyturn.web.wsgi import SessionStream
 from keyturn.web.wsgi_session import WsgiSession
 
-__all__ = ["KeyturnMiddleware", "WsgiSession", "session_of", "session_required"]
+__all__ = [
+    "KeyturnMiddleware",
+    "RefusalMiddleware",
+    "WsgiSession",
+    "session_of",
+    "session_required",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,6 +86,21 @@ class KeyturnMiddleware:
         return _answered(exception) if isinstance(exception, RequestRefusedError) else None
 
 
+class RefusalMiddleware(MiddlewareMixin):  # type: ignore[misc] # Django has no types of its own
+    """Answers a request that a view refused, where the middleware is around the ASGI application.
+
+    Django makes a 500 of what a view raises before that could see it.
+    """
+
+    def process_exception(
+        self,
+        request: HttpRequest,  # noqa: ARG002 - Django passes it
+        exception: Exception,
+    ) -> HttpResponseBase | None:
+        """Answer a request that a view refused."""
+        return _answered(exception) if isinstance(exception, RequestRefusedError) else None
+
+
 def session_of(request: HttpRequest) -> WsgiSession:
     """Return the session of a request: `who` it is, `log_in`, `log_out`.
 
@@ -102,7 +125,12 @@ def session_required(
     Args:
         view: what is decorated, a function or an `async` one; its first argument is the request.
         max_age: seconds since the session began, at most.
+
+    Raises:
+        DurationError: it is no number of seconds ≥ 0.
     """
+    if max_age is not None:
+        check_seconds(max_age, "max_age")
 
     def decorate(view: View[P, R]) -> View[P, R]:
         @functools.wraps(view)

@@ -18,14 +18,24 @@ from typing import Annotated, Any, TypeAlias, overload
 from fastapi import Depends
 from fastapi.openapi.models import APIKey, APIKeyIn, HTTPBearer, SecurityBase
 from fastapi.requests import HTTPConnection
+from fastapi.responses import Response
 from fastapi.security.base import SecurityBase as SecurityScheme
 
 from keyturn.actors.replies import Authenticated
+from keyturn.domain.limits import check_seconds
 from keyturn.domain.tokens import SessionToken
+from keyturn.web.answers import RequestRefusedError
 from keyturn.web.asgi import KeyturnMiddleware, session_of
 from keyturn.web.options import WebOptions
 
-__all__ = ["Authenticated", "KeyturnMiddleware", "log_in", "log_out", "session"]
+__all__ = [
+    "Authenticated",
+    "KeyturnMiddleware",
+    "answer_refusal",
+    "log_in",
+    "log_out",
+    "session",
+]
 
 Dependency: TypeAlias = Callable[..., Coroutine[Any, Any, Authenticated]]
 
@@ -49,6 +59,9 @@ _COOKIE = _Documented(
 
 
 def _dependency(max_age: float | None) -> Dependency:
+    if max_age is not None:
+        check_seconds(max_age, "max_age")
+
     async def require(
         connection: HTTPConnection,
         bearer: Annotated[None, Depends(_BEARER)],  # noqa: ARG001 - for the document
@@ -81,8 +94,23 @@ def session(
         args: what FastAPI passes.
         max_age: seconds since the session began, at most.
         kwargs: what FastAPI passes.
+
+    Raises:
+        DurationError: `max_age` is no number of seconds ≥ 0.
     """
     return _any_session(*args, **kwargs) if max_age is None else _dependency(max_age)
+
+
+async def answer_refusal(connection: HTTPConnection, error: Exception) -> Response:
+    """Answer a request that a route refused, where the middleware is around the whole app.
+
+    `app.add_exception_handler(RequestRefusedError, answer_refusal)`: FastAPI makes a 500 of what
+    a route raises before a middleware outside of it could see it.
+    """
+    if not isinstance(error, RequestRefusedError) or connection.scope["type"] == "websocket":
+        raise error  # the middleware closes a WebSocket
+    answer = error.answer
+    return Response(answer.body, answer.status, dict(answer.all_headers))
 
 
 async def log_in(

@@ -17,6 +17,7 @@ from typing import ParamSpec, TypeVar, cast, overload
 
 import flask
 
+from keyturn.domain.limits import check_seconds
 from keyturn.web.answers import RequestRefusedError
 from keyturn.web.options import WebOptions
 from keyturn.web.processes import ServiceSource
@@ -64,7 +65,12 @@ def session_required(
     Args:
         view: what is decorated, a function or an `async` one; it goes below `@app.route`.
         max_age: seconds since the session began, at most.
+
+    Raises:
+        DurationError: it is no number of seconds ≥ 0.
     """
+    if max_age is not None:
+        check_seconds(max_age, "max_age")
 
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(view)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from keyturn.domain.errors import SettingsError
 
-_IS_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+").fullmatch
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebOptions:
@@ -22,7 +20,7 @@ class WebOptions:
         refresh_below: a token is refreshed when less than this share of its life is left, from
             0 (never) to 1 (always).
         trusted_origins: other origins, such as `https://app.example.com`, whose pages may send
-            requests with the cookie that change something.
+            requests with the cookie that change something: as browsers send them, without a path.
         check_every: seconds after which a live connection's token is checked again, besides
             the checks when the log changes.
 
@@ -43,9 +41,11 @@ class WebOptions:
             raise _bad("check_every", "a finite number of seconds above 0")
         if isinstance(self.trusted_origins, str):  # of which each part would be trusted
             raise _bad("trusted_origins", "a tuple of origins")
-        if not all(map(_IS_ORIGIN, self.trusted_origins)):  # "null" is the origin of any page
+        if not all(map(_is_origin, self.trusted_origins)):
             raise _bad(
-                "trusted_origins", "origins as browsers send them: https://app.example.com"
+                "trusted_origins",
+                "a tuple of origins as browsers send them, such as https://app.example.com: a "
+                "scheme and a host in lower case, and a port if it is not the scheme's own",
             )
 
     @property
@@ -57,6 +57,16 @@ class WebOptions:
     def csrf_cookie(self) -> str:
         """The name of the cookie whose value a client without Origin sends back in a header."""
         return "dev-csrf" if self.plain_http else "__Host-csrf"
+
+
+_ORIGIN = re.compile(
+    r"(?!https://.*:443$|http://.*:80$)"
+    r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?"
+)
+
+
+def _is_origin(text: object) -> bool:
+    return isinstance(text, str) and _ORIGIN.fullmatch(text) is not None
 
 
 def _bad(option: str, what: str) -> SettingsError:

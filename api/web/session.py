@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from keyturn.actors.replies import Authenticated
 from keyturn.config.logging import get_logger
 from keyturn.domain.errors import KeyturnError, Refusal, TokenRefusedError
+from keyturn.domain.limits import MAX_INITIATOR
 from keyturn.web import answers
 from keyturn.web.answers import RequestRefusedError
 from keyturn.web.cookies import SetCookie, cleared_cookies, session_cookies
@@ -92,13 +93,19 @@ class WebSession:
         if is_same_origin(self._incoming, self.options) is False:
             raise RequestRefusedError(answers.forged("a page of another site may not log in"))
 
-    def note_login(self, token: str, who: Authenticated, now: float, *, cookie: bool) -> None:
-        """Have the response begin a session."""
+    def replaced_session(self) -> str | None:
+        """Return the id of the session whose cookie a new one replaces; None if there is none."""
+        is_cookie = self.credential is not None and self.credential.is_cookie
+        return self.who.sid if self.who is not None and is_cookie else None
+
+    def note_login(
+        self, token: str, who: Authenticated, cookies: list[tuple[str, str]] | None
+    ) -> None:
+        """Have the response begin a session, with cookies or (None) without."""
         self.who = who
-        self.credential = Credential(token, is_cookie=cookie)
+        self.credential = Credential(token, is_cookie=cookies is not None)
         self._is_settled = True
-        self._headers = self._cookies(token, who, now) if cookie else []
-        self._headers.append(_NO_STORE)
+        self._headers = [*(cookies or []), _NO_STORE]
 
     def note_logout(self) -> None:
         """Have the response make the browser forget its session."""
@@ -117,20 +124,27 @@ class WebSession:
     def note_refresh(self, token: str, who: Authenticated, now: float) -> None:
         """Have the response bring a newer token, the way the old one came."""
         if self.credential is not None and self.credential.is_cookie:
-            self._headers = self._cookies(token, who, now)
+            self._headers = self.session_cookies(token, who, now)
         else:
             self._headers = [(REFRESHED_TOKEN, token)]
         self._headers.append(_NO_STORE)
+
+    def session_cookies(
+        self, token: str, who: Authenticated, now: float
+    ) -> list[tuple[str, str]]:
+        """Return the headers that set the cookies of a session.
+
+        Raises:
+            ClaimError: no browser would keep the cookie, since the claims are too large.
+        """
+        expires_at = who.token_claims.get("exp")
+        seconds = None if expires_at is None else max(0, math.ceil(expires_at - now))
+        return _set(session_cookies(token, seconds, self.options, self._incoming.cookie))
 
     @property
     def headers(self) -> list[tuple[str, str]]:
         """What is added to the headers of the response; its own `REPLACED` goes then."""
         return self._headers
-
-    def _cookies(self, token: str, who: Authenticated, now: float) -> list[tuple[str, str]]:
-        expires_at = who.token_claims.get("exp")
-        seconds = None if expires_at is None else max(0, math.ceil(expires_at - now))
-        return _set(session_cookies(token, seconds, self.options, self._incoming.cookie))
 
 
 def answer_for(error: KeyturnError, max_age: float | None = None) -> RequestRefusedError:
@@ -142,8 +156,15 @@ def answer_for(error: KeyturnError, max_age: float | None = None) -> RequestRefu
     """
     if isinstance(error, TokenRefusedError):
         return RequestRefusedError(answers.bad_token(error.reason, max_age))
-    get_logger().error("a session could not be checked", error=type(error).__name__)
+    get_logger().error(
+        "a session could not be checked", error=type(error).__name__, detail=str(error)
+    )
     return RequestRefusedError(answers.unavailable())
+
+
+def as_initiator(subject: str) -> str:
+    """Return a subject as the record takes it: who did it, in so many characters at most."""
+    return subject[:MAX_INITIATOR]
 
 
 def is_event_stream(headers: Iterable[tuple[str, str]]) -> bool:
@@ -153,6 +174,9 @@ def is_event_stream(headers: Iterable[tuple[str, str]]) -> bool:
         for name, value in headers
     )
 
+
+LOGGED_IN_AGAIN = "logged in again"
+"""Why a session ended whose cookie was replaced."""
 
 REPLACED = "cache-control"
 """The header of a response that ours replaces."""

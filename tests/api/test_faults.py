@@ -216,5 +216,5 @@ def test_another_process_must_be_told_what_to_do(service: ClockedService) -> Non
         service.faults.before_commit()
     with pytest.raises(TypeError, match=r"write Reset\(\)"):
         service.faults.before("reset_key", Reset)  # type: ignore[arg-type]
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError, match="has no method 'resetkey'"):
         service.faults.before("resetkey", Reset())

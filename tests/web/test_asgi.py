@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from keyturn import AsyncService
+from keyturn.domain.errors import ClaimError
 from keyturn.testing import ClockedService
 from keyturn.web import WebOptions, per_process
 from keyturn.web.asgi import KeyturnMiddleware, session_of
@@ -71,6 +73,21 @@ def test_a_request_without_a_token_passes_where_none_is_required(client: TestCli
 
 def test_a_host_may_require_a_token_for_everything(client_of: Clients) -> None:
     assert client_of(required=True).get("/").status_code == 401
+
+
+def test_cors_around_it_answers_preflights_even_if_a_token_is_required(
+    keyturn_service: ClockedService,
+) -> None:
+    app = make_app(keyturn_service, WebOptions(required=True))
+    app.add_middleware(CORSMiddleware, allow_origins=["https://app.example.com"])
+    client = TestClient(app, base_url=SITE)
+    origin = {"Origin": "https://app.example.com"}
+
+    preflight = client.options("/me", headers={**origin, "Access-Control-Request-Method": "GET"})
+    refused = client.get("/me", headers=origin)
+
+    assert (preflight.status_code, refused.status_code) == (200, 401)
+    assert refused.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
 
 
 def test_a_bearer_token_that_is_not_good_is_refused_with_the_reason(
@@ -236,6 +253,65 @@ def test_who_logs_in_anew_has_the_new_session_at_once(
 
     assert client.post("/login-anew", headers=SAME).json() == {"user": "bob"}
     assert client.get("/me").json() == {"user": "bob"}
+
+
+def test_logging_in_again_ends_the_session_that_it_replaces(
+    client: TestClient, keyturn_service: ClockedService
+) -> None:
+    first = client.post("/login").json()["token"]
+
+    second = client.post("/login", headers=SAME).json()["token"]
+
+    assert not keyturn_service.verify_token(first)
+    assert keyturn_service.verify_token(second)
+    ended = list(keyturn_service.history())[-1]
+    assert (ended.initiator, ended.reason) == ("alice", "logged in again")
+
+
+def test_logging_in_again_leaves_the_session_of_a_bearer_token_alone(
+    client: TestClient, keyturn_service: ClockedService
+) -> None:
+    token = keyturn_service.create_token()
+
+    client.post("/login", headers=bearer(token))
+
+    assert keyturn_service.verify_token(token)
+
+
+def test_a_subject_that_is_longer_than_the_record_takes_logs_in_again_and_out(
+    keyturn_service: ClockedService,
+) -> None:
+    async def log_in(request: Request) -> Response:
+        await session_of(request.scope).log_in("x" * 300)
+        return JSONResponse(await session_of(request.scope).log_out())
+
+    app = Starlette(routes=[Route("/", log_in, methods=["POST"])])
+    app.add_middleware(KeyturnMiddleware, service=keyturn_service)
+    first = keyturn_service.create_token(subject="x" * 300)
+
+    answer = TestClient(app, base_url=SITE).post("/", headers={**cookie(first), **SAME})
+
+    assert answer.json() is True
+    assert {event.initiator for event in list(keyturn_service.history())[-2:]} == {"x" * 255}
+
+
+def test_claims_that_no_cookie_holds_are_an_error_and_the_old_session_goes_on(
+    keyturn_service: ClockedService,
+) -> None:
+    async def log_in(request: Request) -> Response:
+        claims = {"roles": "x" * int(request.query_params["size"])}
+        await session_of(request.scope).log_in("alice", claims=claims)
+        return Response(status_code=204)
+
+    app = Starlette(routes=[Route("/login", log_in, methods=["POST"])])
+    app.add_middleware(KeyturnMiddleware, service=keyturn_service)
+    client = TestClient(app, base_url=SITE)
+
+    assert client.post("/login?size=2000").status_code == 204
+    token = client.cookies["__Host-session"]
+    with pytest.raises(ClaimError, match="4096"):
+        client.post("/login?size=3500", headers=SAME)
+    assert keyturn_service.verify_token(token)
 
 
 def test_who_has_no_session_can_log_out(client: TestClient) -> None:

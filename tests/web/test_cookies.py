@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from keyturn.domain.errors import ClaimError
 from keyturn.web import WebOptions
 from keyturn.web.cookies import cleared_cookies, session_cookies
 
@@ -12,6 +15,14 @@ def test_the_token_is_in_a_cookie_that_no_script_reads_and_no_other_host_sets() 
     assert session == ("__Host-session=a.b.c; Path=/; Max-Age=60; Secure; SameSite=Lax; HttpOnly")
     assert csrf.startswith("__Host-csrf=")
     assert csrf.endswith("; Path=/; Max-Age=60; Secure; SameSite=Lax")
+
+
+def test_a_cookie_that_browsers_drop_is_an_error() -> None:
+    most = 4_096 - len("__Host-session")
+
+    assert session_cookies("x" * most, 60, WebOptions())
+    with pytest.raises(ClaimError, match="too large for a cookie"):
+        session_cookies("x" * (most + 1), 60, WebOptions())
 
 
 def test_a_token_for_ever_is_kept_until_the_browser_closes() -> None:

@@ -9,14 +9,28 @@ from fastapi import Depends, FastAPI, Request, WebSocket
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from keyturn.domain.errors import DurationError
 from keyturn.testing import ClockedService
-from keyturn.web.fastapi import Authenticated, KeyturnMiddleware, log_in, log_out, session
+from keyturn.web import RequestRefusedError
+from keyturn.web.fastapi import (
+    Authenticated,
+    KeyturnMiddleware,
+    answer_refusal,
+    log_in,
+    log_out,
+    session,
+)
 
 
 @pytest.fixture
 def client(keyturn_service: ClockedService) -> TestClient:
-    app = FastAPI()
+    app = make_app()
     app.add_middleware(KeyturnMiddleware, service=keyturn_service)
+    return TestClient(app, base_url="https://example.com")
+
+
+def make_app() -> FastAPI:
+    app = FastAPI()
 
     @app.get("/me")
     async def me(who: Annotated[Authenticated, Depends(session)]) -> str:
@@ -39,7 +53,7 @@ def client(keyturn_service: ClockedService) -> TestClient:
         await websocket.accept()
         await websocket.send_text(who.subject)
 
-    return TestClient(app, base_url="https://example.com")
+    return app
 
 
 def test_a_route_knows_whose_session_it_is(client: TestClient) -> None:
@@ -70,6 +84,11 @@ def test_a_route_may_ask_for_a_session_that_began_just_now(
     assert client.get("/recent", headers=headers).status_code == 401
 
 
+def test_an_age_that_is_none_is_an_error_where_the_route_is_made() -> None:
+    with pytest.raises(DurationError, match="max_age"):
+        session(max_age=-1)
+
+
 def test_a_websocket_depends_on_a_session_too(
     client: TestClient, keyturn_service: ClockedService
 ) -> None:
@@ -83,6 +102,24 @@ def test_a_websocket_depends_on_a_session_too(
     ):
         connection.receive_text()
 
+    assert closed.value.code == 4401
+
+
+def test_a_middleware_around_the_whole_app_needs_a_handler_for_refusals(
+    keyturn_service: ClockedService,
+) -> None:
+    app = make_app()
+    app.add_exception_handler(RequestRefusedError, answer_refusal)
+    client = TestClient(KeyturnMiddleware(app, keyturn_service), base_url="https://example.com")
+
+    refused = client.get("/me")
+
+    assert (refused.status_code, refused.json()["error"]) == (401, "unauthorized")
+    with (
+        client.websocket_connect("/news") as connection,
+        pytest.raises(WebSocketDisconnect) as closed,
+    ):
+        connection.receive_text()
     assert closed.value.code == 4401
 
 

@@ -206,6 +206,42 @@ def test_a_token_of_the_environment_stays_out_of_the_file(
     assert (status, session.read_token()) == (200, None)
 
 
+def test_white_space_around_the_token_of_the_environment_is_left_out(
+    host: Host, session: ClientSession, library: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYTURN_TOKEN", f" {host.service.create_token()}\r\n")
+
+    with library.Client(auth=TokenFileAuth(session)) as client:
+        assert client.get(host.url).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["s3cr\u00e9t-token", "s3cret\r\nX: token", "s3cret\udcff"])
+def test_what_is_no_token_in_the_environment_is_an_error_that_does_not_show_it(
+    host: Host, session: ClientSession, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYTURN_TOKEN", token)
+
+    with (
+        httpx2.Client(auth=TokenFileAuth(session)) as client,
+        pytest.raises(SettingsError, match="KEYTURN_TOKEN") as caught,
+    ):
+        client.get(host.url)
+
+    assert "s3cr" not in str(caught.value)
+    assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+    assert host.seen == []
+
+
+def test_a_password_of_the_environment_is_sent_as_its_bytes(
+    session: ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYTURN_PASSWORD", "correct\udcff")
+
+    request = next(TokenFileAuth(session).sync_auth_flow(httpx2.Request("GET", "https://a")))
+
+    assert base64.b64decode(request.headers["Authorization"].split()[1]) == b":correct\xff"
+
+
 def test_a_password_of_the_environment_logs_in(
     host: Host, session: ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -256,6 +256,24 @@ def test_a_wrong_password_is_said_once_with_the_code_of_the_command_line(
     assert "Traceback" not in str(caught.value)
 
 
+def test_a_claim_that_can_be_no_header_is_said_once_before_it_listens(folder: Path) -> None:
+    with (
+        pytest.raises(AssertionError, match="can be no header") as caught,
+        serving(folder, "--claim", "a b", "--workers", 2),
+    ):
+        pass
+
+    assert str(caught.value).count("\n") == 1
+
+
+def test_a_port_beside_a_socket_is_refused(folder: Path) -> None:
+    with (
+        pytest.raises(AssertionError, match="--port and --socket"),
+        serving(folder, "--socket", folder / "k.sock", "--port", 1),
+    ):
+        pass
+
+
 def test_a_client_that_never_reads_does_not_hold_up_the_others(served: Served) -> None:
     request = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
     with socket.create_connection(("127.0.0.1", served.port)) as deaf:

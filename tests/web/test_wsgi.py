@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
-import django
 import flask
 import pytest
 from django.conf import settings
@@ -20,21 +20,16 @@ from django.test.utils import override_settings
 from django.urls import path
 
 from keyturn import Service
+from keyturn.domain.errors import DurationError
 from keyturn.testing import ClockedService
-from keyturn.web import RequestRefusedError, WebOptions
+from keyturn.web import RequestRefusedError, WebOptions, per_process
 from keyturn.web import django as web_django
 from keyturn.web import flask as web_flask
 from keyturn.web.session import MiddlewareMissingError
 from keyturn.web.wsgi import KeyturnMiddleware, session_of
+from tests.web.django_settings import configure_django
 
-if not settings.configured:
-    settings.configure(
-        ALLOWED_HOSTS=["*"],
-        MIDDLEWARE=["keyturn.web.django.KeyturnMiddleware"],
-        ROOT_URLCONF=__name__,
-        SECRET_KEY="of this test",
-    )
-    django.setup()
+configure_django()
 
 NEWS = ["data: 1\n\n", "data: 2\n\n"]
 SAME = {"Sec-Fetch-Site": "same-origin"}
@@ -43,7 +38,7 @@ SAME = {"Sec-Fetch-Site": "same-origin"}
 # --- three apps with the same routes ---
 
 
-def plain_app(service: Service, options: WebOptions) -> Any:
+def plain_app(service: Any, options: WebOptions) -> Any:
     def app(environ: Any, start_response: Any) -> Iterable[bytes]:
         session, route = session_of(environ), environ["PATH_INFO"]
         headers = [("Content-Type", "application/json"), ("Cache-Control", "public")]
@@ -314,6 +309,17 @@ def test_logging_in_and_out(client: Client, keyturn_service: ClockedService) -> 
     assert not keyturn_service.verify_token(token)
 
 
+def test_logging_in_again_ends_the_session_that_it_replaces(
+    client: Client, keyturn_service: ClockedService
+) -> None:
+    first = client("/login", "POST").json
+
+    second = client("/login", "POST", **cookie(first), **SAME).json
+
+    assert not keyturn_service.verify_token(first)
+    assert keyturn_service.verify_token(second)
+
+
 def test_another_site_changes_nothing(client: Client, keyturn_service: ClockedService) -> None:
     token = keyturn_service.create_token()
 
@@ -426,6 +432,23 @@ def test_a_session_may_be_required_for_everything(
     client = client_of(app_of(keyturn_service, WebOptions(required=True)))
 
     assert client("/").status == 401
+
+
+@pytest.mark.parametrize("required", [web_flask.session_required, web_django.session_required])
+def test_an_age_that_is_none_is_an_error_where_the_view_is_made(required: Any) -> None:
+    with pytest.raises(DurationError, match="max_age"):
+        required(max_age=-1)
+
+
+def test_the_log_says_why_the_service_cannot_be_opened(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sessions = per_process(path=tmp_path / "data", password=None, create=False)
+
+    answered = client_of(plain_app(sessions, WebOptions()))("/")
+
+    assert answered.status == 503
+    assert "keyring.json" in caplog.text
 
 
 def test_the_answer_to_head_has_no_body(keyturn_service: ClockedService) -> None:

@@ -24,6 +24,7 @@ from keyturn.config.settings import Settings
 from keyturn.domain.errors import KeyturnError, SettingsError
 from keyturn.web.serve import FOLDER_OF_FIGURES
 from keyturn.web.serve.app import ServeOptions, create_app
+from keyturn.web.serve.forward_auth import ForwardAuth
 
 MAX_HEADERS = 32 * 1024
 """Bytes of a request's headers: a token has at most 8 KiB."""
@@ -115,13 +116,14 @@ def run(
         workers: how many processes.
 
     Raises:
-        SettingsError: it cannot listen there.
+        SettingsError: it cannot listen there, or a claim can be no header.
         KeyturnError: the service cannot be opened.
         WorkerFailedError: a worker could not start.
     """
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _stop)
-    # What is wrong with the log or the password is said once, and not by each worker.
+    # What is wrong (options, log, password) is said once, and not by each worker.
+    ForwardAuth(_no_service, options.claims, options.web)
     keyturn.open(
         settings,
         password=password,
@@ -250,6 +252,10 @@ def _run_workers(config: uvicorn.Config, sock: socket.socket) -> None:
         process.exitcode == uvicorn.config.STARTUP_FAILURE for process in supervisor.processes
     ):
         raise WorkerFailedError("a worker could not start: the log says why")
+
+
+def _no_service() -> NoReturn:
+    raise NotImplementedError  # before anything is served
 
 
 def _stop(_signal: int, _frame: object) -> NoReturn:
