@@ -19,6 +19,7 @@ from pykka.messages import ProxyCall
 
 from keyturn.actors.asking import Asked, Failure, Reply
 from keyturn.config.logging import HostLogger, Logger, safe
+from keyturn.config.threads import about_to_end
 from keyturn.domain.errors import (
     KeyturnError,
     MessageFailedError,
@@ -96,6 +97,10 @@ class SupervisedActor(pykka.ThreadingActor):
 
     def recover(self) -> None:
         """Forget whatever may be wrong; called in the actor's thread after a bug."""
+
+    def on_stop(self) -> None:
+        """Have the next fork wait until this thread has ended (in it, as its last act)."""
+        about_to_end()
 
     def handle(self, message: Any) -> Any:
         """Return the reply to a message; called in the actor's thread, and may raise anything."""

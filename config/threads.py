@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+
+_LONGEST_FORK = 0.05  # seconds that a fork waits for threads to end
+
+_ended: deque[int] = deque(maxlen=64)
+"""The system's numbers of threads that have returned, and may not have ended yet."""
 
 
 def in_thread(call: Callable[[], T], *, timeout: float | None = None) -> T:
@@ -38,6 +47,7 @@ def in_thread(call: Callable[[], T], *, timeout: float | None = None) -> T:
         except BaseException as error:  # noqa: BLE001 - raised by who waits
             raised.append(error)
         finally:
+            about_to_end()
             is_over.release()
 
     try:
@@ -49,3 +59,26 @@ def in_thread(call: Callable[[], T], *, timeout: float | None = None) -> T:
     if raised:
         raise raised.pop()  # so that no frame holds what holds the frame
     return returned[0]
+
+
+def about_to_end() -> None:
+    """Note that this thread is about to end: the next fork waits for that."""
+    _ended.append(threading.get_native_id())
+
+
+def _let_threads_end() -> None:
+    """Wait until no thread of ours is about to end: it holds a lock of OpenSSL for a moment.
+
+    In a child forked just then that lock would be held for ever. Without Linux's /proc a fork
+    is not held up.
+    """
+    deadline = time.monotonic() + _LONGEST_FORK
+    while _ended and time.monotonic() < deadline:
+        if Path(f"/proc/self/task/{_ended[0]}").exists():
+            time.sleep(0.0001)
+        else:
+            _ended.popleft()
+    _ended.clear()
+
+
+os.register_at_fork(before=_let_threads_end)

@@ -452,3 +452,23 @@ manager.stop()
 """)
 
     assert printed == ["2 1"]
+
+
+def test_a_fork_waits_for_the_end_of_a_thread_that_was_called_just_before(
+    run_python: RunPython,
+) -> None:
+    done = run_python("""
+import os, threading
+from keyturn.config.threads import in_thread
+
+for _ in range(300):
+    number = in_thread(threading.get_native_id)
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    assert number not in map(int, os.listdir("/proc/self/task"))
+    os.waitpid(child, 0)
+print("ended")
+""")
+
+    assert done.stdout == "ended\n"
