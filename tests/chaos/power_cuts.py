@@ -22,7 +22,11 @@ from keyturn import ClientSession, KeyturnError
 from .outcome import Outcome, Setting
 
 SECTOR = 512
-CALLS = "openat,pwrite64,write,ftruncate,fsync,fdatasync,rename,unlink,link,close,msync,fallocate"
+CALLS = (
+    "openat,pwrite64,write,ftruncate,fsync,fdatasync,close,msync,fallocate,"
+    "rename,renameat,renameat2,unlink,unlinkat,link,linkat"
+)
+_NAMING = {"renameat": "rename", "renameat2": "rename", "unlinkat": "unlink", "linkat": "link"}
 CHANGES = """
 import os, sys, keyturn
 with keyturn.open(path=sys.argv[1], password=None) as service:
@@ -36,6 +40,8 @@ with keyturn.open(path=sys.argv[1], password=None) as service:
 _LINE = re.compile(r"^\d+ +(\w+)\((.*)\) += (\d+)")
 _FD = re.compile(r"^(\d+)<(.*?)>")
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
+_PATH = re.compile(r'(?:\w+<([^>]*)>, )?"((?:\\x[0-9a-f]{2})*)"')
+"""A path, behind the folder that it is relative to."""
 
 
 @dataclass
@@ -81,9 +87,15 @@ class Disk:
 
     def apply(self, call: str, arguments: str, result: int) -> None:
         """Have one system call happen."""
+        call = _NAMING.get(call, call)
         fd = _FD.match(arguments)
-        texts = [bytes.fromhex(text.replace("\\x", "")) for text in _STRING.findall(arguments)]
-        names = [self._name(text) for text in texts]
+        texts = [_unescaped(text) for text in _STRING.findall(arguments)]
+        names = []
+        if call in ("openat", "rename", "link", "unlink"):
+            paths = [
+                (_unescaped(top), _unescaped(path)) for top, path in _PATH.findall(arguments)
+            ]
+            names = [self._name(os.path.join(top, path)) for top, path in paths]
         number = int(fd[1]) if fd else -1
         file, position = self._open.get(number, (None, 0))
         if call == "openat" and names and names[0] is not None:
