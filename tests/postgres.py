@@ -256,8 +256,13 @@ def _reachable(programs: Path, folder: Path) -> Path:
     )
     if probe is not None and probe.returncode == 0:
         return programs
-    shutil.copytree(programs.parent, folder / "programs", symlinks=True)
-    return folder / "programs" / "bin"
+    # Where they look for their libraries: beside the package that has them.
+    package = programs.parent.parent
+    libraries = package.with_name(f"{package.name}.libs")
+    for found in (package, libraries):
+        if found.is_dir():
+            shutil.copytree(found, folder / found.name, symlinks=True)
+    return folder / programs.relative_to(package.parent)
 
 
 def _may_enter(programs: Path) -> bool:
