@@ -30,7 +30,7 @@ _SHORTEST_BEAT = 0.01
 _LONGEST_REPLY = 2.0  # seconds, after which a connection counts as dead
 _BETWEEN_TRIES = 0.1  # seconds, if there is no connection to be had
 
-_BETWEEN_PUSHES = 0.01
+_BETWEEN_PUSHES = 0.002
 """Seconds: a stranger who pushes without end has the log read no more often than that."""
 
 
