@@ -17,6 +17,7 @@ from keyturn.web.session import (
     MiddlewareMissingError,
     WebSession,
     answer_for,
+    answering,
     as_initiator,
 )
 
@@ -65,12 +66,8 @@ class AsgiSession(WebSession):
         who = self.required()
         if max_age is None or self.credential is None:
             return who
-        try:
+        with answering(max_age):
             return await self.service.authenticate(self.credential.token, max_age)
-        except ValueError:
-            raise
-        except KeyturnError as error:
-            raise answer_for(error, max_age) from error
 
     async def log_in(
         self,
@@ -98,7 +95,7 @@ class AsgiSession(WebSession):
             ExpiryError: the expiry is no number of seconds ≥ 0.
         """
         self.refuse_login_from_elsewhere()
-        try:
+        with answering():
             token = await self.service.create_token(expiry, subject, claims)
             who = await self.service.authenticate(token)
             cookies = (
@@ -109,10 +106,6 @@ class AsgiSession(WebSession):
                 await self.service.end_session(
                     sid=replaced, reason=LOGGED_IN_AGAIN, initiator=as_initiator(subject)
                 )
-        except ValueError:
-            raise
-        except KeyturnError as error:
-            raise answer_for(error) from error
         self.note_login(token, who, cookies)
         return token
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from keyturn.actors.replies import Authenticated
 from keyturn.config.logging import get_logger
@@ -145,6 +146,23 @@ class WebSession:
     def headers(self) -> list[tuple[str, str]]:
         """What is added to the headers of the response; its own `REPLACED` goes then."""
         return self._headers
+
+
+@contextlib.contextmanager
+def answering(max_age: float | None = None) -> Iterator[None]:
+    """Make a refusal of what the service raises in the block.
+
+    A bad argument (a `ValueError`) is the host's mistake, and passes.
+
+    Args:
+        max_age: seconds that it was asked about; None: it was not.
+    """
+    try:
+        yield
+    except ValueError:
+        raise
+    except KeyturnError as error:
+        raise answer_for(error, max_age) from error
 
 
 def answer_for(error: KeyturnError, max_age: float | None = None) -> RequestRefusedError:

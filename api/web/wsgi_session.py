@@ -13,7 +13,7 @@ from keyturn.service import Service
 from keyturn.web.incoming import Incoming
 from keyturn.web.options import WebOptions
 from keyturn.web.processes import ServiceSource, service_of
-from keyturn.web.session import LOGGED_IN_AGAIN, WebSession, answer_for, as_initiator
+from keyturn.web.session import LOGGED_IN_AGAIN, WebSession, answer_for, answering, as_initiator
 
 
 class WsgiSession(WebSession):
@@ -74,12 +74,8 @@ class WsgiSession(WebSession):
         who = self.required()
         if max_age is None or self.credential is None:
             return who
-        try:
+        with answering(max_age):
             return self.service.authenticate(self.credential.token, max_age)
-        except ValueError:
-            raise
-        except KeyturnError as error:
-            raise answer_for(error, max_age) from error
 
     def log_in(
         self,
@@ -107,7 +103,7 @@ class WsgiSession(WebSession):
             ExpiryError: the expiry is no number of seconds ≥ 0.
         """
         self.refuse_login_from_elsewhere()
-        try:
+        with answering():
             token = self.service.create_token(expiry, subject, claims)
             who = self.service.authenticate(token)
             cookies = self.session_cookies(token, who, self.service.clock()) if cookie else None
@@ -116,10 +112,6 @@ class WsgiSession(WebSession):
                 self.service.end_session(
                     sid=replaced, reason=LOGGED_IN_AGAIN, initiator=as_initiator(subject)
                 )
-        except ValueError:
-            raise
-        except KeyturnError as error:
-            raise answer_for(error) from error
         self.note_login(token, who, cookies)
         return token
 
