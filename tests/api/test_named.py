@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from keyturn.domain.errors import (
     SessionManagerNotRunningError,
 )
 from keyturn.testing import ManualClock
+from tests.descriptors import open_below
 
 pytestmark = pytest.mark.usefixtures("each_shared_store")
 
@@ -271,16 +271,17 @@ def test_closing_ends_every_thread(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's list of files")
-def test_named_services_share_one_log_and_so_its_open_files(service: Service) -> None:
+def test_named_services_share_one_log_and_so_its_open_files(
+    service: Service, tmp_path: Path
+) -> None:
     service.named("tenant").create_token()
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_below(tmp_path)
 
     for number in range(50):
         tenant = service.named(f"tenant-{number}")
         assert tenant.verify_token(tenant.create_token())
 
-    # A few connections are shared by all; what other tests left may be closed meanwhile.
-    assert len(os.listdir("/proc/self/fd")) <= before + 10
+    assert open_below(tmp_path) <= before + 10  # a few connections are shared by all
 
 
 def test_a_memory_log_has_named_services_too() -> None:

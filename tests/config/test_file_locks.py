@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import stat
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from keyturn.config.files import LockTimeoutError, locked, locked_fd
+from tests.descriptors import open_below
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -95,13 +95,13 @@ def test_the_folder_of_the_lock_is_made_for_its_owner_only(tmp_path: Path) -> No
 
 
 def test_a_lock_leaves_no_open_file_behind(path: Path) -> None:
-    before = len(os.listdir("/dev/fd"))
+    before = open_below(path.parent)
 
     for _ in range(20):
         with locked(path, timeout=0):
             pass
 
-    assert len(os.listdir("/dev/fd")) == before
+    assert open_below(path.parent) == before
 
 
 def test_a_lock_is_not_taken_through_a_symlink(path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from keyturn.config import files, folders
 from keyturn.config.files import WiderMode, read_private, write_private
+from tests.descriptors import open_below
 
 LIMIT = 1 << 20
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -269,12 +270,12 @@ def test_g4_opening_for_writing_alone_makes_a_file_0600(
 
 def test_an_open_file_is_closed_in_the_end(path: Path) -> None:
     write_private(path, b"content")
-    before = len(os.listdir("/dev/fd"))
+    before = open_below(path.parent)
 
     with pytest.raises(ZeroDivisionError), files.open_private(path, os.O_RDONLY):
         raise ZeroDivisionError
 
-    assert len(os.listdir("/dev/fd")) == before
+    assert open_below(path.parent) == before
 
 
 def test_removing_says_whether_there_was_a_file(path: Path) -> None:

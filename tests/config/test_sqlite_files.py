@@ -15,6 +15,7 @@ from eventsourcing.persistence import StoredEvent
 
 from keyturn.config.sqlite import SQLiteStore
 from keyturn.domain.errors import LogUnavailableError
+from tests.descriptors import open_below
 
 from .sqlite_logs import APPEND, event, execute, files_of, history, newest, positions, run
 
@@ -280,6 +281,6 @@ def test_reading_at_the_place_of_a_log_costs_no_descriptor_for_good(path: Path) 
         log.insert_events(history(1))
         newest(log)
         log.close()
-        counts.append(len(os.listdir("/proc/self/fd")))
+        counts.append(open_below(path.parent))
 
     assert len(set(counts[2:])) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteDatastore
 from keyturn.config.sqlite import SQLiteStore
 from keyturn.config.sqlite_schema import APPLICATION_ID
 from keyturn.domain.errors import LogDamagedError, LogError, LogVersionError, NotAKeyturnLogError
+from tests.descriptors import open_below
 
 from .sqlite_logs import (
     ALICE,
@@ -305,7 +305,7 @@ def test_the_log_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> 
 )
 def test_a_log_that_is_refused_leaves_no_file_open(damage: str, path: Path) -> None:
     execute(path, damage)
-    before = os.listdir("/proc/self/fd")
+    before = open_below(path.parent)
 
     errors = []
     for _ in range(10):
@@ -313,7 +313,7 @@ def test_a_log_that_is_refused_leaves_no_file_open(damage: str, path: Path) -> N
             SQLiteStore(path)
         errors.append(raised.value)  # and with it all that its traceback keeps alive
 
-    assert len(os.listdir("/proc/self/fd")) <= len(before) + 1
+    assert open_below(path.parent) <= before + 1
 
 
 # --- topics ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import keyturn
 from keyturn import KeyRing
 from keyturn.domain.errors import LogDamagedError, LogError, NotAKeyturnLogError
 from keyturn.domain.session_keys import manager_id
+from tests.descriptors import open_below
 from tests.heads import keys_at_head
 
 from .making import new_keys
@@ -172,7 +173,7 @@ def test_a_host_that_names_its_aggregates_may_keep_them_in_the_log(
 )
 def test_a_log_that_is_refused_leaves_no_file_open(damage: str, path: Path) -> None:
     execute(path, damage)
-    before = os.listdir("/proc/self/fd")
+    before = open_below(path.parent)
 
     errors = []
     for _ in range(10):
@@ -180,7 +181,7 @@ def test_a_log_that_is_refused_leaves_no_file_open(damage: str, path: Path) -> N
             keyturn.open_event_log(f"sqlite:///{path}")
         errors.append(raised.value)  # and with it all that its traceback keeps alive
 
-    assert len(os.listdir("/proc/self/fd")) <= len(before) + 1
+    assert open_below(path.parent) <= before + 1
 
 
 def test_a_host_that_does_not_name_its_aggregates_is_told_to(path: Path) -> None:

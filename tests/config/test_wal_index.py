@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 from keyturn.config import sqlite_files
 from keyturn.config.sqlite import SQLiteStore
 from keyturn.domain.errors import LogUnavailableError
+from tests.descriptors import open_below
 
 from .sqlite_logs import history, newest
 
@@ -160,12 +160,12 @@ def test_changes_never_opens_the_file_it_is_left_to_who_reads(
     Path(f"{path}-shm").unlink()
     while store.changes() == before:
         pass
-    descriptors = os.listdir("/proc/self/fd")
+    descriptors = open_below(path.parent)
 
     values = {store.changes() for _ in range(10)}
 
     assert len(values) == 10
-    assert os.listdir("/proc/self/fd") == descriptors
+    assert open_below(path.parent) == descriptors
     assert newest(store) == 1
     assert store.changes() == store.changes()
 
@@ -173,7 +173,7 @@ def test_changes_never_opens_the_file_it_is_left_to_who_reads(
 def test_the_maps_of_removed_files_are_forgotten(tmp_path: Path) -> None:
     def open_and_close(number: int) -> int:
         SQLiteStore(tmp_path / f"{number}.db").close()
-        return len(os.listdir("/proc/self/fd"))
+        return open_below(tmp_path)
 
     counts = [open_and_close(number) for number in range(50)]
 
@@ -185,7 +185,7 @@ def test_a_file_that_is_opened_again_and_again_is_mapped_once(path: Path) -> Non
         counts = []
         for _ in range(20):
             with contextlib.closing(SQLiteStore(path)):
-                counts.append(len(os.listdir("/proc/self/fd")))
+                counts.append(open_below(path.parent))
 
     assert len(set(counts)) == 1
 
