@@ -33,6 +33,7 @@ from keyturn.domain.key_events import Abandoned, KeyEvent
 from keyturn.domain.key_ring import KEY_BYTES
 from keyturn.domain.manager_state import manager_not_found
 from keyturn.domain.mark import Mark
+from keyturn.domain.secret import Secret
 from keyturn.domain.session_keys import Origin, SessionKeys, manager_id
 
 MAX_ATTEMPTS = 50
@@ -41,9 +42,9 @@ Command = Callable[[SessionKeys], None]
 """Changes a draft of the keys, or leaves it as it is. Called anew after a conflict."""
 
 
-def new_secret() -> bytes:
+def new_secret() -> Secret[bytes]:
     """Return the secret of a new session key."""
-    return secrets.token_bytes(KEY_BYTES)
+    return Secret(secrets.token_bytes(KEY_BYTES))
 
 
 class KeyWriter:

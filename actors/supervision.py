@@ -26,7 +26,6 @@ from keyturn.domain.errors import (
     NoThreadError,
     UnknownMessageError,
 )
-from keyturn.domain.redaction import forget_frames
 
 A = TypeVar("A", bound=pykka.Actor)
 
@@ -135,7 +134,6 @@ class SupervisedActor(pykka.ThreadingActor):
     def _failure(self, message: object, error: BaseException) -> BaseException:
         """Return what the asker gets for what a message raised."""
         if isinstance(error, KeyturnError):
-            forget_frames(error)
             return error
         name = type(message).__name__
         self._log_error(

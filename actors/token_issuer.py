@@ -25,7 +25,6 @@ from keyturn.domain.errors import (
 )
 from keyturn.domain.limits import check_seconds
 from keyturn.domain.options import ManagerOptions
-from keyturn.domain.redaction import forget_frames
 from keyturn.domain.tokens import KeySet, Session, SessionToken
 from keyturn.projections.head_reader import HeadReader
 
@@ -220,8 +219,7 @@ class TokenIssuer:
         try:
             return self.authenticate(token, max_age, keys)
         except TokenRefusedError as error:
-            forget_frames(error)  # which hold the token
-            return error
+            return error.with_traceback(None)  # which would keep the frames, and all in them
 
     def _check(self, token: object, keys: KeySet | None) -> tuple[Claims, KeySet, float]:
         """Return the claims of a good token, and the keys and the time that it was judged by."""

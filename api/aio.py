@@ -30,6 +30,7 @@ from keyturn.actors.token_issuer import began_after
 from keyturn.actors.transaction import Transaction
 from keyturn.domain.batches import check_batch
 from keyturn.domain.errors import NoThreadError, SessionManagerNotRunningError, TokenRefusedError
+from keyturn.domain.secret import Password, hidden
 from keyturn.domain.tokens import SessionToken
 from keyturn.operations import asking_time, awaited_operation
 from keyturn.projections.history import KeyChange
@@ -283,7 +284,11 @@ class AsyncService(_AwaitedHandle):
     # --- other handles, and the end ---
 
     managers = _in_thread(Service.managers)
-    check_password = _in_thread(Service.check_password)
+
+    async def check_password(self, password: Password) -> bool:
+        """See `Service.check_password`."""
+        password = hidden(password)
+        return await self.call(self._service.check_password, password)
 
     def metrics(self) -> Metrics:
         """See `Service.metrics`: it is not awaited, since it never waits."""

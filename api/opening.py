@@ -20,7 +20,7 @@ from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.logging import HostLogger
 from keyturn.config.os_errors import reason
 from keyturn.config.settings import Settings, find_password
-from keyturn.config.store_url import MEMORY, shown
+from keyturn.config.store_url import MEMORY, StoreURL, shown
 from keyturn.config.stores import has_log, open_log
 from keyturn.config.timed_key_ring import timed
 from keyturn.domain.errors import (
@@ -32,18 +32,17 @@ from keyturn.domain.errors import (
     SettingsError,
 )
 from keyturn.domain.key_ring import KeyRingLike
-from keyturn.domain.redaction import without_frames
+from keyturn.domain.secret import Password, Secret, hidden
 from keyturn.service import Service
 
 _FIRST_START = 30.0
 """Seconds to wait for another process that is making the key ring."""
 
 
-@without_frames
 def open(  # noqa: A001 - as keyturn.open
     settings: Settings | None = None,
     *,
-    password: str | None | UnsetType = UNSET,
+    password: Password | UnsetType = UNSET,
     path: str | Path | UnsetType = UNSET,
     store: str | UnsetType = UNSET,
     anchor: str | Path | UnsetType = UNSET,
@@ -103,6 +102,9 @@ def open(  # noqa: A001 - as keyturn.open
         SessionManagerDestroyedError: it was destroyed, and is not to be made anew.
         AnchorError: the anchor is damaged or another node's.
     """
+    if password is not UNSET:
+        password = hidden(password)
+    store = StoreURL(store) if isinstance(store, str) else store
     explicit: dict[str, object] = {
         "path": path,
         "store": store,
@@ -160,7 +162,7 @@ def open(  # noqa: A001 - as keyturn.open
 
 
 def open_key_ring(
-    settings: Settings, password: str | None | UnsetType, *, create: bool = True
+    settings: Settings, password: Secret[str] | None | UnsetType, *, create: bool = True
 ) -> tuple[KeyRing, bool]:
     """Return the key ring of the data folder, and whether it was made just now."""
     path = settings.key_ring_path
@@ -215,7 +217,7 @@ def lost_key_ring(settings: Settings) -> KeyRingNotFoundError | None:
     )
 
 
-def _make_key_ring(settings: Settings, password: str | None | UnsetType) -> KeyRing:
+def _make_key_ring(settings: Settings, password: Secret[str] | None | UnsetType) -> KeyRing:
     path = settings.key_ring_path
     lost = lost_key_ring(settings)
     if lost is not None:

@@ -40,7 +40,7 @@ from keyturn.domain.errors import (
 )
 from keyturn.domain.limits import check_name
 from keyturn.domain.manager_state import ManagerState
-from keyturn.domain.redaction import without_frames
+from keyturn.domain.secret import Password, hidden
 from keyturn.domain.tokens import SessionToken
 from keyturn.named_services import NamedServices
 from keyturn.operations import asking_time, operation
@@ -183,8 +183,7 @@ class Service(TokenMethods, Record):
         heard = min(self._log.seconds_since_heard(), reader.seconds_since_read)
         return self._parts.activity.metrics(reader.known, heard)
 
-    @without_frames
-    def check_password(self, password: str | None) -> bool:
+    def check_password(self, password: Password) -> bool:
         """Return whether this is the password of the key ring's file, as it is now.
 
         It takes about a quarter of a second, as guessing should.
@@ -196,6 +195,7 @@ class Service(TokenMethods, Record):
             KeyRingNotFoundError: the key ring is in no file, or that is gone.
             KeyRingError: the file is not that key ring any more, or cannot be read.
         """
+        password = hidden(password)
         key_ring = self._parts.key_ring
         if not isinstance(key_ring, KeyRing):
             raise KeyRingNotFoundError("this key ring is in no file, and has no password")

@@ -19,7 +19,6 @@ from keyturn.actors.replies import Authenticated, TokenReport
 from keyturn.actors.transaction import Transaction
 from keyturn.domain.batches import check_batch
 from keyturn.domain.errors import TokenRefusedError
-from keyturn.domain.redaction import without_frames
 from keyturn.domain.tokens import SessionToken
 
 R = TypeVar("R")
@@ -81,7 +80,6 @@ class TokenMethods:
             return self._tokens.verify(token)
         return self.ask(messages.VerifyToken(token, tran))
 
-    @without_frames
     def authenticate(
         self, token: object, max_age: float | None = None, tran: Transaction | None = None
     ) -> Authenticated:
@@ -166,7 +164,6 @@ class TokenMethods:
             return self._tokens.authenticate_many(tokens, max_age)
         return self.ask(messages.AuthenticateTokens(check_batch(tokens), max_age, tran))
 
-    @without_frames
     def refresh_token(
         self, token: object, expiry: float | None = None, tran: Transaction | None = None
     ) -> SessionToken:

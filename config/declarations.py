@@ -21,6 +21,7 @@ from keyturn.config.store_url import WHAT_THERE_IS, StoreURL, is_store
 from keyturn.domain.claims import MAX_OVERLAP
 from keyturn.domain.errors import SettingsError
 from keyturn.domain.limits import check_seconds
+from keyturn.domain.secret import Secret
 
 _DAY: Final = 24 * 60 * 60
 _BOOLEANS: Final = {
@@ -107,7 +108,7 @@ def _declaration(hint: Any, default: object) -> Declaration:
 
 
 def converted(
-    declarations: Mapping[str, Declaration], name: str, value: object, source: str
+    declarations: Mapping[str, Declaration], name: str, value: Secret[Any], source: str
 ) -> Any:
     """Return the value of a setting, checked.
 
@@ -126,12 +127,12 @@ def converted(
             f"{source} has the unknown setting {name!r}: there are {', '.join(declarations)}"
         )
         raise SettingsError(message, key=name, source=source)
-    if value is None and setting.may_be_none:
+    if setting.may_be_none and value.reveal() is None:
         return None
-    if value == "never" and setting.may_be_never:
+    if setting.may_be_never and value.reveal() == "never":
         return None
     try:
-        return _value_of(setting, value)
+        return _value_of(setting, value.reveal())
     except (ValueError, RuntimeError):  # RuntimeError: a home folder that nobody knows
         message = f"{name} in {source} must be {setting.allowed}"
         if setting.may_be_never:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from keyturn.config import folders
 from keyturn.config.ownership import hand_over, owner_for
+from keyturn.domain.secret import Secret
 
 MODE = 0o600
 _TEMP_SUFFIX = ".tmp"
@@ -121,7 +122,7 @@ def read_opened(
 
 
 def write_private(
-    path: Path, content: bytes, *, exclusive: bool = False, mode: int = MODE
+    path: Path, content: bytes | Secret[bytes], *, exclusive: bool = False, mode: int = MODE
 ) -> None:
     """Put `content` at `path` atomically, with mode 0600 if not told otherwise.
 
@@ -138,6 +139,7 @@ def write_private(
         FileExistsError: there is one already, and `exclusive` was asked for.
         OSError: it cannot be written.
     """
+    content = Secret.of(content)
     name, temp = path.name, f".{path.name}.{secrets.token_hex(8)}{_TEMP_SUFFIX}"
     with folders.opened(path.parent) as folder:
         fd = os.open(temp, _NEW_FLAGS, MODE, dir_fd=folder)
@@ -146,7 +148,7 @@ def write_private(
                 hand_over(fd, owner_for(folder, name))
                 if mode != MODE:
                     os.fchmod(fd, mode)
-                file.write(content)
+                file.write(content.reveal())
                 file.flush()
                 os.fsync(fd)
             if exclusive:

@@ -50,6 +50,7 @@ from keyturn.domain.errors import (
     WrongPasswordError,
 )
 from keyturn.domain.node import decode_node_id
+from keyturn.domain.secret import Secret
 
 FORMAT = "keyturn key ring"
 VERSION = 1
@@ -86,7 +87,8 @@ class Kdf(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
             and 8 <= len(_bytes(self.salt)) <= 64
         )
 
-    def derive(self, password: str) -> bytes:
+    def cipher(self, password: Secret[str]) -> AESGCM:
+        """Return the cipher under the key that a password comes to."""
         kdf = Argon2id(
             salt=_bytes(self.salt),
             length=32,
@@ -94,7 +96,7 @@ class Kdf(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
             lanes=self.lanes,
             memory_cost=self.memory_kib,
         )
-        return kdf.derive(unicodedata.normalize("NFC", password).encode("utf-8"))
+        return AESGCM(kdf.derive(_encoded(password).reveal()))
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,6 +114,18 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def right_checksum(self) -> str:
         return hashlib.sha256(self.associated_data() + self.secrets.encode("utf-8")).hexdigest()
 
+    def fault(self) -> str | None:
+        """Return what can be said to be wrong without the password; raises `ValueError` too."""
+        if self.checksum != self.right_checksum():
+            return "its checksum is wrong"
+        decode_node_id(self.node_id)
+        _bytes(self.secrets)
+        if self.kdf.name not in ("argon2id", "none"):
+            return "its key derivation is not one we know"
+        if self.kdf.name == "argon2id" and not self.kdf.is_sane():
+            return "its key derivation asks for more than any file of ours does"
+        return None
+
 
 class _Version(msgspec.Struct):
     format: str
@@ -120,7 +134,7 @@ class _Version(msgspec.Struct):
 
 @dataclass(frozen=True, repr=False)
 class StoredKeyRing:
-    """A key ring as it lies in its file, still locked."""
+    """A key ring as it lies in its file, still locked. Without a password it holds bare keys."""
 
     path: Path
     record: _Record
@@ -132,6 +146,32 @@ class StoredKeyRing:
     @property
     def has_password(self) -> bool:
         return self.record.kdf.name != "none"
+
+    def unlock(self, password: Secret[str] | None) -> Secret[bytes]:
+        """Return the secrets: identity seed and sealing key, 64 bytes."""
+        sealed = Secret(_bytes(self.record.secrets))
+        if not self.has_password:
+            if password is not None:
+                message = f"{self.path} has no password: open it with none"
+                raise WrongPasswordError(message, path=str(self.path))
+            plain = sealed
+        else:
+            if password is None:
+                message = f"{self.path} is protected by a password: give it"
+                raise PasswordRequiredError(message, path=str(self.path))
+            try:
+                plain = self._decrypted(sealed.reveal(), password)
+            except (InvalidTag, ValueError) as error:
+                message = f"this is not the password of {self.path}"
+                raise WrongPasswordError(message, path=str(self.path)) from error
+        if len(plain.reveal()) != SECRETS_BYTES:
+            raise damaged(self.path, "its secrets have the wrong length")
+        return plain
+
+    def _decrypted(self, sealed: bytes, password: Secret[str]) -> Secret[bytes]:
+        nonce, ciphertext = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        cipher = self.record.kdf.cipher(password)
+        return Secret(cipher.decrypt(nonce, ciphertext, self.record.associated_data()))
 
 
 def damaged(path: Path, what: str, cause: Exception | None = None) -> KeyRingDamagedError:
@@ -153,7 +193,7 @@ def read(path: Path, *, group_readable: bool = False) -> StoredKeyRing:
     try:
         files.check_path(path)
         place = safe_target(path) if path.is_symlink() else path
-        content = files.read_private(place, limit=_LIMIT, wider_mode=wider_mode)
+        content = Secret(files.read_private(place, limit=_LIMIT, wider_mode=wider_mode))
     except FileNotFoundError as error:
         message = f"there is no key ring at {path}: create one with `keyturn init`"
         raise KeyRingNotFoundError(message, path=str(path)) from error
@@ -168,9 +208,9 @@ def read(path: Path, *, group_readable: bool = False) -> StoredKeyRing:
     return StoredKeyRing(path, _parse(path, content))
 
 
-def _parse(path: Path, content: bytes) -> _Record:
+def _parse(path: Path, content: Secret[bytes]) -> _Record:
     try:
-        head = msgspec.json.decode(content, type=_Version)
+        head = msgspec.json.decode(content.reveal(), type=_Version)
         if head.format != FORMAT:
             raise damaged(path, "it is not a key ring")
         if head.version < 1:
@@ -181,62 +221,40 @@ def _parse(path: Path, content: bytes) -> _Record:
                 f"{VERSION}: install a newer Keyturn"
             )
             raise KeyRingVersionError(message, path=str(path))
-        record = msgspec.json.decode(content, type=_Record)
-        if record.checksum != record.right_checksum():
-            raise damaged(path, "its checksum is wrong")
-        decode_node_id(record.node_id)
-        _bytes(record.secrets)
-        if record.kdf.name not in ("argon2id", "none"):
-            raise damaged(path, "its key derivation is not one we know")
-        if record.kdf.name == "argon2id" and not record.kdf.is_sane():
-            raise damaged(path, "its key derivation asks for more than any file of ours does")
+        record = Secret(msgspec.json.decode(content.reveal(), type=_Record))
+        fault = record.reveal().fault()
     except (ValueError, RecursionError):  # of msgspec, base64, UTF-8 and node ids
         raise damaged(path, "it is not a whole JSON object of a key ring") from None
-    return record
-
-
-def unlock(stored: StoredKeyRing, password: str | None) -> bytes:
-    """Return the secrets: identity seed and sealing key, 64 bytes."""
-    record, path = stored.record, stored.path
-    sealed = _bytes(record.secrets)
-    if not stored.has_password:
-        if password is not None:
-            message = f"{path} has no password: open it with none"
-            raise WrongPasswordError(message, path=str(path))
-        plain = sealed
-    else:
-        if password is None:
-            message = f"{path} is protected by a password: give it"
-            raise PasswordRequiredError(message, path=str(path))
-        key = record.kdf.derive(check_password(password))
-        nonce, ciphertext = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
-        try:
-            plain = AESGCM(key).decrypt(nonce, ciphertext, record.associated_data())
-        except (InvalidTag, ValueError) as error:
-            message = f"this is not the password of {path}"
-            raise WrongPasswordError(message, path=str(path)) from error
-    if len(plain) != SECRETS_BYTES:
-        raise damaged(path, "its secrets have the wrong length")
-    return plain
+    if fault is not None:
+        raise damaged(path, fault)
+    return record.reveal()
 
 
 def write(
-    path: Path, node_id: str, plain: bytes, password: str | None, mode: int = files.MODE
+    path: Path,
+    node_id: str,
+    plain: Secret[bytes],
+    password: Secret[str] | None,
+    mode: int = files.MODE,
 ) -> None:
     """Write the secrets to the file, atomically, under this password."""
-    kdf = Kdf("none") if password is None else Kdf.new()
-    record = _Record(FORMAT, VERSION, node_id, kdf, "", "")
-    if password is not None:
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        key = kdf.derive(check_password(password))
-        plain = nonce + AESGCM(key).encrypt(nonce, plain, record.associated_data())
-    record = msgspec.structs.replace(record, secrets=_text(plain))
-    record = msgspec.structs.replace(record, checksum=record.right_checksum())
-    content = msgspec.json.format(msgspec.json.encode(record)) + b"\n"
+    content = _encode(node_id, plain, password)
     try:
         files.write_private(path, content, mode=mode)
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def _encode(node_id: str, plain: Secret[bytes], password: Secret[str] | None) -> Secret[bytes]:
+    kdf = Kdf("none") if password is None else Kdf.new()
+    record = _Record(FORMAT, VERSION, node_id, kdf, "", "")
+    if password is not None:
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        data = record.associated_data()
+        plain = Secret(nonce + kdf.cipher(password).encrypt(nonce, plain.reveal(), data))
+    record = msgspec.structs.replace(record, secrets=_text(plain.reveal()))
+    record = msgspec.structs.replace(record, checksum=record.right_checksum())
+    return Secret(msgspec.json.format(msgspec.json.encode(record)) + b"\n")
 
 
 @contextlib.contextmanager
@@ -251,15 +269,14 @@ def exclusive(path: Path) -> Iterator[None]:
         raise _unwritable(path, error) from error
 
 
-def check_password(password: str) -> str:
-    """Return the password if it is text that can be used as one."""
-    if not isinstance(password, str) or not password:
+def _encoded(password: Secret[str]) -> Secret[bytes]:
+    """Return a password as bytes, the same however its accents are typed."""
+    if not isinstance(password.reveal(), str) or not password.reveal():
         raise WrongPasswordError("a password is text and not empty; None means no password")
     try:
-        password.encode("utf-8")
+        return Secret(unicodedata.normalize("NFC", password.reveal()).encode("utf-8"))
     except UnicodeEncodeError:
         raise WrongPasswordError("a password is valid Unicode text") from None
-    return password
 
 
 def _not_permitted(path: Path, error: OSError, group_readable: bool) -> str:

@@ -19,7 +19,7 @@ from keyturn.domain.errors import (
     WrongPasswordError,
 )
 from keyturn.domain.node import encode_node_id
-from keyturn.domain.redaction import without_frames
+from keyturn.domain.secret import Password, Secret, hidden
 
 _NONCE_BYTES = 12
 _SECRET_BYTES = 32
@@ -38,7 +38,7 @@ class KeyRing:
     ) -> None:
         self._path = path
         self._group_readable = False
-        self._plain = identity_seed + sealing_key
+        self._plain = Secret(identity_seed + sealing_key)
         self._identity = Ed25519PrivateKey.from_private_bytes(identity_seed)
         self._sealing = AESGCM(sealing_key)
         public_key = self._identity.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
@@ -56,8 +56,7 @@ class KeyRing:
         return cls(secrets.token_bytes(_SECRET_BYTES), secrets.token_bytes(_SECRET_BYTES))
 
     @classmethod
-    @without_frames
-    def create(cls, path: str | Path, password: str | None) -> KeyRing:
+    def create(cls, path: str | Path, password: Password) -> KeyRing:
         """Make a new key ring and write it to `path`.
 
         Args:
@@ -71,14 +70,14 @@ class KeyRing:
             KeyRingExistsError: there is one already. It is left alone.
             KeyRingPermissionError: the place cannot be written.
         """
+        password = hidden(password)
         ring = cls.ephemeral()
         ring.save(path, password)
         return ring
 
     @classmethod
-    @without_frames
     def open(
-        cls, path: str | Path, password: str | None, *, group_readable: bool = False
+        cls, path: str | Path, password: Password, *, group_readable: bool = False
     ) -> KeyRing:
         """Open the key ring at `path`. With a password this takes about a quarter of a second.
 
@@ -98,28 +97,29 @@ class KeyRing:
             KeyRingVersionError: a newer Keyturn wrote it.
             WrongPasswordError: the password is not the right one.
         """
+        password = hidden(password)
         stored = key_ring_file.read(Path(path), group_readable=group_readable)
-        plain = key_ring_file.unlock(stored, password)
-        ring = cls(plain[:_SECRET_BYTES], plain[_SECRET_BYTES:], Path(path))
+        plain = stored.unlock(password)
+        seed, sealing_key = plain.reveal()[:_SECRET_BYTES], plain.reveal()[_SECRET_BYTES:]
+        ring = cls(seed, sealing_key, Path(path))
         ring._group_readable = group_readable
         if ring.node_id != stored.node_id:
             raise key_ring_file.damaged(stored.path, "its secrets are not those of its node id")
         return ring
 
-    @without_frames
-    def reopen(self, password: str | None) -> KeyRing:
+    def reopen(self, password: Password) -> KeyRing:
         """Open the same file again: see `open`.
 
         Raises:
             KeyRingNotFoundError: it is in memory only, or the file is gone.
             KeyRingError: see `open`.
         """
+        password = hidden(password)
         if self._path is None:
             raise KeyRingNotFoundError("this key ring is in no file, and has no password")
         return KeyRing.open(self._path, password, group_readable=self._group_readable)
 
-    @without_frames
-    def save(self, path: str | Path, password: str | None) -> None:
+    def save(self, path: str | Path, password: Password) -> None:
         """Write a key ring that is in memory only to a file.
 
         Args:
@@ -128,6 +128,7 @@ class KeyRing:
 
         Raises: what `create` raises.
         """
+        password = hidden(password)
         path = Path(path)
         with key_ring_file.exclusive(path):
             if path.exists() or path.is_symlink():
@@ -137,9 +138,8 @@ class KeyRing:
         self._path = path
 
     @staticmethod
-    @without_frames
     def check_password(
-        path: str | Path, password: str | None, *, group_readable: bool = False
+        path: str | Path, password: Password, *, group_readable: bool = False
     ) -> bool:
         """Return whether this is the password of the key ring at `path`; None: that it has none.
 
@@ -152,6 +152,7 @@ class KeyRing:
 
         Raises: what `open` raises, but for `WrongPasswordError`.
         """
+        password = hidden(password)
         try:
             KeyRing.open(path, password, group_readable=group_readable)
         except WrongPasswordError:
@@ -159,9 +160,12 @@ class KeyRing:
         return True
 
     @staticmethod
-    @without_frames
     def change_password(
-        path: str | Path, old: str | None, new: str | None, *, group_readable: bool = False
+        path: str | Path,
+        old: Password,
+        new: Password,
+        *,
+        group_readable: bool = False,
     ) -> None:
         """Protect the same secrets with another password (or, with None, with none).
 
@@ -175,13 +179,14 @@ class KeyRing:
 
         Raises: what `open` raises.
         """
+        old, new = hidden(old), hidden(new)
         path = Path(path)
         with key_ring_file.exclusive(path):
             stored = key_ring_file.read(path, group_readable=group_readable)
             if path.is_symlink():
                 message = f"{path} is a link: change the password of the file that it leads to"
                 raise KeyRingPermissionError(message, path=str(path))
-            plain = key_ring_file.unlock(stored, old)
+            plain = stored.unlock(old)
             mode = path.stat().st_mode & 0o060 | 0o600
             key_ring_file.write(path, stored.node_id, plain, new, mode)
 

@@ -15,12 +15,13 @@ from keyturn.config.files import WiderMode
 from keyturn.config.os_errors import reason
 from keyturn.config.ownership import is_trusted, safe_target
 from keyturn.domain.errors import SettingsError
+from keyturn.domain.secret import Secret
 
 _LIMIT = 4096
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def read_password_file(path: Path, setting: str = "password_file") -> str:
+def read_password_file(path: Path, setting: str = "password_file") -> Secret[str]:
     """Return the password that a file holds, without a byte order mark and one line end.
 
     It may belong to anybody, as a file that Docker Compose mounts does: whoever gives this
@@ -33,20 +34,25 @@ def read_password_file(path: Path, setting: str = "password_file") -> str:
     Raises:
         SettingsError: it cannot be read, or everybody can, or it is empty.
     """
+    place = Path(os.path.realpath(path))
     try:
-        content = files.read_private(path.resolve(), limit=_LIMIT, wider_mode=WiderMode.GROUP)
-        password = content.decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
-    except (OSError, UnicodeDecodeError, RuntimeError) as error:
-        why = "is not UTF-8, or a link in a circle"  # which is a RuntimeError
-        if isinstance(error, OSError):
-            why = reason(error)
-        raise SettingsError(
-            f"the password file {path} cannot be used: {why}", key=setting, source=str(path)
-        ) from None  # a UnicodeDecodeError holds the password
-    if not password:
+        content = Secret(files.read_private(place, limit=_LIMIT, wider_mode=WiderMode.GROUP))
+    except OSError as error:
+        raise _unusable(path, reason(error), setting) from error
+    try:
+        text = Secret(content.reveal().decode("utf-8-sig"))
+    except UnicodeDecodeError:  # which holds the password
+        raise _unusable(path, "is not UTF-8", setting) from None
+    password = Secret(text.reveal().removesuffix("\n").removesuffix("\r"))
+    if not password.reveal():
         message = f"the password file {path} is empty: write the password to it"
         raise SettingsError(message, key=setting, source=str(path))
     return password
+
+
+def _unusable(path: Path, why: str, setting: str) -> SettingsError:
+    message = f"the password file {path} cannot be used: {why}"
+    return SettingsError(message, key=setting, source=str(path))
 
 
 def read_trusted_file(path: Path) -> tuple[bytes, int]:

@@ -39,6 +39,7 @@ from keyturn.config.secret_file import read_password_file
 from keyturn.config.store_url import SQLITE
 from keyturn.domain.errors import AuditTextError, SettingsError
 from keyturn.domain.options import DEFAULT_EXPIRY, ManagerOptions
+from keyturn.domain.secret import Password, Secret, hidden
 
 PREFIX = "KEYTURN_"
 NOT_SETTINGS = frozenset({"KEYTURN_CONFIG", "KEYTURN_PASSWORD", "KEYTURN_TOKEN"})
@@ -151,7 +152,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in _DECLARATIONS:
-            value = converted(_DECLARATIONS, name, getattr(self, name), "the arguments")
+            value = converted(_DECLARATIONS, name, Secret(getattr(self, name)), "the arguments")
             object.__setattr__(self, name, value)  # the way of a frozen dataclass
         self.manager_options()
 
@@ -174,6 +175,7 @@ class Settings:
         Raises:
             SettingsError: a key is unknown or a value is bad; it says which, and from where.
         """
+        explicit = _boxed(explicit or {})
         values: dict[str, Any] = {}
         for _, found in _layers(explicit, config, environ):
             values |= found
@@ -204,7 +206,8 @@ class Settings:
         Raises:
             SettingsError: a key is unknown or a value is bad.
         """
-        return dataclasses.replace(self, **_said(explicit))
+        explicit = _boxed(explicit)
+        return dataclasses.replace(self, **_converted(explicit, "the arguments"))
 
     def manager_options(self) -> ManagerOptions:
         """Return what a session manager needs of these settings."""
@@ -264,9 +267,9 @@ def setting_rows() -> Iterator[tuple[str, str, str, str]]:
 
 def find_password(
     settings: Settings,
-    explicit: str | None | UnsetType = UNSET,
+    explicit: Password | UnsetType = UNSET,
     environ: Mapping[str, str] | None = None,
-) -> str | None | UnsetType:
+) -> Secret[str] | None | UnsetType:
     """Return the password: the argument, or `KEYTURN_PASSWORD`, or what the password file holds.
 
     Of a file a byte order mark at the start and one line end at the end are left out. None means
@@ -276,10 +279,10 @@ def find_password(
         SettingsError: the password file cannot be read.
     """
     if explicit is not UNSET:
-        return explicit
-    environ = os.environ if environ is None else environ
-    if environ.get("KEYTURN_PASSWORD"):
-        return environ["KEYTURN_PASSWORD"]
+        return hidden(explicit)
+    variables = _variables(environ)
+    if "KEYTURN_PASSWORD" in variables:
+        return variables["KEYTURN_PASSWORD"]
     if settings.password_file is None:
         return UNSET
     return read_password_file(settings.password_file)
@@ -291,43 +294,54 @@ def _layers(
     environ: Mapping[str, str] | None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield values with their source, later ones before earlier ones; "": each its variable."""
-    environ = os.environ if environ is None else environ
-    config = environ.get("KEYTURN_CONFIG") if config is None else config
+    variables = _variables(environ)
+    if config is None and "KEYTURN_CONFIG" in variables:
+        config = variables["KEYTURN_CONFIG"].reveal()
     if config:
         yield str(config), _from_file(Path(config))
-    yield "", _from_environment(environ)
-    yield "arguments", _said(explicit or {})
+    yield "", _from_environment(variables)
+    yield "arguments", _converted(_boxed(explicit or {}), "the arguments")
+
+
+def _boxed(values: Mapping[str, object]) -> dict[str, Secret[Any]]:
+    """Return the values that were given: any may hold a password, were it in the wrong place."""
+    return {name: Secret.of(value) for name, value in values.items() if value is not UNSET}
+
+
+def _converted(values: Mapping[str, Secret[Any]], source: str) -> dict[str, Any]:
+    return {name: converted(_DECLARATIONS, name, value, source) for name, value in values.items()}
 
 
 def _from_file(path: Path) -> dict[str, Any]:
     source = str(path)
     try:
-        table = tomllib.loads(path.read_text("utf-8-sig"))
+        table = _boxed(tomllib.loads(path.read_text("utf-8-sig")))
     except OSError as error:
         message = f"the settings file {path} cannot be read: {reason(error)}"
         raise SettingsError(message, source=source) from error
-    except ValueError as error:  # of TOML and of UTF-8
-        message = f"the settings file {path} is not TOML: {error}"
-        raise SettingsError(message, source=source) from None  # the cause holds the whole file
-    return {key: converted(_DECLARATIONS, key, value, source) for key, value in table.items()}
+    except ValueError as error:  # of TOML and of UTF-8; it holds the whole file
+        why = str(error)
+    else:
+        return _converted(table, source)
+    raise SettingsError(f"the settings file {path} is not TOML: {why}", source=source)
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(variables: Mapping[str, Secret[str]]) -> dict[str, Any]:
     values = {}
-    for variable, value in environ.items():
-        if not value or not variable.startswith(PREFIX) or variable in NOT_SETTINGS:
-            continue
-        if not _OF_KUBERNETES.fullmatch(f"{variable}={value}"):
+    for variable, value in variables.items():
+        is_other = variable in NOT_SETTINGS
+        if not is_other and not _OF_KUBERNETES.fullmatch(f"{variable}={value.reveal()}"):
             key = variable.removeprefix(PREFIX).lower()
             values[key] = converted(_DECLARATIONS, key, value, variable)
     return values
 
 
-def _said(explicit: Mapping[str, object]) -> dict[str, Any]:
+def _variables(environ: Mapping[str, str] | None) -> dict[str, Secret[str]]:
+    """Return the variables with our prefix that are not empty; None: those of the process."""
     return {
-        name: converted(_DECLARATIONS, name, value, "the arguments")
-        for name, value in explicit.items()
-        if value is not UNSET
+        name: Secret(value)
+        for name, value in (os.environ if environ is None else environ).items()
+        if value and name.startswith(PREFIX)
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import Final, SupportsIndex
 from urllib.parse import unquote
 
 MEMORY: Final = "memory:"
@@ -29,12 +29,15 @@ _POSTGRES_PARTS = re.compile(
 
 
 class StoreURL(str):
-    """The URL of a log. Its repr shows no password."""
+    """The URL of a log. Neither its repr nor a part that a logger cuts out shows a password."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return repr(str(shown(self)))
+        return repr(shown(self))
+
+    def __getitem__(self, part: SupportsIndex | slice) -> str:
+        return shown(self)[part]
 
 
 def is_store(url: str) -> bool:
@@ -66,7 +69,7 @@ def shown(url: str) -> str:
     if path is not None:
         return str(path)
     if not is_postgres(url):
-        return url
+        return MEMORY if url == MEMORY else "…"
     parts = _POSTGRES_PARTS.fullmatch(url)
     if parts is None:
         return "postgresql://…"  # any part of it may be the password's

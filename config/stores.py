@@ -25,14 +25,12 @@ from keyturn.config.store_url import (
     sqlite_path,
 )
 from keyturn.domain.errors import LogUnavailableError, SettingsError
-from keyturn.domain.redaction import without_frames
 from keyturn.domain.stored_events import check_host_topics
 
 if TYPE_CHECKING:
     from keyturn.config.postgres_facts import ServerFacts
 
 
-@without_frames
 def open_event_log(
     url: str,
     *,

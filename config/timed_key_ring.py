@@ -11,6 +11,7 @@ from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.threads import in_thread
 from keyturn.domain.errors import KeyRingTimeoutError
 from keyturn.domain.key_ring import KeyRingLike
+from keyturn.domain.secret import Secret
 
 _MOST_HANGING = 4
 """Calls that hang at once; as long as there are so many, no further one is made."""
@@ -34,7 +35,9 @@ class TimedKeyRing:
 
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
         """See `KeyRingLike`."""
-        return self._timed(partial(self._key_ring.seal, plaintext, context))
+        secret = Secret(plaintext)
+        del plaintext
+        return self._timed(lambda: self._key_ring.seal(secret.reveal(), context))
 
     def unseal(self, sealed: bytes, context: bytes) -> bytes:
         """See `KeyRingLike`."""

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from keyturn.domain.errors import NodeIdError, SealError
 from keyturn.domain.node import decode_node_id
+from keyturn.domain.secret import Secret
 
 KEY_BYTES = 32
 
@@ -89,10 +90,10 @@ def key_id_of(secret: bytes) -> str:
 
 
 def seal_key(
-    key_ring: KeyRingLike, secret: bytes, manager: str, generation: int, key_id: str
+    key_ring: KeyRingLike, secret: Secret[bytes], manager: str, generation: int, key_id: str
 ) -> str:
     """Return a secret as an event keeps it: sealed for this place, and no other."""
-    sealed = key_ring.seal(secret, _seal_context(manager, generation, key_id))
+    sealed = key_ring.seal(secret.reveal(), _seal_context(manager, generation, key_id))
     return base64.urlsafe_b64encode(sealed).decode("ascii")
 
 
@@ -108,10 +109,10 @@ def unseal_key(
         sealed = base64.urlsafe_b64decode(sealed_key)
     except ValueError as error:
         raise SealError("a sealed key is not base64url: it was altered") from error
-    secret = key_ring.unseal(sealed, _seal_context(manager, generation, key_id))
-    if len(secret) != KEY_BYTES or key_id_of(secret) != key_id:
+    secret = Secret(key_ring.unseal(sealed, _seal_context(manager, generation, key_id)))
+    if len(secret.reveal()) != KEY_BYTES or key_id_of(secret.reveal()) != key_id:
         raise SealError("a sealed key is not the one that its key id names")
-    return secret
+    return secret.reveal()
 
 
 def _seal_context(manager: str, generation: int, key_id: str) -> bytes:

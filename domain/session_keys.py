@@ -22,6 +22,7 @@ from keyturn.domain.errors import OverlapLimitError, SessionManagerDestroyedErro
 from keyturn.domain.key_events import Abandoned, KeyEvent, RetiringKey
 from keyturn.domain.key_ring import KeyRingLike, key_id_of, seal_key, unseal_key
 from keyturn.domain.limits import MAX_INITIATOR, MAX_REASON, check_name, check_text
+from keyturn.domain.secret import Secret
 
 MAX_RETIRING = 32
 """How many keys may be in their overlap at once: each event of a rotation holds them all."""
@@ -167,7 +168,7 @@ class SessionKeys(Aggregate):
 
     def regenerate(
         self,
-        secret: bytes,
+        secret: Secret[bytes] | bytes,
         key_ring: KeyRingLike,
         by: Origin,
         *,
@@ -197,7 +198,7 @@ class SessionKeys(Aggregate):
 
     def reset(
         self,
-        secret: bytes,
+        secret: Secret[bytes] | bytes,
         key_ring: KeyRingLike,
         by: Origin,
         *,
@@ -214,7 +215,9 @@ class SessionKeys(Aggregate):
         self._require_current()
         self._new_key(self.KeyReset, secret, key_ring, by, abandoned=abandoned)
 
-    def rotate(self, secret: bytes, key_ring: KeyRingLike, by: Origin, *, overlap: int) -> None:
+    def rotate(
+        self, secret: Secret[bytes] | bytes, key_ring: KeyRingLike, by: Origin, *, overlap: int
+    ) -> None:
         """Make `secret` the current key, and let the one before stay good for a while.
 
         Args:
@@ -325,12 +328,13 @@ class SessionKeys(Aggregate):
     def _new_key(
         self,
         event_class: type[KeyEvent],
-        secret: bytes,
+        secret: Secret[bytes] | bytes,
         key_ring: KeyRingLike,
         by: Origin,
         **fields: Any,  # the fields of the event: each event class has its own
     ) -> None:
-        generation, key_id = self.generation + 1, key_id_of(secret)
+        secret = Secret.of(secret)
+        generation, key_id = self.generation + 1, key_id_of(secret.reveal())
         sealed_key = seal_key(key_ring, secret, self.manager, generation, key_id)
         self._trigger(
             event_class,

@@ -34,6 +34,7 @@ from keyturn.config.secret_file import read_password_file
 from keyturn.config.settings import Settings, find_password
 from keyturn.config.stores import has_log
 from keyturn.domain.errors import KeyRingExistsError, KeyturnError
+from keyturn.domain.secret import Secret
 from keyturn.opening import open_key_ring
 
 __all__ = [
@@ -69,7 +70,7 @@ def init(obj: Command, no_password: bool, as_json: bool) -> None:
     """
     path = obj.settings.key_ring_path
     if not path.exists():
-        password: str | None | UnsetType = None
+        password: Secret[str] | None | UnsetType = None
         if not no_password:
             password = find_password(obj.settings)
             if password is UNSET:
@@ -126,7 +127,7 @@ def password(obj: Command, no_password: bool, new_password_file: Path | None) ->
         raise click.UsageError("give one of --no-password and --new-password-file")
     old = obj.password()
     if new_password_file is not None:
-        new: str | None = read_password_file(new_password_file, "--new-password-file")
+        new: Secret[str] | None = read_password_file(new_password_file, "--new-password-file")
     else:
         new = None if no_password else ask_for_password("New password", confirm=True)
     KeyRing.change_password(

@@ -28,6 +28,7 @@ from keyturn.domain.errors import (
     PasswordRequiredError,
 )
 from keyturn.domain.manager_state import manager_not_found
+from keyturn.domain.secret import Secret
 from keyturn.opening import lost_key_ring, no_log
 
 
@@ -148,7 +149,7 @@ class Command:
             )
         return parts
 
-    def password(self) -> str | None:
+    def password(self) -> Secret[str] | None:
         """Return the password of the key ring, asked for if it needs one that nobody gave."""
         stored = self.stored_key_ring()
         password = find_password(self.settings)
@@ -194,7 +195,7 @@ class Command:
 command = click.pass_obj
 
 
-def ask_for_password(prompt: str, *, confirm: bool = False) -> str:
+def ask_for_password(prompt: str, *, confirm: bool = False) -> Secret[str]:
     """Ask the person at the terminal; never standard input, which may be a token.
 
     Raises:
@@ -208,8 +209,7 @@ def ask_for_password(prompt: str, *, confirm: bool = False) -> str:
             "KEYTURN_PASSWORD_FILE to a file that holds it"
         )
         raise PasswordRequiredError(message) from error
-    answer: str = click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)
-    return answer
+    return Secret(click.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True))
 
 
 def warn_of_unreadable(ids: list[str]) -> None:

@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 from keyturn.actors.messages import Message
 from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.key_ring import KeyRingLike
+from keyturn.domain.secret import Secret
 from keyturn.domain.session_keys import Origin, SessionKeys
 
 SOMEBODY = "somebody@somewhere"
@@ -62,7 +63,7 @@ class EventSpec:
         return datetime.fromtimestamp(now, UTC) - timedelta(seconds=self.age)
 
     def happen(
-        self, keys: SessionKeys, secret: bytes, key_ring: KeyRingLike, at: datetime
+        self, keys: SessionKeys, secret: Secret[bytes], key_ring: KeyRingLike, at: datetime
     ) -> None:
         """Make this change to keys, as a real and signed event.
 

@@ -93,7 +93,7 @@ class _Stream:
         generation = fields["generation"]
         if "sealed_key" in fields:
             secret = new_secret()
-            key_id = key_id_of(secret)
+            key_id = key_id_of(secret.reveal())
             sealed = seal_key(self._key_ring, secret, fields["manager"], generation, key_id)
             self._keys[generation] = key_id, sealed
             fields["sealed_key"] = sealed

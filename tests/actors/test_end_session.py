@@ -243,7 +243,12 @@ class TestBadInput:
         key_id = tokens.read_key_id(token)
         assert key_id is not None
         forged = tokens.mint(
-            SigningKey(SessionKey(1, key_id, new_secret())), memory.node_id, "alice", 1, 0, None
+            SigningKey(SessionKey(1, key_id, new_secret().reveal())),
+            memory.node_id,
+            "alice",
+            1,
+            0,
+            None,
         )
 
         assert way.end_session(token=forged) is False

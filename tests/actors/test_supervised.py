@@ -353,14 +353,14 @@ def test_the_error_of_a_refused_token_does_not_show_it(ref: pykka.ActorRef[Any])
     assert TOKEN not in f"{caught.value!r} {vars(caught.value)}"
 
 
-def test_the_error_of_a_refused_token_holds_no_frame_of_the_actor(
+def test_the_error_of_a_refused_token_shows_where_in_the_actor_it_was_raised(
     ref: pykka.ActorRef[Any],
 ) -> None:
     with pytest.raises(TokenRefusedError) as caught:
         keyturn.ask(ref, keyturn.RefreshToken(TOKEN))
 
     frames = [str(entry.path) for entry in caught.traceback]
-    assert not any("token_issuer" in frame or "domain" in frame for frame in frames)
+    assert any("token_issuer" in frame for frame in frames)
 
 
 def test_nothing_that_is_logged_about_tokens_shows_one_or_a_secret(

@@ -5,14 +5,21 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 import keyturn
 from keyturn import Settings
-from keyturn.config.settings import find_password
+from keyturn.config import settings as of_settings
 from keyturn.domain.errors import SettingsError
+from keyturn.domain.secret import Secret
+
+
+def find_password(*args: Any, **kwargs: Any) -> object:
+    found = of_settings.find_password(*args, **kwargs)
+    return found.reveal() if isinstance(found, Secret) else found
 
 
 def password_file(path: Path, content: bytes = b"from file\n") -> Settings:

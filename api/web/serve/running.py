@@ -22,6 +22,7 @@ import keyturn
 from keyturn.config.logging import configure_for_command_line, get_logger
 from keyturn.config.settings import Settings
 from keyturn.domain.errors import KeyturnError, SettingsError
+from keyturn.domain.secret import Password, hidden
 from keyturn.web.serve import FOLDER_OF_FIGURES
 from keyturn.web.serve.app import ServeOptions, create_app
 from keyturn.web.serve.forward_auth import ForwardAuth
@@ -94,7 +95,7 @@ class WorkerApp:
 
 def run(
     settings: Settings,
-    password: str | None,
+    password: Password,
     listening: Listening,
     options: ServeOptions,
     *,
@@ -120,6 +121,7 @@ def run(
         KeyturnError: the service cannot be opened.
         WorkerFailedError: a worker could not start.
     """
+    password = hidden(password)
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _stop)
     # What is wrong (options, log, password) is said once, and not by each worker.
@@ -133,7 +135,7 @@ def run(
     ).close()
     app = WorkerApp(
         settings=settings,
-        password=password,
+        password=None if password is None else password.reveal(),  # it is pickled
         host_topics=host_topics,
         options=options,
         is_worker=workers > 1,
