@@ -90,9 +90,7 @@ class Anchor:
             AnchorError: that cannot be told.
         """
         try:
-            return not _entries_in(folder_of(path)) and not _read_version_1(path).managers
-        except FileNotFoundError:
-            return True
+            return not _places_in(folder_of(path)) and not _read_version_1(path).managers
         except (ValueError, RecursionError):
             return False
         except OSError as error:
@@ -127,7 +125,7 @@ class Anchor:
             AnchorError: the entry is damaged, is another node's, or cannot be read.
         """
         with contextlib.suppress(FileNotFoundError):
-            return self._read_signed(self._place(manager)).mark
+            return self._signed(self._place(manager)).mark
         mark = self._version_1().get(manager)
         if mark is not None:
             self._check_signature(self._path, manager_id(manager), mark)
@@ -140,11 +138,10 @@ class Anchor:
         each. A reader that would refuse a log for it calls `read` first.
         """
         with contextlib.suppress(AnchorError):
-            try:
-                return self._read_entry(self._place(manager)).mark.position
-            except FileNotFoundError:
-                mark = self._version_1().get(manager)
-                return 0 if mark is None else mark.position
+            with contextlib.suppress(FileNotFoundError):
+                return self._entry(self._place(manager)).mark.position
+            mark = self._version_1().get(manager)
+            return 0 if mark is None else mark.position
         return 0
 
     def marks(self) -> dict[str, Mark]:
@@ -154,13 +151,13 @@ class Anchor:
             AnchorError: one of them is damaged or another node's, or they cannot be read.
         """
         try:
-            entries = _entries_in(self._folder)
+            places = _places_in(self._folder)
         except OSError as error:
             raise _unreadable(self._folder, error) from error
         marks = {}
-        for place in entries:
+        for place in places:
             with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-                entry = self._read_signed(place)
+                entry = self._signed(place)
                 marks[entry.manager or place.stem] = entry.mark
         for manager, mark in self._version_1().items():
             id_ = manager_id(manager)
@@ -195,43 +192,29 @@ class Anchor:
         """
         self._move(manager, mark, anywhere=True)
 
-    # --- writing ---------------------------------------------------------------------------
-
     def _move(self, manager: str, mark: Mark, *, anywhere: bool) -> None:
-        place = self._place(manager)
+        place, content = self._place(manager), self._encode(manager, mark)
         try:
-            try:
-                self._overwrite(place, manager, mark, anywhere=anywhere)
-            except FileNotFoundError:
+            if not place.exists():
                 old = None if anywhere else self._version_1().get(manager)
                 if old is not None and old.position > mark.position:
                     return
-                self._make(place, manager, mark, anywhere=anywhere)
+                folders.make_private_folder(self._folder)
+                with contextlib.suppress(FileExistsError):  # another process made it meanwhile
+                    files.write_private(place, content, exclusive=True)
+                    return
+            with (
+                folders.opened(self._folder) as folder,
+                files.open_private(place, os.O_RDWR, folder) as fd,
+                files.locked_fd(fd, place, timeout=LOCK_TIMEOUT),
+            ):
+                found = os.pread(fd, SIZE + 1, 0)
+                if anywhere or self._decode(place, found).mark.position < mark.position:
+                    os.pwrite(fd, content, 0)
+                    if len(found) != SIZE:  # it was damaged
+                        os.ftruncate(fd, SIZE)
         except OSError as error:
             raise _unwritable(place, error) from error
-
-    def _make(self, place: Path, manager: str, mark: Mark, *, anywhere: bool) -> None:
-        content = self._encode(manager, mark)
-        folders.make_private_folder(self._folder)
-        try:
-            files.write_private(place, content, exclusive=True)
-        except FileExistsError:  # another process made it meanwhile
-            self._overwrite(place, manager, mark, anywhere=anywhere)
-
-    def _overwrite(self, place: Path, manager: str, mark: Mark, *, anywhere: bool) -> None:
-        content = self._encode(manager, mark)
-        with (
-            folders.opened(place.parent) as folder,
-            files.open_private(place, os.O_RDWR, folder) as fd,
-            files.locked_fd(fd, place, timeout=LOCK_TIMEOUT),
-        ):
-            if not anywhere:
-                old = self._decode(place, os.pread(fd, SIZE + 1, 0)).mark
-                if old.position >= mark.position:
-                    return
-            os.pwrite(fd, content, 0)
-            if os.fstat(fd).st_size != SIZE:  # it was damaged
-                os.ftruncate(fd, SIZE)
 
     def _encode(self, manager: str, mark: Mark) -> bytes:
         entry = _Entry(FORMAT, VERSION, self._node_id, mark, manager)
@@ -240,23 +223,21 @@ class Anchor:
             line = msgspec.json.encode(msgspec.structs.replace(entry, manager=None))
         return line.ljust(SIZE - 1) + b"\n"
 
-    # --- reading ---------------------------------------------------------------------------
-
     def _place(self, manager: str) -> Path:
         return self._folder / f"{manager_id(manager).hex}.json"
 
-    def _read_signed(self, place: Path) -> _Entry:
+    def _signed(self, place: Path) -> _Entry:
+        """Return the entry of one manager, checked; `FileNotFoundError` if there is none."""
         try:
-            entry = self._read_entry(place)
+            entry = self._entry(place)
             self._check_signature(place, UUID(place.stem), entry.mark)
         except AnchorError:
             # A read beside a write may see half of each: once more, with writers locked out.
-            entry = self._read_entry(place, lock=True)
+            entry = self._entry(place, lock=True)
             self._check_signature(place, UUID(place.stem), entry.mark)
         return entry
 
-    def _read_entry(self, place: Path, *, lock: bool = False) -> _Entry:
-        """Read the file of one manager; `FileNotFoundError` if there is none."""
+    def _entry(self, place: Path, *, lock: bool = False) -> _Entry:
         try:
             with files.open_private(place, os.O_RDONLY) as fd:
                 locked = files.locked_fd(fd, place, timeout=LOCK_TIMEOUT)
@@ -283,8 +264,6 @@ class Anchor:
     def _version_1(self) -> dict[str, Mark]:
         try:
             file = _read_version_1(self._path)
-        except FileNotFoundError:
-            return {}
         except OSError as error:
             raise _unreadable(self._path, error) from error
         except (ValueError, RecursionError) as error:
@@ -306,15 +285,19 @@ class Anchor:
             raise _damaged(path, "an entry was altered")
 
 
-def _entries_in(folder: Path) -> list[Path]:
+def _places_in(folder: Path) -> list[Path]:
+    """Return the files of the managers in the folder of an anchor, if there is one."""
     with contextlib.suppress(FileNotFoundError):
         return sorted(file for file in folder.iterdir() if _ENTRY_NAME.fullmatch(file.name))
     return []
 
 
 def _read_version_1(path: Path) -> _Version1:
-    content = files.read_private(path, limit=_LIMIT_1, wider_mode=files.WiderMode.IGNORE)
-    return msgspec.json.decode(content, type=_Version1)
+    """Return the anchor of version 1; one without managers if there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        content = files.read_private(path, limit=_LIMIT_1, wider_mode=files.WiderMode.IGNORE)
+        return msgspec.json.decode(content, type=_Version1)
+    return _Version1(FORMAT, 1, "", {})
 
 
 def _unreadable(path: Path, error: OSError) -> AnchorError:
