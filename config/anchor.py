@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -89,12 +90,11 @@ class Anchor:
         Raises:
             AnchorError: that cannot be told.
         """
-        try:
-            return not _places_in(folder_of(path)) and not _read_version_1(path).managers
-        except (ValueError, RecursionError):
-            return False
-        except OSError as error:
-            raise _unreadable(path, error) from error
+        with _explaining(path, "read"):
+            try:
+                return not _places_in(folder_of(path)) and not _read_version_1(path).managers
+            except (ValueError, RecursionError):
+                return False
 
     def exists(self) -> bool:
         """Whether this node has an anchor at all, for any manager.
@@ -102,10 +102,8 @@ class Anchor:
         Raises:
             AnchorError: that cannot be told.
         """
-        try:
+        with _explaining(self._path, "read"):
             return self._folder.exists() or self._path.exists()
-        except OSError as error:
-            raise _unreadable(self._path, error) from error
 
     def create(self) -> None:
         """Make an anchor without entries, unless there is one.
@@ -113,10 +111,8 @@ class Anchor:
         Raises:
             AnchorError: its folder cannot be made.
         """
-        try:
+        with _explaining(self._folder, "written"):
             folders.make_private_folder(self._folder)
-        except OSError as error:
-            raise _unwritable(self._folder, error) from error
 
     def read(self, manager: str) -> Mark | None:
         """Return where the log of this manager was last seen to end.
@@ -124,8 +120,9 @@ class Anchor:
         Raises:
             AnchorError: the entry is damaged, is another node's, or cannot be read.
         """
-        with contextlib.suppress(FileNotFoundError):
-            return self._signed(self._place(manager)).mark
+        entry = self._signed(self._place(manager))
+        if entry is not None:
+            return entry.mark
         mark = self._version_1().get(manager)
         if mark is not None:
             self._check_signature(self._path, manager_id(manager), mark)
@@ -138,9 +135,8 @@ class Anchor:
         each. A reader that would refuse a log for it calls `read` first.
         """
         with contextlib.suppress(AnchorError):
-            with contextlib.suppress(FileNotFoundError):
-                return self._entry(self._place(manager)).mark.position
-            mark = self._version_1().get(manager)
+            entry = self._entry(self._place(manager))
+            mark = entry.mark if entry is not None else self._version_1().get(manager)
             return 0 if mark is None else mark.position
         return 0
 
@@ -150,14 +146,12 @@ class Anchor:
         Raises:
             AnchorError: one of them is damaged or another node's, or they cannot be read.
         """
-        try:
+        with _explaining(self._folder, "read"):
             places = _places_in(self._folder)
-        except OSError as error:
-            raise _unreadable(self._folder, error) from error
         marks = {}
         for place in places:
-            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-                entry = self._signed(place)
+            entry = self._signed(place)
+            if entry is not None:  # it may have been removed meanwhile
                 marks[entry.manager or place.stem] = entry.mark
         for manager, mark in self._version_1().items():
             id_ = manager_id(manager)
@@ -194,7 +188,7 @@ class Anchor:
 
     def _move(self, manager: str, mark: Mark, *, anywhere: bool) -> None:
         place, content = self._place(manager), self._encode(manager, mark)
-        try:
+        with _explaining(place, "written"):
             if not place.exists():
                 old = None if anywhere else self._version_1().get(manager)
                 if old is not None and old.position > mark.position:
@@ -213,8 +207,6 @@ class Anchor:
                     os.pwrite(fd, content, 0)
                     if len(found) != SIZE:  # it was damaged
                         os.ftruncate(fd, SIZE)
-        except OSError as error:
-            raise _unwritable(place, error) from error
 
     def _encode(self, manager: str, mark: Mark) -> bytes:
         entry = _Entry(FORMAT, VERSION, self._node_id, mark, manager)
@@ -226,58 +218,49 @@ class Anchor:
     def _place(self, manager: str) -> Path:
         return self._folder / f"{manager_id(manager).hex}.json"
 
-    def _signed(self, place: Path) -> _Entry:
-        """Return the entry of one manager, checked; `FileNotFoundError` if there is none."""
+    def _signed(self, place: Path) -> _Entry | None:
+        """Return the entry of one manager, checked; None: there is none."""
         try:
-            entry = self._entry(place)
-            self._check_signature(place, UUID(place.stem), entry.mark)
+            return self._entry(place, check=True)
         except AnchorError:
             # A read beside a write may see half of each: once more, with writers locked out.
-            entry = self._entry(place, lock=True)
+            return self._entry(place, check=True, lock=True)
+
+    def _entry(self, place: Path, *, check: bool = False, lock: bool = False) -> _Entry | None:
+        with _explaining(place, "read"):
+            try:
+                with files.open_private(place, os.O_RDONLY) as fd:
+                    locked = files.locked_fd(fd, place, timeout=LOCK_TIMEOUT)
+                    with locked if lock else contextlib.nullcontext():
+                        content = os.read(fd, SIZE + 1)
+            except FileNotFoundError:
+                return None
+        entry = self._decode(place, content)
+        if check:
             self._check_signature(place, UUID(place.stem), entry.mark)
         return entry
-
-    def _entry(self, place: Path, *, lock: bool = False) -> _Entry:
-        try:
-            with files.open_private(place, os.O_RDONLY) as fd:
-                locked = files.locked_fd(fd, place, timeout=LOCK_TIMEOUT)
-                with locked if lock else contextlib.nullcontext():
-                    content = os.read(fd, SIZE + 1)
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise _unreadable(place, error) from error
-        return self._decode(place, content)
 
     def _decode(self, place: Path, content: bytes) -> _Entry:
         if len(content) != SIZE:
             raise _damaged(place, f"it is not of {SIZE} bytes")
-        try:
+        with _explaining(place, "read"):
             entry = msgspec.json.decode(content, type=_Entry)
-        except (ValueError, RecursionError) as error:
-            raise _damaged(place, "it is not whole") from error
-        self._check_origin(place, entry.format, entry.version, VERSION, entry.node_id)
+        self._check_origin(place, entry, VERSION)
         if entry.manager is not None and manager_id(entry.manager).hex != place.stem:
             raise _damaged(place, f"it is the entry of another manager, {entry.manager!r}")
         return entry
 
     def _version_1(self) -> dict[str, Mark]:
-        try:
+        with _explaining(self._path, "read"):
             file = _read_version_1(self._path)
-        except OSError as error:
-            raise _unreadable(self._path, error) from error
-        except (ValueError, RecursionError) as error:
-            raise _damaged(self._path, "it is not whole") from error
         if file.managers:
-            self._check_origin(self._path, file.format, file.version, 1, file.node_id)
+            self._check_origin(self._path, file, 1)
         return file.managers
 
-    def _check_origin(
-        self, path: Path, format_: str, version: int, expected: int, node_id: str
-    ) -> None:
-        if (format_, version) != (FORMAT, expected):
+    def _check_origin(self, path: Path, file: _Entry | _Version1, version: int) -> None:
+        if (file.format, file.version) != (FORMAT, version):
             raise _damaged(path, "it is not an anchor that this Keyturn can read")
-        if node_id != self._node_id:
+        if file.node_id != self._node_id:
             raise _damaged(path, "it is the anchor of another node")
 
     def _check_signature(self, path: Path, id_: UUID, mark: Mark) -> None:
@@ -300,12 +283,16 @@ def _read_version_1(path: Path) -> _Version1:
     return _Version1(FORMAT, 1, "", {})
 
 
-def _unreadable(path: Path, error: OSError) -> AnchorError:
-    return AnchorError(f"the anchor {path} cannot be read: {reason(error)}", path=str(path))
-
-
-def _unwritable(path: Path, error: OSError) -> AnchorError:
-    return AnchorError(f"the anchor {path} cannot be written: {reason(error)}", path=str(path))
+@contextlib.contextmanager
+def _explaining(path: Path, done: str) -> Iterator[None]:
+    """Raise an `AnchorError` for what goes wrong with a file."""
+    try:
+        yield
+    except OSError as error:
+        message = f"the anchor {path} cannot be {done}: {reason(error)}"
+        raise AnchorError(message, path=str(path)) from error
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, "it is not whole") from error
 
 
 def _damaged(path: Path, what: str) -> AnchorError:
