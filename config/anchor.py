@@ -278,7 +278,7 @@ def _places_in(folder: Path) -> list[Path]:
 def _read_version_1(path: Path) -> _Version1:
     """Return the anchor of version 1; one without managers if there is none."""
     with contextlib.suppress(FileNotFoundError):
-        content = files.read_private(path, limit=_LIMIT_1, wider_mode=files.WiderMode.IGNORE)
+        content = files.read_private(path, limit=_LIMIT_1, refused=0)
         return msgspec.json.decode(content, type=_Version1)
     return _Version1(FORMAT, 1, "", {})
 

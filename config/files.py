@@ -8,7 +8,6 @@ changes a folder opens it once: see `folders`.
 from __future__ import annotations
 
 import contextlib
-import enum
 import errno
 import fcntl
 import os
@@ -44,24 +43,6 @@ def check_path(path: Path) -> None:
         )
 
 
-class WiderMode(enum.Enum):
-    """What to do with a file that others can read too."""
-
-    NARROW = "make it 0600"
-    REFUSE = "raise PermissionError"
-    GROUP = "read it if only its group can, too; raise PermissionError otherwise"
-    IGNORE = "read it all the same"
-
-
-_REFUSED = {
-    WiderMode.NARROW: 0o007,  # of what is not ours to narrow
-    WiderMode.REFUSE: 0o077,
-    WiderMode.GROUP: 0o007,
-    WiderMode.IGNORE: 0,
-}
-"""Which bits of a mode are refused."""
-
-
 @contextlib.contextmanager
 def open_private(path: Path, flags: int, folder: int | None = None) -> Iterator[int]:
     """Open a regular file that is there, and close it in the end; give its descriptor.
@@ -94,27 +75,31 @@ def open_private(path: Path, flags: int, folder: int | None = None) -> Iterator[
         os.close(fd)
 
 
-def read_private(path: Path, *, limit: int, wider_mode: WiderMode = WiderMode.NARROW) -> bytes:
-    """Return the content of a regular file of at most `limit` bytes.
+def read_private(path: Path, *, limit: int, refused: int | None = None) -> bytes:
+    """Return the content of a regular file.
+
+    Args:
+        path: the file.
+        limit: how many bytes it may have.
+        refused: the bits of a mode with which it is not read. None: one that others may read
+            is made 0600, and not read if it cannot be.
 
     Raises:
         FileNotFoundError: there is none.
-        PermissionError: it may not be read, or others may read it and that is refused.
+        PermissionError: it may not be read, or others may read it.
         OSError: it is a link, is not a regular file, or is too large.
     """
     with open_private(path, os.O_RDONLY) as fd:
-        return read_opened(fd, path, limit=limit, wider_mode=wider_mode)
+        return read_opened(fd, path, limit=limit, refused=refused)
 
 
-def read_opened(
-    fd: int, path: Path, *, limit: int, wider_mode: WiderMode = WiderMode.NARROW
-) -> bytes:
+def read_opened(fd: int, path: Path, *, limit: int, refused: int | None = None) -> bytes:
     """Read what `open_private` opened for reading: see `read_private`."""
     status = os.fstat(fd)
     mode = stat.S_IMODE(status.st_mode)
-    if mode & 0o077 and wider_mode is WiderMode.NARROW and _may_narrow(status):
+    if refused is None and mode & 0o077 and _may_narrow(status):
         os.fchmod(fd, MODE)
-    elif mode & _REFUSED[wider_mode]:
+    elif mode & (0o007 if refused is None else refused):
         raise PermissionError(errno.EACCES, _readable_by_others(mode, status), str(path))
     if status.st_size > limit:
         raise OSError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
@@ -154,8 +139,6 @@ def write_private(
             if exclusive:
                 os.link(temp, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
                 os.unlink(temp, dir_fd=folder)
-            elif _is_folder(name, folder):  # rename(2) may say "not empty" of one
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
             else:
                 os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
@@ -165,40 +148,30 @@ def write_private(
         os.fsync(folder)
 
 
-def remove_private(path: Path) -> bool:
-    """Remove the file for good; return False if there was none.
+def remove_private(path: Path) -> None:
+    """Remove the file for good, if there is one.
 
     What is mounted by itself, and cannot be removed, is made empty.
     """
-    try:
-        with folders.opened(path.parent) as folder:
-            try:
-                os.unlink(path.name, dir_fd=folder)
-                os.fsync(folder)
-            except OSError as error:
-                if error.errno != errno.EBUSY:
-                    raise
-                with open_private(path, os.O_RDWR, folder) as fd:
-                    os.ftruncate(fd, 0)
-                    os.fsync(fd)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def sweep_temp_files(path: Path) -> int:
-    """Remove what killed writers of `path` left behind; call it with the lock held."""
-    swept = 0
-    prefix = f".{path.name}."
     with contextlib.suppress(FileNotFoundError), folders.opened(path.parent) as folder:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries]
-        for name in names:
-            if name.startswith(prefix) and name.endswith(_TEMP_SUFFIX):
+        try:
+            os.unlink(path.name, dir_fd=folder)
+            os.fsync(folder)
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            with open_private(path, os.O_RDWR, folder) as fd:
+                os.ftruncate(fd, 0)
+                os.fsync(fd)
+
+
+def sweep_temp_files(path: Path) -> None:
+    """Remove what killed writers of `path` left behind; call it with the lock held."""
+    with contextlib.suppress(FileNotFoundError), folders.opened(path.parent) as folder:
+        for name in os.listdir(folder):  # noqa: PTH208 - of a descriptor
+            if name.startswith(f".{path.name}.") and name.endswith(_TEMP_SUFFIX):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=folder)
-                    swept += 1
-    return swept
 
 
 @contextlib.contextmanager
@@ -214,12 +187,8 @@ def locked(path: Path, *, timeout: float) -> Iterator[None]:
     Raises:
         LockTimeoutError: another writer held it all that time.
     """
-    lock = path.with_name(f".{path.name}.lock")
-    try:
-        fd = _open_or_make(lock)
-    except FileNotFoundError:
-        folders.make_private_folder(path.parent)
-        fd = _open_or_make(lock)
+    folders.make_private_folder(path.parent)
+    fd = _open_or_make(path.with_name(f".{path.name}.lock"))
     try:
         with locked_fd(fd, path, timeout=timeout):
             yield
@@ -270,17 +239,9 @@ def _make(name: str, folder: int) -> int:
 
 def _open_or_make(path: Path) -> int:
     with folders.opened(path.parent) as folder:
-        with contextlib.suppress(FileNotFoundError):
-            return os.open(path.name, os.O_RDWR | _OPEN_FLAGS, dir_fd=folder)
-        with contextlib.suppress(FileExistsError):  # another process made it meanwhile
+        with contextlib.suppress(FileExistsError):
             return _make(path.name, folder)
         return os.open(path.name, os.O_RDWR | _OPEN_FLAGS, dir_fd=folder)
-
-
-def _is_folder(name: str, folder: int) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
-    return False
 
 
 def _may_narrow(status: os.stat_result) -> bool:

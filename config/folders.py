@@ -35,22 +35,14 @@ def opened(folder: Path) -> Iterator[int]:
 
 def make_private_folder(folder: Path) -> None:
     """Create the folder, and those above it that are missing, with mode 0700."""
-    missing = []
-    place = folder
-    while not place.exists():
-        missing.append(place)
-        place = place.parent
-    for path in reversed(missing):
-        with contextlib.suppress(FileExistsError), opened(path.parent) as parent:
-            os.mkdir(path.name, 0o700, dir_fd=parent)
-            _hand_over_if_empty(parent, path.name)
+    if not folder.exists():
+        make_private_folder(folder.parent)
+        with contextlib.suppress(FileExistsError), opened(folder.parent) as parent:
+            os.mkdir(folder.name, 0o700, dir_fd=parent)
+            _hand_over_if_empty(parent, folder.name)
             os.fsync(parent)
-    if folder.is_dir():
-        return
-    if folder.is_symlink():
-        message = f"{folder} is a link that leads nowhere"
-        raise NotADirectoryError(errno.ENOTDIR, message, str(folder))
-    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is not a folder", str(folder))
 
 
 def _open(folder: Path) -> int:

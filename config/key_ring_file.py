@@ -36,7 +36,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from keyturn.config import files
-from keyturn.config.files import WiderMode
 from keyturn.config.os_errors import UNFIT_CONTENT, reason
 from keyturn.config.ownership import safe_target
 from keyturn.domain.errors import (
@@ -189,11 +188,11 @@ def read(path: Path, *, group_readable: bool = False) -> StoredKeyRing:
         path: the file, or a link to it that nobody else can lead elsewhere.
         group_readable: whether its group may read it, and change it, too.
     """
-    wider_mode = WiderMode.GROUP if group_readable else WiderMode.REFUSE
+    refused = 0o007 if group_readable else 0o077
     try:
         files.check_path(path)
         place = safe_target(path) if path.is_symlink() else path
-        content = Secret(files.read_private(place, limit=_LIMIT, wider_mode=wider_mode))
+        content = Secret(files.read_private(place, limit=_LIMIT, refused=refused))
     except FileNotFoundError as error:
         message = f"there is no key ring at {path}: create one with `keyturn init`"
         raise KeyRingNotFoundError(message, path=str(path)) from error

@@ -11,7 +11,6 @@ import stat
 from pathlib import Path
 
 from keyturn.config import files
-from keyturn.config.files import WiderMode
 from keyturn.config.os_errors import reason
 from keyturn.config.ownership import is_trusted, safe_target
 from keyturn.domain.errors import SettingsError
@@ -36,7 +35,7 @@ def read_password_file(path: Path, setting: str = "password_file") -> Secret[str
     """
     place = Path(os.path.realpath(path))
     try:
-        content = Secret(files.read_private(place, limit=_LIMIT, wider_mode=WiderMode.GROUP))
+        content = Secret(files.read_private(place, limit=_LIMIT, refused=0o007))
     except OSError as error:
         raise _unusable(path, reason(error), setting) from error
     try:
@@ -72,5 +71,5 @@ def read_trusted_file(path: Path) -> tuple[bytes, int]:
         if mode & _OTHERS_WRITE:
             message = f"others can write to it (mode {mode:04o}): run chmod 600 on it"
             raise PermissionError(errno.EACCES, message, str(path))
-        content = files.read_opened(fd, place, limit=_LIMIT, wider_mode=WiderMode.IGNORE)
+        content = files.read_opened(fd, place, limit=_LIMIT, refused=0)
         return content, mode
