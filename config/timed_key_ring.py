@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -30,7 +30,7 @@ class TimedKeyRing:
     def __init__(self, key_ring: KeyRingLike, timeout: float) -> None:
         self._key_ring = key_ring
         self._timeout = timeout
-        self._hanging: set[object] = set()
+        self._deadlines: list[float] = []  # of the calls that have not returned
         self.node_id = self._timed(lambda: key_ring.node_id)
 
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
@@ -48,25 +48,21 @@ class TimedKeyRing:
         return self._timed(partial(self._key_ring.sign, message))
 
     def _timed(self, call: Callable[[], T]) -> T:
-        if len(self._hanging) >= _MOST_HANGING:
+        now = time.monotonic()
+        if sum(deadline < now for deadline in self._deadlines) >= _MOST_HANGING:
             raise KeyRingTimeoutError("the key ring does not answer: see that it does")
-        is_over = threading.Event()
+        deadline = now + self._timeout
 
         def run() -> T:
             try:
                 return call()
             finally:
-                is_over.set()
-                self._hanging.discard(is_over)
+                self._deadlines.remove(deadline)
 
+        self._deadlines.append(deadline)
         try:
             return in_thread(run, timeout=self._timeout)
         except TimeoutError as error:
-            if is_over.is_set():  # it is the key ring's own
-                raise
-            self._hanging.add(is_over)
-            if is_over.is_set():
-                self._hanging.discard(is_over)
             raise KeyRingTimeoutError(
                 f"the key ring did not answer within {self._timeout:g} s: see that it does"
             ) from error

@@ -10,6 +10,7 @@ import contextlib
 import enum
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,17 @@ from keyturn.domain.tokens import MAX_TOKEN_LENGTH, SessionToken
 
 LOCK_TIMEOUT = 10.0
 """Seconds that a writer waits for another one."""
+
+
+_TOKEN = re.compile(rf"[!-~]{{1,{MAX_TOKEN_LENGTH}}}")
+_NO_FILE = "it is a folder or something else that is not a file"
+_MEANINGS = {
+    errno.ELOOP: "it is a symbolic link, which is not followed: name the file itself",
+    errno.EINVAL: _NO_FILE,
+    errno.EISDIR: _NO_FILE,
+    errno.ENXIO: _NO_FILE,
+    errno.EFBIG: "it is larger than any token",
+}
 
 
 class Unconditionally(enum.Enum):
@@ -53,11 +65,9 @@ class TokenFile:
         Who only reads needs neither the lock nor a place that can be written: then nothing is
         swept.
         """
-        try:
+        with self._explaining("used"):
             folders.make_private_folder(self._path.parent)
             self._check_place()
-        except OSError as error:
-            raise self._error(error, "used") from error
         with contextlib.suppress(OSError), files.locked(self._path, timeout=0):
             files.sweep_temp_files(self._path)
 
@@ -67,23 +77,19 @@ class TokenFile:
         Raises:
             TokenFileError: the file is not one, cannot be read, or holds no token.
         """
-        try:
-            refuse_unsafe_folder(self._path.parent)
-            with files.open_private(self._path, os.O_RDONLY) as fd:
-                self._refuse_of_others(os.fstat(fd))
-                content = files.read_opened(fd, self._path, limit=MAX_TOKEN_LENGTH + 1024)
-            token = content.decode("ascii").strip()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise self._error(error, "read") from error
-        except UnicodeDecodeError:
-            raise self._no_token() from None  # the error would carry the content
-        if not token:
-            return None
-        if not _could_be_token(token):
-            raise self._no_token()
-        return token
+        with self._explaining("read"):
+            try:
+                refuse_unsafe_folder(self._path.parent)
+                with files.open_private(self._path, os.O_RDONLY) as fd:
+                    self._refuse_of_others(os.fstat(fd))
+                    content = files.read_opened(fd, self._path, limit=MAX_TOKEN_LENGTH + 1024)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        token = content.strip().decode("latin-1")
+        if token and not _TOKEN.fullmatch(token):
+            message = f"the token file {self._path} does not hold a token: write or clear it"
+            raise TokenFileError(message, path=str(self._path))
+        return token or None
 
     def write(
         self,
@@ -96,11 +102,10 @@ class TokenFile:
             TokenFileError: it cannot be written; the previous token stands.
             TokenFileLockedError: another writer kept the lock for too long.
         """
-        if not isinstance(token, str) or not _could_be_token(token):
+        if not isinstance(token, str) or not _TOKEN.fullmatch(token):
             message = "a session token is printable ASCII without spaces, of at most 8 KiB"
             raise TokenFileError(f"{message}: nothing was written", path=str(self._path))
         with self._writing():
-            self._check_place()
             if replacing is not ANY_TOKEN and self.read() != replacing:
                 return False
             files.write_private(self._path, token.encode("ascii") + b"\n")
@@ -109,7 +114,6 @@ class TokenFile:
     def clear(self) -> None:
         """Remove the file, if there is one."""
         with self._writing():
-            self._check_place()
             files.remove_private(self._path)
 
     def _check_place(self) -> None:
@@ -137,35 +141,21 @@ class TokenFile:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
+        with self._explaining("written"), files.locked(self._path, timeout=LOCK_TIMEOUT):
+            self._check_place()
+            yield
+
+    @contextlib.contextmanager
+    def _explaining(self, done: str) -> Iterator[None]:
         try:
-            with files.locked(self._path, timeout=LOCK_TIMEOUT):
-                yield
+            yield
         except files.LockTimeoutError as error:
             message = f"the token file {self._path} {error.strerror}: try again"
             raise TokenFileLockedError(message, path=str(self._path)) from error
         except OSError as error:
-            raise self._error(error, "written") from error
+            raise self._error(error, done) from error
 
-    def _error(self, error: OSError, verb: str) -> TokenFileError:
-        kinds = {
-            errno.ELOOP: "it is a symbolic link, which is not followed: name the file itself",
-            errno.EINVAL: "it is a folder or something else that is not a file",
-            errno.EISDIR: "it is a folder or something else that is not a file",
-            errno.ENXIO: "it is a folder or something else that is not a file",
-            errno.EFBIG: "it is larger than any token",
-        }
-        why = kinds.get(error.errno or 0) or reason(error)
-        message = f"the token file {self._path} cannot be {verb}: {why}"
+    def _error(self, error: OSError, done: str) -> TokenFileError:
+        why = _MEANINGS.get(error.errno or 0) or reason(error)
+        message = f"the token file {self._path} cannot be {done}: {why}"
         return TokenFileError(message, path=str(self._path))
-
-    def _no_token(self) -> TokenFileError:
-        message = f"the token file {self._path} does not hold a token: write or clear it"
-        return TokenFileError(message, path=str(self._path))
-
-
-def _could_be_token(text: str) -> bool:
-    return (
-        0 < len(text) <= MAX_TOKEN_LENGTH
-        and text.isascii()
-        and all("!" <= character <= "~" for character in text)
-    )
