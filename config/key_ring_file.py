@@ -18,7 +18,6 @@ Versions to come read every older version.
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import errno
 import hashlib
@@ -148,37 +147,36 @@ class StoredKeyRing:
 
     def unlock(self, password: Secret[str] | None) -> Secret[bytes]:
         """Return the secrets: identity seed and sealing key, 64 bytes."""
-        sealed = Secret(_bytes(self.record.secrets))
-        if not self.has_password:
-            if password is not None:
-                message = f"{self.path} has no password: open it with none"
-                raise WrongPasswordError(message, path=str(self.path))
-            plain = sealed
+        if self.has_password:
+            plain = self._decrypted(password)
+        elif password is None:
+            plain = Secret(_bytes(self.record.secrets))
         else:
-            if password is None:
-                message = f"{self.path} is protected by a password: give it"
-                raise PasswordRequiredError(message, path=str(self.path))
-            try:
-                plain = self._decrypted(sealed.reveal(), password)
-            except (InvalidTag, ValueError) as error:
-                message = f"this is not the password of {self.path}"
-                raise WrongPasswordError(message, path=str(self.path)) from error
+            message = f"{self.path} has no password: open it with none"
+            raise WrongPasswordError(message, path=str(self.path))
         if len(plain.reveal()) != SECRETS_BYTES:
             raise damaged(self.path, "its secrets have the wrong length")
         return plain
 
-    def _decrypted(self, sealed: bytes, password: Secret[str]) -> Secret[bytes]:
-        nonce, ciphertext = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+    def _decrypted(self, password: Secret[str] | None) -> Secret[bytes]:
+        if password is None:
+            message = f"{self.path} is protected by a password: give it"
+            raise PasswordRequiredError(message, path=str(self.path))
         cipher = self.record.kdf.cipher(password)
-        return Secret(cipher.decrypt(nonce, ciphertext, self.record.associated_data()))
+        sealed = _bytes(self.record.secrets)
+        nonce, ciphertext = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        try:
+            return Secret(cipher.decrypt(nonce, ciphertext, self.record.associated_data()))
+        except (InvalidTag, ValueError) as error:
+            message = f"this is not the password of {self.path}"
+            raise WrongPasswordError(message, path=str(self.path)) from error
 
 
-def damaged(path: Path, what: str, cause: Exception | None = None) -> KeyRingDamagedError:
+def damaged(path: Path, what: str) -> KeyRingDamagedError:
     """Return the error for a file that is not a whole key ring."""
-    message = f"{path} is damaged: {what}; put back a backup of it"
-    error = KeyRingDamagedError(message, path=str(path))
-    error.__cause__ = cause
-    return error
+    return KeyRingDamagedError(
+        f"{path} is damaged: {what}; put back a backup of it", path=str(path)
+    )
 
 
 def read(path: Path, *, group_readable: bool = False) -> StoredKeyRing:
@@ -210,10 +208,8 @@ def read(path: Path, *, group_readable: bool = False) -> StoredKeyRing:
 def _parse(path: Path, content: Secret[bytes]) -> _Record:
     try:
         head = msgspec.json.decode(content.reveal(), type=_Version)
-        if head.format != FORMAT:
+        if head.format != FORMAT or head.version < 1:
             raise damaged(path, "it is not a key ring")
-        if head.version < 1:
-            raise damaged(path, "it has a version that never was")
         if head.version > VERSION:
             message = (
                 f"{path} has version {head.version} of the format, this Keyturn reads "
@@ -236,12 +232,8 @@ def write(
     password: Secret[str] | None,
     mode: int = files.MODE,
 ) -> None:
-    """Write the secrets to the file, atomically, under this password."""
-    content = _encode(node_id, plain, password)
-    try:
-        files.write_private(path, content, mode=mode)
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    """Write the secrets, atomically, under this password; for use within `exclusive`."""
+    files.write_private(path, _encode(node_id, plain, password), mode=mode)
 
 
 def _encode(node_id: str, plain: Secret[bytes], password: Secret[str] | None) -> Secret[bytes]:
@@ -258,14 +250,17 @@ def _encode(node_id: str, plain: Secret[bytes], password: Secret[str] | None) ->
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Keep other processes from writing this key ring."""
+    """Keep other processes from writing this key ring, and say why it cannot be written."""
     try:
         files.check_path(path)
         with files.locked(path, timeout=_LOCK_TIMEOUT):
             files.sweep_temp_files(path)
             yield
     except OSError as error:
-        raise _unwritable(path, error) from error
+        kind: type[KeyRingError] = KeyRingUnavailableError
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            kind = KeyRingPermissionError
+        raise kind(f"{path} cannot be written: {reason(error)}", path=str(path)) from error
 
 
 def _encoded(password: Secret[str]) -> Secret[bytes]:
@@ -290,19 +285,10 @@ def _not_permitted(path: Path, error: OSError, group_readable: bool) -> str:
     return f"{path} {error.strerror}{'' if group_readable or mode & 0o007 else way_out}"
 
 
-def _unwritable(path: Path, error: OSError) -> KeyRingError:
-    kind: type[KeyRingError] = KeyRingPermissionError
-    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-        kind = KeyRingUnavailableError
-    return kind(f"{path} cannot be written: {reason(error)}", path=str(path))
-
-
 def _text(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def _bytes(text: str) -> bytes:
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, UnicodeEncodeError) as error:
-        raise ValueError("not base64url") from error
+    """Return what base64url stands for, or raise `ValueError`."""
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
