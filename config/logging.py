@@ -12,7 +12,7 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import structlog
@@ -80,8 +80,7 @@ class Logger:
                     return
             if values.pop("exc_info", None):
                 values["exception"] = traceback.format_exc()
-            line = redact(None, method, {**self._values, **values, "event": event})
-            getattr(logger, method)(**line)
+            getattr(logger, method)(**redacted({**self._values, **values, "event": event}))
         except Exception:  # noqa: BLE001, S110 - whatever it is, nothing of ours fails by it
             pass
 
@@ -109,16 +108,15 @@ def configure_for_command_line(level: str) -> None:
     _stdlib_logger.propagate = False
 
 
-def redact(
-    _logger: object, _method: str, event_dict: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """Take out what must never be logged, should it get here at all (a structlog processor)."""
-    for name, value in event_dict.items():
-        if name in _SECRET_NAMES:
-            event_dict[name] = "[removed]"
-        elif isinstance(value, str):
-            event_dict[name] = without_tokens(value)
-    return event_dict
+def redacted(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a line without what must never be logged."""
+    return {name: _redacted(name, value) for name, value in values.items()}
+
+
+def _redacted(name: str, value: Any) -> Any:
+    if name in _SECRET_NAMES:
+        return "[removed]"
+    return without_tokens(value) if isinstance(value, str) else value
 
 
 def without_tokens(text: str) -> str:

@@ -45,9 +45,10 @@ def place_of(anchor: Anchor, manager: str) -> Path:
 
 
 def flips(content: bytes) -> Iterator[bytes]:
+    """Yield it with one bit flipped: a bit of each byte, and each bit of some."""
     for position, byte in enumerate(content):
-        for bit in range(8):
-            yield content[:position] + bytes([byte ^ (1 << bit)]) + content[position + 1 :]
+        bit = 1 << position % 8
+        yield content[:position] + bytes([byte ^ bit]) + content[position + 1 :]
 
 
 # --- refused -----------------------------------------------------------------------------------

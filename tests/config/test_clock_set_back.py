@@ -43,7 +43,7 @@ with keyturn.open(path=sys.argv[1], password=None) as service:
     expired, good = service.create_token(expiry=0), service.create_token(expiry=1800)
     began = time.time()
     while service.verify_token(expired):
-        time.sleep(0.05)
+        time.sleep(0.005)
 
     open(os.environ["SET_BACK"], "w").close()
 
@@ -55,15 +55,20 @@ with keyturn.open(path=sys.argv[1], password=None) as service:
 """
 
 
-@pytest.fixture
-def printed(tmp_path: Path) -> list[str]:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("set-back")
+
+
+@pytest.fixture(scope="module")
+def printed(folder: Path) -> list[str]:
     """What a process printed whose clock was set back, with its log in `data`."""
-    source, library = tmp_path / "clock.c", tmp_path / "clock.so"
+    source, library = folder / "clock.c", folder / "clock.so"
     source.write_text(A_CLOCK_OF_ITS_OWN)
     subprocess.run([str(COMPILER), "-shared", "-fPIC", "-o", library, source], check=True)
     done = subprocess.run(
-        [sys.executable, "-c", AN_HOUR_BACK, str(tmp_path / "data")],
-        env={**os.environ, "LD_PRELOAD": str(library), "SET_BACK": str(tmp_path / "set-back")},
+        [sys.executable, "-c", AN_HOUR_BACK, str(folder / "data")],
+        env={**os.environ, "LD_PRELOAD": str(library), "SET_BACK": str(folder / "set-back")},
         stdout=subprocess.PIPE,
         text=True,
         timeout=60,
@@ -79,9 +84,9 @@ def test_g3_after_the_clock_was_set_back_expired_stays_expired_and_good_stays_go
 
 
 def test_g5_the_history_shows_that_the_clock_was_set_back_and_the_audit_warns(
-    printed: list[str], tmp_path: Path
+    printed: list[str], folder: Path
 ) -> None:
-    with keyturn.open(path=tmp_path / "data", password=None) as service:
+    with keyturn.open(path=folder / "data", password=None) as service:
         _, before, after = service.history()
         verdict = service.audit()
 

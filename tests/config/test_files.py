@@ -200,22 +200,23 @@ def test_g4_a_reader_never_sees_a_torn_file_while_a_writer_writes(path: Path) ->
     write_private(path, contents[0])
     done = threading.Event()
 
-    def write_many_times() -> None:
-        try:
-            for content in itertools.islice(itertools.cycle(contents), 1000):
-                write_private(path, content)
-        finally:
-            done.set()
+    def write_until_done() -> None:
+        for content in itertools.cycle(contents):
+            write_private(path, content)
+            if done.is_set():
+                return
 
-    writer = threading.Thread(target=write_many_times)
+    writer = threading.Thread(target=write_until_done)
     writer.start()
-    seen = set()
-    while not done.is_set():
-        seen.add(read_private(path, limit=LIMIT))
-    writer.join()
+    try:
+        seen = [read_private(path, limit=LIMIT)]
+        while len(seen) < 1000 or len(set(seen)) < 2:
+            seen.append(read_private(path, limit=LIMIT))
+    finally:
+        done.set()
+        writer.join()
 
-    assert seen <= set(contents)
-    assert len(seen) > 1
+    assert set(seen) == set(contents)
 
 
 def test_a_new_file_is_not_put_over_one_that_is_there(path: Path) -> None:

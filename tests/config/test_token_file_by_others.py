@@ -8,15 +8,17 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import keyturn
 from keyturn import ClientSession
+from tests.config.as_user import run_as_users
 
-KILLS = 80
+KILLS = 24
 KILLED_WRITERS = """
 import os, signal, sys, time
 from keyturn import ClientSession
@@ -37,7 +39,7 @@ for number in range(int(sys.argv[2]) // 2):
         writers.append(os.fork() or write_for_ever(sys.argv[1], writing))
         os.read(reading, 1)
         os.close(reading), os.close(writing)
-    time.sleep((10 + number * 13 % 37) / 1000)  # to kill them somewhere else each time
+    time.sleep((2 + number * 13 % 37) / 1000)  # to kill them somewhere else each time
     for writer in writers:
         os.kill(writer, signal.SIGKILL)
         os.waitpid(writer, 0)
@@ -48,7 +50,7 @@ from keyturn import ClientSession
 session = ClientSession(sys.argv[1])
 for line in sys.stdin:
     old = line.strip()
-    for number in range(20):
+    for number in range(10):
         session.write_token(old + "r" * (number + 1), replacing=old)
         old = old + "r" * (number + 1) if session.read_token() != old else old
     print("done", flush=True)
@@ -92,7 +94,7 @@ def test_what_killed_writers_leave_behind_does_not_stop_the_next_one(
     tmp_path: Path, run_python: Callable[..., object]
 ) -> None:
     path = tmp_path / "token"
-    run_python(KILLED_WRITERS, path, 20)
+    run_python(KILLED_WRITERS, path, 6)
 
     with ClientSession(path) as session:
         session.write_token("mine")
@@ -108,7 +110,7 @@ def test_a_logout_that_races_late_refreshes_of_many_processes_leaves_no_token(
     with ClientSession(path) as session:
         refreshers = [start(LATE_REFRESHER, path) for _ in range(3)]
         left = []
-        for number in range(40):
+        for number in range(15):
             session.write_token(f"token{number}")
             for process in refreshers:
                 process.stdin.write(f"token{number}\n")  # type: ignore[union-attr]
@@ -122,7 +124,7 @@ def test_a_logout_that_races_late_refreshes_of_many_processes_leaves_no_token(
         for process in refreshers:
             process.communicate()
 
-    assert left == [None] * 40
+    assert left == [None] * 15
 
 
 def test_of_several_refreshes_of_one_token_exactly_one_is_written(tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_of_several_refreshes_of_one_token_exactly_one_is_written(tmp_path: Path
     sessions = [ClientSession(path) for _ in range(6)]
     written: queue.Queue[bool] = queue.Queue()
 
-    for number in range(30):
+    for number in range(15):
         sessions[0].write_token(f"old{number}")
         together = threading.Barrier(6, timeout=30)
 
@@ -152,33 +154,21 @@ def test_of_several_refreshes_of_one_token_exactly_one_is_written(tmp_path: Path
 # --- as somebody who may not -------------------------------------------------------------------
 
 as_nobody = pytest.mark.skipif(os.getuid() != 0, reason="only root can become nobody")
-AS_NOBODY = """
-import os, sys
-import keyturn
-from keyturn import ClientSession
-os.setgroups([]), os.setgid({gid}), os.setuid({uid})
-path = sys.argv[1]
-try:
-    {code}
-except keyturn.KeyturnError as error:
-    print(type(error).__name__, "|", error)
-"""
+
+
+@pytest.fixture(scope="module")
+def run_as_nobody() -> Iterator[Callable[[str, Path], str]]:
+    with run_as_users() as run:
+        yield partial(run, pwd.getpwnam("nobody").pw_uid)
 
 
 @pytest.fixture
-def run_as_nobody(
-    run_python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> Callable[[str, Path], str]:
-    nobody = pwd.getpwnam("nobody")
+def tmp_path(tmp_path: Path) -> Path:
+    """A folder that all users can get to."""
     for folder in (tmp_path, *tmp_path.parents):
         if folder.stat().st_uid == 0 and str(folder).startswith("/tmp/"):
             folder.chmod(0o755)
-
-    def run(code: str, path: Path) -> str:
-        text = AS_NOBODY.format(gid=nobody.pw_gid, uid=nobody.pw_uid, code=code)
-        return run_python(text, path).stdout
-
-    return run
+    return tmp_path
 
 
 @as_nobody
