@@ -70,9 +70,12 @@ def warm_python(folder: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def cheap_key_rings() -> Iterator[None]:
     """Have the passwords of new key rings cost next to nothing."""
-    kdf = key_ring_file.Kdf.new()
-    cheap = msgspec.structs.replace(kdf, memory_kib=64, iterations=1, lanes=1)
-    with mock.patch.object(key_ring_file.Kdf, "new", return_value=cheap):
+    new = key_ring_file.Kdf.new
+
+    def cheap() -> key_ring_file.Kdf:
+        return msgspec.structs.replace(new(), memory_kib=64, iterations=1, lanes=1)
+
+    with mock.patch.object(key_ring_file.Kdf, "new", cheap):
         yield
 
 
