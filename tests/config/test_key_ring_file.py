@@ -211,10 +211,10 @@ def test_a_file_of_a_newer_version_says_so(path: Path, version: int) -> None:
 
 
 def test_the_password_is_stretched_as_rfc_9106_recommends(
-    path: Path, run_python: RunPython
+    path: Path, run_new_python: RunPython
 ) -> None:
-    # In a process of its own: in this one key rings are cheap.
-    run_python(
+    # In a new interpreter: in this one key rings are cheap.
+    run_new_python(
         "import sys, keyturn; keyturn.KeyRing.create(sys.argv[1], password='secret')", path
     )
 

@@ -51,8 +51,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def programs() -> Iterator[Path]:
     """Programs that start at once."""
-    with tempfile.TemporaryDirectory() as folder, warm_python(Path(folder)) as programs:
-        yield programs
+    with tempfile.TemporaryDirectory() as folder, warm_python(Path(folder)) as python:
+        python.make_programs(Path(folder))
+        yield Path(folder)
 
 
 WITH_BLOCKS = [page for page in pages() if blocks_of(page) and not is_tested_elsewhere(page)]
