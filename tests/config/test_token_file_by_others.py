@@ -7,6 +7,7 @@ import pwd
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -166,7 +167,7 @@ def run_as_nobody() -> Iterator[Callable[[str, Path], str]]:
 def tmp_path(tmp_path: Path) -> Path:
     """A folder that all users can get to."""
     for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == 0 and str(folder).startswith("/tmp/"):
+        if folder.stat().st_uid == 0 and Path(tempfile.gettempdir()) in folder.parents:
             folder.chmod(0o755)
     return tmp_path
 
