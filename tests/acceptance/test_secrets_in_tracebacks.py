@@ -28,7 +28,6 @@ from keyturn.config.stores import has_log
 from keyturn.domain import key_ring as keys
 from keyturn.domain.secret import Secret
 from tests.postgres import PostgresServer
-from tests.warm_python import cheap_key_rings
 
 SECRET = "correct-horse-battery"
 LONG = f"{SECRET}-{'staple' * 20}"  # loggers cut what is long themselves
@@ -78,8 +77,7 @@ def of_ours(frames: TracebackType | None) -> TracebackType | None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("secrets") / "data"
-    with cheap_key_rings():
-        keyturn.open(path=folder, password=SECRET).close()
+    keyturn.open(path=folder, password=SECRET).close()
     return folder
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,6 @@ from keyturn.domain.errors import (
     PasswordRequiredError,
     WrongPasswordError,
 )
-from tests.warm_python import cheap_key_rings
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cheap_passwords() -> Iterator[None]:
-    with cheap_key_rings():
-        yield
 
 
 @pytest.fixture

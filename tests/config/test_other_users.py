@@ -1,12 +1,15 @@
-"""Files between users: Secrets of Kubernetes, commands of root, and what others planted [G4]."""
+"""Files between users: Secrets of Kubernetes, commands of root, and what others planted [G4].
+
+The processes take on another user once they have imported Keyturn.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,12 +17,24 @@ import pytest
 import keyturn
 from keyturn import ClientSession
 from keyturn.domain.errors import TokenFileError
-from tests.config.as_user import RunAs, run_as_users
-from tests.warm_python import cheap_key_rings
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can become others")
+RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 SERVICE, NEIGHBOUR, GROUP = 54321, 54322, 54323
+AS = """
+import os, pathlib, sys
+import keyturn
+from keyturn import ClientSession
+with keyturn.open(store="memory:", password=None) as service:  # loads what loads late
+    service.reset_key()
+os.setgroups([{group}]), os.setgid({user}), os.setuid({user})
+path = pathlib.Path(sys.argv[1])
+try:
+    {code}
+except keyturn.KeyturnError as error:
+    print(type(error).__name__, "|", error)
+"""
 OPEN = """with keyturn.open(path=path, password="secret", {more}) as service:
         service.reset_key()
         print(service.verify_token(service.create_token()))"""
@@ -34,17 +49,14 @@ def folder() -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture(scope="module")
-def run_as() -> Iterator[RunAs]:
-    """Run a piece of code as a user of the group, and return what it printed."""
-    with run_as_users() as run:
-        yield partial(run, groups=[GROUP])
+@pytest.fixture
+def run_as(run_python: RunPython) -> Callable[..., str]:
+    """Run a piece of code as a user, and return what it printed."""
 
+    def run(user: int, code: str, path: Path, group: int = GROUP) -> str:
+        return run_python(AS.format(user=user, group=group, code=code), path).stdout.strip()
 
-@pytest.fixture(scope="module", autouse=True)
-def _cheap_passwords() -> Iterator[None]:
-    with cheap_key_rings():
-        yield
+    return run
 
 
 def owner(path: Path) -> tuple[int, int]:
@@ -87,7 +99,7 @@ def secret(folder: Path) -> Path:
 
 
 def test_a_key_ring_in_a_secret_of_kubernetes_is_used_where_a_setting_says_so(
-    secret: Path, run_as: RunAs
+    secret: Path, run_as: Callable[..., str]
 ) -> None:
     refused = run_as(SERVICE, OPEN.format(more=""), secret)
     settings = "settings=keyturn.Settings(path=path, group_readable=True)"
@@ -102,7 +114,7 @@ def test_a_key_ring_in_a_secret_of_kubernetes_is_used_where_a_setting_says_so(
 
 @pytest.mark.parametrize("plant", ["folder", "link", "target"])
 def test_a_key_ring_that_another_user_could_replace_is_refused(
-    secret: Path, run_as: RunAs, plant: str
+    secret: Path, run_as: Callable[..., str], plant: str
 ) -> None:
     volume = secret.parent / "secret"
     if plant == "folder":
@@ -119,7 +131,7 @@ def test_a_key_ring_that_another_user_could_replace_is_refused(
 
 
 def test_data_that_an_fs_group_was_given_is_used_where_a_setting_says_so(
-    folder: Path, run_as: RunAs
+    folder: Path, run_as: Callable[..., str]
 ) -> None:
     data = folder / "data"
     data.mkdir()
@@ -144,7 +156,7 @@ def test_data_that_an_fs_group_was_given_is_used_where_a_setting_says_so(
 
 
 def test_what_root_does_in_the_folder_of_a_service_leaves_the_service_its_files(
-    folder: Path, run_as: RunAs
+    folder: Path, run_as: Callable[..., str]
 ) -> None:
     data = folder / "data"
     data.mkdir()
@@ -210,7 +222,7 @@ def test_a_token_file_in_a_folder_that_all_may_write_to_is_refused(
 
 
 def test_a_token_file_in_the_folder_of_another_user_is_refused(
-    folder: Path, run_as: RunAs
+    folder: Path, run_as: Callable[..., str]
 ) -> None:
     give(folder, NEIGHBOUR).chmod(0o1777)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,6 @@ from keyturn import Settings
 from keyturn.config import settings as of_settings
 from keyturn.domain.errors import SettingsError
 from keyturn.domain.secret import Secret
-from tests.warm_python import cheap_key_rings
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cheap_passwords() -> Iterator[None]:
-    with cheap_key_rings():
-        yield
 
 
 def find_password(*args: Any, **kwargs: Any) -> object:

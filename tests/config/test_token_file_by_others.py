@@ -9,17 +9,15 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import keyturn
 from keyturn import ClientSession
-from tests.config.as_user import run_as_users
 
-KILLS = 24
+KILLS = 16
 KILLED_WRITERS = """
 import os, signal, sys, time
 from keyturn import ClientSession
@@ -155,21 +153,33 @@ def test_of_several_refreshes_of_one_token_exactly_one_is_written(tmp_path: Path
 # --- as somebody who may not -------------------------------------------------------------------
 
 as_nobody = pytest.mark.skipif(os.getuid() != 0, reason="only root can become nobody")
-
-
-@pytest.fixture(scope="module")
-def run_as_nobody() -> Iterator[Callable[[str, Path], str]]:
-    with run_as_users() as run:
-        yield partial(run, pwd.getpwnam("nobody").pw_uid)
+AS_NOBODY = """
+import os, sys
+import keyturn
+from keyturn import ClientSession
+os.setgroups([]), os.setgid({gid}), os.setuid({uid})
+path = sys.argv[1]
+try:
+    {code}
+except keyturn.KeyturnError as error:
+    print(type(error).__name__, "|", error)
+"""
 
 
 @pytest.fixture
-def tmp_path(tmp_path: Path) -> Path:
-    """A folder that all users can get to."""
+def run_as_nobody(
+    run_python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> Callable[[str, Path], str]:
+    nobody = pwd.getpwnam("nobody")
     for folder in (tmp_path, *tmp_path.parents):
         if folder.stat().st_uid == 0 and Path(tempfile.gettempdir()) in folder.parents:
             folder.chmod(0o755)
-    return tmp_path
+
+    def run(code: str, path: Path) -> str:
+        text = AS_NOBODY.format(gid=nobody.pw_gid, uid=nobody.pw_uid, code=code)
+        return run_python(text, path).stdout
+
+    return run
 
 
 @as_nobody
