@@ -13,10 +13,10 @@ import dataclasses
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 from urllib.parse import quote
 
 from msgspec import UNSET, UnsetType
@@ -40,6 +40,9 @@ from keyturn.config.store_url import SQLITE
 from keyturn.domain.errors import AuditTextError, SettingsError
 from keyturn.domain.options import DEFAULT_EXPIRY, ManagerOptions
 from keyturn.domain.secret import Password, Secret, hidden
+
+_Given: TypeAlias = tuple[str, str, Secret[Any]]
+"""Name of a setting, where its value was given, and the value."""
 
 PREFIX = "KEYTURN_"
 NOT_SETTINGS = frozenset({"KEYTURN_CONFIG", "KEYTURN_PASSWORD", "KEYTURN_TOKEN"})
@@ -176,10 +179,7 @@ class Settings:
             SettingsError: a key is unknown or a value is bad; it says which, and from where.
         """
         explicit = _boxed(explicit or {})
-        values: dict[str, Any] = {}
-        for _, found in _layers(explicit, config, environ):
-            values |= found
-        return cls(**values)
+        return cls(**_converted(_given(explicit, config, environ)))
 
     @staticmethod
     def sources(
@@ -196,8 +196,8 @@ class Settings:
             environ: the environment; None: that of the process.
         """
         sources = dict.fromkeys(_DECLARATIONS, "default")
-        for source, found in _layers(explicit, config, environ):
-            sources |= {name: source or _variable(name) for name in found}
+        for name, source, _ in _given(explicit or {}, config, environ):
+            sources[name] = source.removeprefix("the ")
         return sources
 
     def replace(self, explicit: Mapping[str, object]) -> Settings:
@@ -207,7 +207,7 @@ class Settings:
             SettingsError: a key is unknown or a value is bad.
         """
         explicit = _boxed(explicit)
-        return dataclasses.replace(self, **_converted(explicit, "the arguments"))
+        return dataclasses.replace(self, **_converted(_from_arguments(explicit)))
 
     def manager_options(self) -> ManagerOptions:
         """Return what a session manager needs of these settings."""
@@ -288,52 +288,48 @@ def find_password(
     return read_password_file(settings.password_file)
 
 
-def _layers(
-    explicit: Mapping[str, object] | None,
+def _given(
+    explicit: Mapping[str, object],
     config: str | Path | None,
     environ: Mapping[str, str] | None,
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield values with their source, later ones before earlier ones; "": each its variable."""
+) -> Iterator[_Given]:
+    """Yield what was given, in the order in which the later goes before the earlier."""
     variables = _variables(environ)
     if config is None and "KEYTURN_CONFIG" in variables:
         config = variables["KEYTURN_CONFIG"].reveal()
     if config:
-        yield str(config), _from_file(Path(config))
-    yield "", _from_environment(variables)
-    yield "arguments", _converted(_boxed(explicit or {}), "the arguments")
+        for key, value in _read_file(Path(config)).items():
+            yield key, str(config), value
+    for name, value in variables.items():
+        is_other = name in NOT_SETTINGS
+        if not is_other and not _OF_KUBERNETES.fullmatch(f"{name}={value.reveal()}"):
+            yield name.removeprefix(PREFIX).lower(), name, value
+    yield from _from_arguments(explicit)
+
+
+def _from_arguments(explicit: Mapping[str, object]) -> Iterator[_Given]:
+    for name, value in _boxed(explicit).items():
+        yield name, "the arguments", value
+
+
+def _converted(given: Iterable[_Given]) -> dict[str, Any]:
+    return {name: converted(_DECLARATIONS, name, value, source) for name, source, value in given}
 
 
 def _boxed(values: Mapping[str, object]) -> dict[str, Secret[Any]]:
-    """Return the values that were given: any may hold a password, were it in the wrong place."""
+    """Return the values that are said: any may hold a password, were it in the wrong place."""
     return {name: Secret.of(value) for name, value in values.items() if value is not UNSET}
 
 
-def _converted(values: Mapping[str, Secret[Any]], source: str) -> dict[str, Any]:
-    return {name: converted(_DECLARATIONS, name, value, source) for name, value in values.items()}
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    source = str(path)
+def _read_file(path: Path) -> dict[str, Secret[Any]]:
     try:
-        table = _boxed(tomllib.loads(path.read_text("utf-8-sig")))
+        return _boxed(tomllib.loads(path.read_text("utf-8-sig")))
     except OSError as error:
         message = f"the settings file {path} cannot be read: {reason(error)}"
-        raise SettingsError(message, source=source) from error
+        raise SettingsError(message, source=str(path)) from error
     except ValueError as error:  # of TOML and of UTF-8; it holds the whole file
         why = str(error)
-    else:
-        return _converted(table, source)
-    raise SettingsError(f"the settings file {path} is not TOML: {why}", source=source)
-
-
-def _from_environment(variables: Mapping[str, Secret[str]]) -> dict[str, Any]:
-    values = {}
-    for variable, value in variables.items():
-        is_other = variable in NOT_SETTINGS
-        if not is_other and not _OF_KUBERNETES.fullmatch(f"{variable}={value.reveal()}"):
-            key = variable.removeprefix(PREFIX).lower()
-            values[key] = converted(_DECLARATIONS, key, value, variable)
-    return values
+    raise SettingsError(f"the settings file {path} is not TOML: {why}", source=str(path))
 
 
 def _variables(environ: Mapping[str, str] | None) -> dict[str, Secret[str]]:
