@@ -70,14 +70,10 @@ def safe_target(path: Path) -> Path:
         FileNotFoundError: it leads nowhere.
         OSError: it leads in a circle.
     """
-    todo = list(reversed(path.absolute().parts[1:]))
-    found, links = Path("/"), 0
+    found, todo, links = Path("/"), [*path.absolute().parts[1:]], 0
     while todo:
-        part = todo.pop()
-        if part == "..":
-            found = found.parent
-            continue
-        step = found / part
+        part = todo.pop(0)
+        step = found.parent if part == ".." else found / part
         status = os.lstat(step)
         if not is_trusted(status.st_uid):
             message = f"is a link, and {step} belongs to another user (uid {status.st_uid})"
@@ -86,10 +82,7 @@ def safe_target(path: Path) -> Path:
             links += 1
             if links > _MOST_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-            target = step.readlink()
-            if target.is_absolute():
-                found = Path("/")
-            todo.extend(part for part in reversed(target.parts) if part != "/")
+            found, todo = Path("/"), [*(found / step.readlink()).parts[1:], *todo]
             continue
         if stat.S_ISDIR(status.st_mode):
             _refuse_if_writable(step, status)
