@@ -100,8 +100,7 @@ class KeyRing:
         password = hidden(password)
         stored = key_ring_file.read(Path(path), group_readable=group_readable)
         plain = stored.unlock(password)
-        seed, sealing_key = plain.reveal()[:_SECRET_BYTES], plain.reveal()[_SECRET_BYTES:]
-        ring = cls(seed, sealing_key, Path(path))
+        ring = cls(plain.reveal()[:_SECRET_BYTES], plain.reveal()[_SECRET_BYTES:], Path(path))
         ring._group_readable = group_readable
         if ring.node_id != stored.node_id:
             raise key_ring_file.damaged(stored.path, "its secrets are not those of its node id")
