@@ -9,6 +9,7 @@ _ADVICE = {
     errno.EBUSY: "it is a mount of its own; mount its folder instead",
     errno.EDQUOT: "make room, or have the quota raised",
     errno.EIO: "check the disk",
+    errno.ELOOP: "a symbolic link is not followed here; name the file itself",
     errno.EMFILE: "raise the limit of this process: ulimit -n",
     errno.ENAMETOOLONG: "choose a shorter path",
     errno.ENFILE: "the whole system has too many open; raise fs.file-max",

@@ -81,7 +81,7 @@ def safe_target(path: Path) -> Path:
         if stat.S_ISLNK(status.st_mode):
             links += 1
             if links > _MOST_LINKS:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+                raise OSError(errno.ELOOP, "is a link in a circle", str(path))
             found, todo = Path("/"), [*(found / step.readlink()).parts[1:], *todo]
             continue
         if stat.S_ISDIR(status.st_mode):

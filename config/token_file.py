@@ -26,14 +26,6 @@ LOCK_TIMEOUT = 10.0
 
 
 _TOKEN = re.compile(rf"[!-~]{{1,{MAX_TOKEN_LENGTH}}}")
-_NO_FILE = "it is a folder or something else that is not a file"
-_MEANINGS = {
-    errno.ELOOP: "it is a symbolic link, which is not followed: name the file itself",
-    errno.EINVAL: _NO_FILE,
-    errno.EISDIR: _NO_FILE,
-    errno.ENXIO: _NO_FILE,
-    errno.EFBIG: "it is larger than any token",
-}
 
 
 class Unconditionally(enum.Enum):
@@ -127,8 +119,8 @@ class TokenFile:
         except FileNotFoundError:
             return
         if not stat.S_ISREG(status.st_mode):
-            code = errno.ELOOP if stat.S_ISLNK(status.st_mode) else errno.EINVAL
-            raise OSError(code, os.strerror(code), str(self._path))
+            message = "it is a symbolic link, a folder or something else that is not a file"
+            raise OSError(errno.EINVAL, message, str(self._path))
         self._refuse_of_others(status)
 
     def _refuse_of_others(self, status: os.stat_result) -> None:
@@ -156,6 +148,5 @@ class TokenFile:
             raise self._error(error, done) from error
 
     def _error(self, error: OSError, done: str) -> TokenFileError:
-        why = _MEANINGS.get(error.errno or 0) or reason(error)
-        message = f"the token file {self._path} cannot be {done}: {why}"
+        message = f"the token file {self._path} cannot be {done}: {reason(error)}"
         return TokenFileError(message, path=str(self._path))
