@@ -13,7 +13,7 @@ import dataclasses
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
@@ -220,11 +220,7 @@ class Settings:
     @property
     def data_folder(self) -> Path:
         """Where the data is."""
-        if self.path is not None:
-            return self.path
-        from platformdirs import user_data_path
-
-        return _platform_folder(user_data_path, "path")
+        return self.path or _platform_folder("path")
 
     @property
     def key_ring_path(self) -> Path:
@@ -240,11 +236,7 @@ class Settings:
     def anchor_path(self) -> Path:
         if self.anchor is not None:
             return self.anchor
-        if self.path is not None:
-            return self.path / "anchor.json"
-        from platformdirs import user_state_path
-
-        return _platform_folder(user_state_path, "anchor") / "anchor.json"
+        return (self.path or _platform_folder("anchor")) / "anchor.json"
 
 
 _DECLARATIONS: Final = declarations_of(Settings)
@@ -345,9 +337,13 @@ def _variable(name: str) -> str:
     return f"{PREFIX}{name.upper()}"
 
 
-def _platform_folder(find: Callable[..., Path], key: str) -> Path:
+def _platform_folder(key: str) -> Path:
+    """Return the user's folder for data; for the anchor that for state."""
+    from platformdirs import PlatformDirs  # only here: it takes its time
+
+    folders = PlatformDirs("keyturn", appauthor=False)
     with contextlib.suppress(RuntimeError):  # what newer platformdirs say without a home
-        folder = find("keyturn", appauthor=False)
+        folder = folders.user_state_path if key == "anchor" else folders.user_data_path
         if folder.is_absolute():  # older ones leave the ~ there
             return folder
     message = f"there is no home folder: say with {key} ({_variable(key)}) where it is to be"
