@@ -63,6 +63,8 @@ class TimedKeyRing:
         try:
             return in_thread(run, timeout=self._timeout)
         except TimeoutError as error:
+            if deadline not in self._deadlines:  # it is the key ring's own
+                raise
             raise KeyRingTimeoutError(
                 f"the key ring did not answer within {self._timeout:g} s: see that it does"
             ) from error
