@@ -16,7 +16,6 @@ from eventsourcing.persistence import IntegrityError, Notification, StoredEvent
 
 from keyturn.config import sqlite_schema
 from keyturn.config.sqlite_access import SQLiteAccess
-from keyturn.config.sqlite_connection import Connection, drop
 from keyturn.domain.errors import LogDamagedError, LogError
 from keyturn.domain.key_log import Row
 from keyturn.domain.stored_events import validated
@@ -133,22 +132,18 @@ class SQLiteStore(SQLiteAccess):
         return None if number is None else int(number)
 
     def rows(self) -> Generator[Row, None, None]:
-        mine: list[Connection] = []
-        try:
-            connection = self._take(mine, self._deadline())
+        with self._connection(self._deadline()) as connection:
             connection.database.check_schema(connection)
             connection.text_factory = _text_or_bytes
             for values in connection.execute(_ALL_ROWS):
                 self._refuse_if_unusable(connection.database)
                 yield Row(*values)
                 self._refuse_if_unusable(connection.database)
-            drop(mine)
-        finally:
-            drop(mine)  # if something was raised before, even by a signal handler
+            connection.text_factory = str
 
     def newest_rows(self, topics: Collection[str]) -> list[Row]:
         sql = _NEWEST_ROWS.format(topics=", ".join("?" * len(topics)))
-        return [Row(*values) for values in self._fetch(sql, topics)]
+        return [Row(*values) for values in self._fetch(sql, tuple(topics))]
 
     def unknown_topic(self, known: Collection[str]) -> str | None:
         select = "SELECT topic FROM stored_events WHERE topic {} ORDER BY topic LIMIT 1"
@@ -161,17 +156,12 @@ class SQLiteStore(SQLiteAccess):
         return None
 
     def schema_problems(self) -> list[str]:
-        mine: list[Connection] = []
-        try:
-            connection = self._take(mine, self._deadline())
+        with self._connection(self._deadline()) as connection:
             try:
                 lines = [str(problem) for problem in sqlite_schema.problems(connection)]
                 lines += [line for (line,) in connection.execute("PRAGMA integrity_check")]
             except sqlite3.DatabaseError as error:
                 lines = [f"integrity_check failed: {error}"]
-            drop(mine)
-        finally:
-            drop(mine)
         return [line for line in lines if line != "ok"]
 
     # --- writing ---

@@ -40,18 +40,6 @@ while os.read(0, 1):
 """
 
 
-@pytest.fixture(params=["mapped", "data_version"])
-def counted_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to notice a commit: one contract."""
-
-    def cannot(_: Path) -> None:
-        raise OSError
-
-    if request.param == "data_version":
-        monkeypatch.setattr(sqlite_files, "_map", cannot)
-    return str(request.param)
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "log.db"
@@ -61,7 +49,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path, counted_by: str) -> Iterator[SQLiteStore]:
+def store(path: Path) -> Iterator[SQLiteStore]:
     with contextlib.closing(SQLiteStore(path)) as store:
         yield store
 
