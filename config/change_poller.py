@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection
+from functools import cached_property
 from uuid import UUID
 
 from eventsourcing.persistence import Notification
@@ -147,6 +148,19 @@ class ChangePoller:
             if not self._watchers:
                 self._thread = None
             return self._thread is not None
+
+
+class PolledStore(Store):
+    """A store that pushes nothing, so that a thread asks it for whoever watches."""
+
+    @cached_property
+    def _poller(self) -> ChangePoller:
+        return ChangePoller(self.changes, Watchers(self))
+
+    def watch(
+        self, on_change: OnChange, originator_id: UUID | str | None = None
+    ) -> Callable[[], None]:
+        return self._poller.watch(on_change, originator_id)
 
 
 def say(what: str, error: Exception) -> None:

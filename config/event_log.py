@@ -10,21 +10,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
 from uuid import UUID
 
 from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate
 from eventsourcing.persistence import (
     ApplicationRecorder,
-    InfrastructureFactory,
     IntegrityError,
     Mapper,
     StoredEvent,
 )
 from eventsourcing.utils import Environment, EnvType
 
-from keyturn.config.store import Store, StoreFactory
+from keyturn.config.store import Store
 from keyturn.config.store_errors import is_not_committed, translated
 from keyturn.domain.chain import decode_state
 from keyturn.domain.errors import (
@@ -76,9 +74,6 @@ class EventLog(Application[UUID]):
 
     def construct_env(self, name: str, env: EnvType | None = None) -> Environment:  # noqa: ARG002
         return Environment(name, {})
-
-    def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:  # noqa: ARG002
-        return StoreFactory(self._store)
 
     def construct_mapper(self) -> Mapper[UUID]:
         return KeyEventMapper(self.construct_transcoder(), self._host_topics)
@@ -233,8 +228,16 @@ class EventLog(Application[UUID]):
         places = _places(*aggregates)
         return self._commit(lambda: self.save(*aggregates), lambda: places)
 
-    def exclusive(self) -> AbstractContextManager[None]:
-        return self._exclusive()
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            try:
+                with self._translating_errors():
+                    stack.enter_context(self._store.exclusive())
+            except LogUnavailableError as error:
+                error.recorded = False
+                raise
+            yield
 
     def purge(self, keys: Aggregate) -> bool:
         places = _places(keys)
@@ -265,7 +268,7 @@ class EventLog(Application[UUID]):
             newest = [read_event(stored) for stored in heads.values()]
             return [(event.manager, event.originator_version, event.digest) for event in newest]
 
-        with self._exclusive():
+        with self.exclusive():
             if self.owner() is not None:
                 raise self._not_empty()
             if not self._commit(
@@ -291,17 +294,6 @@ class EventLog(Application[UUID]):
 
     def __del__(self) -> None:
         """Do nothing: a finalizer runs at any moment, maybe with the locks held that it needs."""
-
-    @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        with contextlib.ExitStack() as stack:
-            try:
-                with self._translating_errors():
-                    stack.enter_context(self._store.exclusive())
-            except LogUnavailableError as error:
-                error.recorded = False
-                raise
-            yield
 
     def _commit(self, write: Callable[[], object], places: Callable[[], list[_Place]]) -> bool:
         """Write in one commit; return False if the places were taken by others."""

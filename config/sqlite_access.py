@@ -9,22 +9,20 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from keyturn.config import sqlite_files
-from keyturn.config.change_poller import ChangePoller, Watchers
+from keyturn.config.change_poller import PolledStore
 from keyturn.config.sqlite_connection import Connection, when_free
 from keyturn.config.sqlite_database import Database, refuse_after_fork
 from keyturn.config.sqlite_read_only import open_database
-from keyturn.config.store import Store
 from keyturn.domain.errors import LogClosedError, LogError, LogUnavailableError
 
 
-class SQLiteAccess(Store):
+class SQLiteAccess(PolledStore):
     """The database that is in use now, opened anew if need be: see `SQLiteStore`."""
 
     def __init__(self, path: Path, *, lock_timeout: float = 5.0) -> None:
@@ -37,7 +35,6 @@ class SQLiteAccess(Store):
         self._begun: dict[int, Connection] = {}  # by the thread that began to write
         sqlite_files.make_file(self._path)
         self._database = open_database(self._path, self._deadline())
-        self._poller = ChangePoller(self.changes, Watchers(self))
 
     @property
     def is_read_only(self) -> bool:  # type: ignore[override]
@@ -151,11 +148,6 @@ class SQLiteAccess(Store):
                 return object()  # and whoever reads then opens it anew
         return database.era, database.count()
 
-    def watch(
-        self, on_change: Callable[[], None], originator_id: UUID | str | None = None
-    ) -> Callable[[], None]:
-        return self._poller.watch(on_change, originator_id)
-
     # --- opening and closing ---
 
     def reopen(self) -> bool:
@@ -168,9 +160,6 @@ class SQLiteAccess(Store):
         self._refuse_if_unusable(self._database)
         self._database.retire()
         return self._empty_wal()
-
-    def stop_soon(self) -> None:
-        """There is no thread that nobody else ends."""
 
     def close(self) -> None:
         self._is_closed = True
