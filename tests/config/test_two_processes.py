@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,7 +15,9 @@ import keyturn
 from keyturn import Service, SessionKeys
 from keyturn.domain.chain import NO_DIGEST
 
+from . import warm_processes
 from .second_process import SecondProcess
+from .warm_processes import WarmProcess
 
 
 @pytest.fixture
@@ -191,7 +192,7 @@ def test_g2_a_destroy_by_another_process_ends_every_token_here(
         "    service.stop(); service.destroy()\n"
     )
 
-    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=30)
+    assert warm_processes.run(code, folder).returncode == 0
 
     assert not service.verify_token(token)
 
@@ -207,14 +208,11 @@ while True:
 
 def acknowledged_before_a_kill(folder: Path, resets: int) -> int:
     """Have another process reset; kill it as soon as so many are acknowledged."""
-    with subprocess.Popen(
-        [sys.executable, "-c", RESET_FOR_EVER, str(folder)], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        generation = 0
-        for _ in range(resets):
-            generation = int(process.stdout.readline())
-        process.kill()
+    process = WarmProcess(RESET_FOR_EVER, folder)
+    generation = 0
+    for _ in range(resets):
+        generation = int(process.stdout.readline())
+    process.kill()
     return generation
 
 

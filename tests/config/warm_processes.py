@@ -2,7 +2,7 @@
 
 To start Python with Keyturn takes half a second, and such a fork some milliseconds. It is a
 process of its own all the same, with one thread and nothing open. Run as a program this is the
-process that forks: one JSON object a line in, the exit status of the child out.
+process that forks: one JSON object a line in, one number a line out.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import contextlib
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from functools import cache
 from pathlib import Path
@@ -21,26 +23,72 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 MODULES = ("keyturn", "keyturn.aio", "keyturn.config.sqlite", "keyturn.config.postgres", "pykka")
 
+_lock = threading.Lock()
+
 
 def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run a piece of Python in a process of its own; its exit status is for the caller."""
-    server = _server()
-    assert server.stdin is not None
-    assert server.stdout is not None
     with tempfile.TemporaryDirectory() as folder:
-        files = [str(Path(folder, name)) for name in ("stdout", "stderr")]
-        argv = ["-c", *map(str, arguments)]
-        request = {"code": code, "argv": argv, "files": files, "env": dict(os.environ)}
+        files = [os.devnull, *(str(Path(folder, name)) for name in ("stdout", "stderr"))]
+        child = _start(code, arguments, files)
+        status = _ask({"reap": child})
+        stdout, stderr = (Path(file).read_text() for file in files[1:])
+    return subprocess.CompletedProcess(code, status, stdout, stderr)
+
+
+class WarmProcess:
+    """A process that runs a piece of Python, and is talked to.
+
+    Attributes:
+        pid: its number.
+        stdin: what it reads.
+        stdout: what it prints.
+    """
+
+    def __init__(self, code: str, *arguments: object) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            pipes = [str(Path(folder, name)) for name in ("stdin", "stdout")]
+            for pipe in pipes:
+                os.mkfifo(pipe)
+            self.pid = _start(code, arguments, pipes)
+            self.stdin = open(pipes[0], "w", encoding="utf-8")  # noqa: SIM115 - for its life
+            self.stdout = open(pipes[1], encoding="utf-8")  # noqa: SIM115
+
+    def kill(self) -> None:
+        """End it at once, and wait for that."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.close()
+
+    def close(self) -> None:
+        """Give it no more to read, and wait until it has ended."""
+        if self.stdout.closed:
+            return
+        with contextlib.suppress(BrokenPipeError):
+            self.stdin.close()
+        self.stdout.close()
+        _ask({"reap": self.pid})
+
+
+def _start(code: str, arguments: tuple[object, ...], files: list[str]) -> int:
+    """Have a child run it with these files for its input and output; return its number."""
+    argv = ["-c", *map(str, arguments)]
+    return _ask({"code": code, "argv": argv, "files": files, "env": dict(os.environ)})
+
+
+def _ask(request: dict[str, object]) -> int:
+    """Return what the process that forks answers; threads take turns."""
+    with _lock:
+        server = _server()
+        assert server.stdin is not None
+        assert server.stdout is not None
         try:
             server.stdin.write(json.dumps(request) + "\n")
             server.stdin.flush()
-            status = int(server.stdout.readline())
+            return int(server.stdout.readline())
         except BaseException:  # a time-out of the test: the next one begins anew
             server.kill()
             _server.cache_clear()
             raise
-        stdout, stderr = (Path(file).read_text() for file in files)
-    return subprocess.CompletedProcess(argv, status, stdout, stderr)
 
 
 @cache
@@ -59,18 +107,25 @@ def _serve() -> None:
         with contextlib.suppress(ImportError):  # psycopg is an extra
             importlib.import_module(module)
     for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            _run(**json.loads(line))
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        request = json.loads(line)
+        if "reap" in request:
+            answer = os.waitstatus_to_exitcode(os.waitpid(request["reap"], 0)[1])
+        else:
+            answer = os.fork()
+            if answer == 0:
+                _run(**request)
+        print(answer, flush=True)
 
 
 def _run(code: str, argv: list[str], files: list[str], env: dict[str, str]) -> None:
     status = 1
     try:
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        for number, file in enumerate(files, 1):
-            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+        flags = (os.O_RDONLY, os.O_WRONLY | os.O_CREAT, os.O_WRONLY | os.O_CREAT)
+        for number, file in enumerate(files):
+            fd = os.open(file, flags[number])
+            os.dup2(fd, number)
+            os.close(fd)
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - unread as yet
         sys.argv = argv
         os.environ.clear()
         os.environ.update(env)
@@ -81,7 +136,8 @@ def _run(code: str, argv: list[str], files: list[str], env: dict[str, str]) -> N
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
 
