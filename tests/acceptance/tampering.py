@@ -93,7 +93,7 @@ print(resets)
 
 def purge_beside_three_writers(cli: Keyturn, open_service: Callable[[], Service]) -> None:
     """Purge the manager again and again while three processes reset its key."""
-    command = [sys.executable, "-c", RESET_UNTIL_DESTROYED, str(cli.folder), "4"]
+    command = [sys.executable, "-c", RESET_UNTIL_DESTROYED, str(cli.folder), "1.5"]
     writers = [
         subprocess.Popen(
             command,
@@ -116,4 +116,4 @@ def purge_beside_three_writers(cli: Keyturn, open_service: Callable[[], Service]
 
     assert [error[-800:] for _, error in outcomes] == [""] * 3
     assert min(int(resets) for resets, _ in outcomes) > 0
-    assert purges > 3
+    assert purges > 1
