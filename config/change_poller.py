@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Collection
 from functools import cached_property
@@ -95,7 +94,6 @@ class ChangePoller:
         self._watchers = watchers
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._process = os.getpid()
 
     def watch(self, on_change: OnChange, name: _Name = None) -> Callable[[], None]:
         """Call `on_change` after commits of any process; return what ends that."""
@@ -116,7 +114,7 @@ class ChangePoller:
                 return
                 # Noted first: one whose start is interrupted ends by itself, or does not run.
             thread = threading.Thread(target=self._run, name="keyturn-watcher", daemon=True)
-            self._thread, self._process = thread, os.getpid()
+            self._thread = thread
             try:
                 thread.start()
             except RuntimeError as error:
@@ -124,7 +122,7 @@ class ChangePoller:
 
     def _runs(self) -> bool:
         thread = self._thread
-        return thread is not None and thread.is_alive() and self._process == os.getpid()
+        return thread is not None and thread.is_alive()
 
     def _run(self) -> None:
         seen: object = None

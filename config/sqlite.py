@@ -51,6 +51,7 @@ WHERE EXISTS (SELECT 1 FROM stored_events WHERE originator_id = id AND +topic IN
 _HAS_POSITION = "SELECT 1 FROM stored_events WHERE originator_id = ? AND originator_version = ?"
 _INSERT = "INSERT INTO stored_events VALUES (?, ?, ?, ?)"
 _DELETE = "DELETE FROM stored_events WHERE originator_id = ?"
+_HIGHEST = 2**63 - 1
 _WHAT_LIES = "its index disagrees with its table"
 _LYING_INDEX = (
     f"the log was altered: {_WHAT_LIES}, as PRAGMA integrity_check shows; put back an "
@@ -107,20 +108,13 @@ class SQLiteStore(SQLiteAccess):
         *,
         inclusive_of_start: bool = True,
     ) -> Sequence[Notification]:
-        conditions, values = ["1"], list[Any]()
-        if start is not None:
-            conditions.append("rowid >= ?" if inclusive_of_start else "rowid > ?")
-            values.append(start)
-        if stop is not None:
-            conditions.append("rowid <= ?")
-            values.append(stop)
-        if topics:
-            conditions.append(f"+topic IN ({', '.join('?' * len(topics))})")
-            values.extend(topics)
+        first = -_HIGHEST if start is None else start + (not inclusive_of_start)
+        last = _HIGHEST if stop is None else stop
+        wanted = f"AND +topic IN ({', '.join('?' * len(topics))})" if topics else ""
         rows = self._fetch(
             "SELECT rowid, originator_id, originator_version, topic, state FROM stored_events "  # noqa: S608
-            f"WHERE {' AND '.join(conditions)} ORDER BY rowid LIMIT ?",
-            (*values, limit),
+            f"WHERE rowid BETWEEN ? AND ? {wanted} ORDER BY rowid LIMIT ?",
+            (first, last, *topics, limit),
         )
         return [
             validated(Notification(_uuid_of(id_), position, topic, state, number))
@@ -134,12 +128,10 @@ class SQLiteStore(SQLiteAccess):
     def rows(self) -> Generator[Row, None, None]:
         with self._connection(self._deadline()) as connection:
             connection.database.check_schema(connection)
-            connection.text_factory = _text_or_bytes
             for values in connection.execute(_ALL_ROWS):
                 self._refuse_if_unusable(connection.database)
                 yield Row(*values)
                 self._refuse_if_unusable(connection.database)
-            connection.text_factory = str
 
     def newest_rows(self, topics: Collection[str]) -> list[Row]:
         sql = _NEWEST_ROWS.format(topics=", ".join("?" * len(topics)))
@@ -159,7 +151,7 @@ class SQLiteStore(SQLiteAccess):
         with self._connection(self._deadline()) as connection:
             try:
                 lines = [str(problem) for problem in sqlite_schema.problems(connection)]
-                lines += [line for (line,) in connection.execute("PRAGMA integrity_check")]
+                lines += [str(line) for (line,) in connection.execute("PRAGMA integrity_check")]
             except sqlite3.DatabaseError as error:
                 lines = [f"integrity_check failed: {error}"]
         return [line for line in lines if line != "ok"]
@@ -222,11 +214,3 @@ def _uuid_of(stored: object) -> UUID:
         return UUID(stored)  # type: ignore[arg-type]
     except (ValueError, TypeError, AttributeError) as error:
         raise LogDamagedError("the log has a row of no aggregate: it was altered") from error
-
-
-def _text_or_bytes(value: bytes) -> str | bytes:
-    """Return a text, or the bytes of what is stored as a text and is none."""
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value

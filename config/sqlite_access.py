@@ -50,7 +50,8 @@ class SQLiteAccess(PolledStore):
             return begun.execute(sql, values).fetchall()
         deadline = self._deadline()
         with self._connection(deadline) as connection:
-            rows = connection.database.fetch(connection, sql, values, deadline)
+            read = partial(connection.database.read, connection, sql, values)
+            rows = when_free(read, deadline)
         self._poller.make_sure_it_runs()
         return rows
 
@@ -70,8 +71,12 @@ class SQLiteAccess(PolledStore):
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         with self._turn_to_write() as deadline, self._connection(deadline) as connection:
-            self._begin(connection, deadline)
+            if connection.database.is_read_only:
+                raise self._unavailable("it is read-only here; let this user write to it")
+            when_free(partial(connection.execute, "BEGIN IMMEDIATE"), deadline)
             try:
+                connection.database.check_schema(connection)
+                self._begun[threading.get_ident()] = connection
                 yield
             finally:
                 self._end(connection)
@@ -103,13 +108,6 @@ class SQLiteAccess(PolledStore):
         finally:
             self._writing.release()
 
-    def _begin(self, connection: Connection, deadline: float) -> None:
-        if connection.database.is_read_only:
-            raise self._unavailable("it is read-only here; let this user write to it")
-        when_free(partial(connection.execute, "BEGIN IMMEDIATE"), deadline)
-        connection.database.check_schema(connection)
-        self._begun[threading.get_ident()] = connection
-
     def _end(self, connection: Connection) -> None:
         """Take back what this thread has written and not committed."""
         self._begun.pop(threading.get_ident(), None)
@@ -119,16 +117,12 @@ class SQLiteAccess(PolledStore):
     def _refuse_if_displaced(self, database: Database, *, recorded: bool | None) -> None:
         """Refuse what was written to files that are not those at the path any more."""
         try:
-            is_in_place = database.look()
+            if not database.look():
+                why = "its files were removed while it was open; it is opened anew: try again"
+                raise self._unavailable(why)
         except LogUnavailableError as error:
             error.recorded = recorded
             raise
-        if not is_in_place:
-            message = (
-                f"files of the log {self.location} were removed while it was open; it is opened "
-                "anew: try again"
-            )
-            raise LogUnavailableError(message, location=self.location, recorded=recorded)
 
     def _empty_wal(self) -> bool:
         """Write all of the WAL into the database; return whether that was possible."""

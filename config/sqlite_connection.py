@@ -43,6 +43,7 @@ class Connection(sqlite3.Connection):
                     isolation_level=None,
                     check_same_thread=False,
                 )
+            self.text_factory = _text_or_bytes
         except BaseException:
             self.close()
             raise
@@ -74,3 +75,11 @@ def when_free(action: Callable[[], _Result], deadline: float) -> _Result:
 def _quoted(path: Path) -> str:
     """Return an absolute path for a URI; two slashes at its start would name a host."""
     return quote("/" + str(path).lstrip("/"))
+
+
+def _text_or_bytes(value: bytes) -> str | bytes:
+    """Return a text, or the bytes of what is stored as a text and is none."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value

@@ -154,18 +154,14 @@ class Database:
         if self.is_retired:
             self.retire()
 
-    def fetch(
-        self, connection: Connection, sql: str, values: Sequence[Any], deadline: float
+    def read(
+        self, connection: Connection, sql: str, values: Sequence[Any]
     ) -> list[tuple[Any, ...]]:
         """Return the rows of one statement, while the schema is as it must be."""
-
-        def read() -> list[tuple[Any, ...]]:
-            with connection:
-                connection.execute("BEGIN")
-                self.check_schema(connection)
-                return connection.execute(sql, values).fetchall()
-
-        return when_free(read, deadline)
+        with connection:
+            connection.execute("BEGIN")
+            self.check_schema(connection)
+            return connection.execute(sql, values).fetchall()
 
     def check_schema(self, connection: Connection) -> None:
         """Look at the schema if it changed since the last look.

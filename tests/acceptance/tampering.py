@@ -77,7 +77,7 @@ RESET_UNTIL_DESTROYED = """
 import sys, time, keyturn
 from keyturn.domain.errors import SessionManagerDestroyedError
 until, resets = time.monotonic() + float(sys.argv[2]), 0
-while time.monotonic() < until:
+while time.monotonic() < until or not resets:
     try:
         with keyturn.open(path=sys.argv[1], password=None) as service:
             while time.monotonic() < until:
