@@ -110,13 +110,12 @@ class ChangePoller:
         if not self._watchers or self._runs():
             return
         with self._lock:
-            if not self._watchers or self._runs():
+            if self._runs():
                 return
-                # Noted first: one whose start is interrupted ends by itself, or does not run.
-            thread = threading.Thread(target=self._run, name="keyturn-watcher", daemon=True)
-            self._thread = thread
+            # Noted first: one whose start is interrupted ends by itself, or does not run.
+            self._thread = threading.Thread(target=self._run, name="keyturn-watcher", daemon=True)
             try:
-                thread.start()
+                self._thread.start()
             except RuntimeError as error:
                 say("the thread that watches the log cannot be started", error)
 

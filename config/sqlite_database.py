@@ -91,10 +91,12 @@ class Database:
                 "fork while nobody reads or writes it, or start a process of its own (spawn)",
                 location=str(self.path),
             )
-        first = self.connect(deadline)
+        with fork_lock:  # a fork that waits for the first keeps no second one from being made
+            first, keeper = Connection(self, "mode=rw"), Connection(self, "mode=ro")
+        self._configured(first, deadline)
         # It keeps the WAL-index in place whatever becomes of the others; and it cannot write,
         # so that SQLite leaves the WAL alone when it is closed last.
-        self._keeper.append(self.connect(deadline, "mode=ro"))
+        self._keeper.append(self._configured(keeper, deadline))
         when_free(lambda: self.check_schema(first), deadline)
         self._wal_index = sqlite_files.inode(self._shm)
         if self._wal_index is None:  # SQLite uses one that was removed
@@ -102,9 +104,11 @@ class Database:
         self.count = sqlite_files.header_reader(self._shm)
         self.idle.append(first)
 
-    def connect(self, deadline: float, mode: str | None = None) -> Connection:
+    def connect(self, deadline: float) -> Connection:
         """Return a new connection."""
-        connection = Connection(self, mode or self._mode)
+        return self._configured(Connection(self, self._mode), deadline)
+
+    def _configured(self, connection: Connection, deadline: float) -> Connection:
         try:
             when_free(lambda: self._configure(connection), deadline)
         except BaseException:
