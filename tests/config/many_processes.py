@@ -52,7 +52,6 @@ def run(
     done = warm_processes.run(
         f"from tests.config.many_processes import work_together; work_together{arguments}"
     )
-    assert done.returncode == 0, done.stderr
     return Outcome(**json.loads(done.stdout))
 
 

@@ -20,7 +20,7 @@ class SecondProcess:
     """The handle. Each call returns once the other process has acknowledged it."""
 
     def __init__(self, folder: Path, **options: object) -> None:
-        code = "from tests.config.second_process import serve; serve()"
+        code = "from tests.config.second_process import be_told; be_told()"
         self._process = WarmProcess(code, folder, json.dumps(options))
         self._read()
 
@@ -79,7 +79,7 @@ class SecondProcess:
         return json.loads(line)
 
 
-def serve() -> None:
+def be_told() -> None:
     """Be that process."""
     import contextlib
     import sqlite3

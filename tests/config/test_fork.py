@@ -6,6 +6,7 @@ last one that closes elsewhere would remove the write-ahead log from under the c
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from tests.config.forking import IN_CHILD
 
-from . import warm_processes
+RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
 PRELUDE = (
     """
@@ -45,23 +46,18 @@ def reasons():
 )
 
 
-def run_in_process(code: str, *arguments: object) -> list[str]:
-    """Run a piece of Python in another process, and return the lines it printed."""
-    done = warm_processes.run(code, *arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+@pytest.fixture
+def run(
+    each_shared_store: None, run_python: RunPython, tmp_path: Path
+) -> Callable[[str], list[str]]:
+    """Run a piece of Python behind the prelude, and return the lines it printed."""
+    return lambda code: run_python(PRELUDE + code, tmp_path / "data").stdout.splitlines()
 
 
 @pytest.fixture
-def run(each_shared_store: None, tmp_path: Path) -> Callable[[str], list[str]]:
-    """Run it behind the prelude, with each store that processes can share."""
-    return lambda code: run_in_process(PRELUDE + code, tmp_path / "data")
-
-
-@pytest.fixture
-def run_on_sqlite(tmp_path: Path) -> Callable[[str], list[str]]:
+def run_on_sqlite(run_python: RunPython, tmp_path: Path) -> Callable[[str], list[str]]:
     """The same, with the log in the data folder."""
-    return lambda code: run_in_process(PRELUDE + code, tmp_path / "data")
+    return lambda code: run_python(PRELUDE + code, tmp_path / "data").stdout.splitlines()
 
 
 Run = Callable[[str], list[str]]
@@ -457,8 +453,10 @@ manager.stop()
     assert printed == ["2 1"]
 
 
-def test_a_fork_waits_for_the_end_of_a_thread_that_was_called_just_before() -> None:
-    printed = run_in_process("""
+def test_a_fork_waits_for_the_end_of_a_thread_that_was_called_just_before(
+    run_python: RunPython,
+) -> None:
+    done = run_python("""
 import os, threading
 from keyturn.config.threads import in_thread
 
@@ -472,4 +470,4 @@ for _ in range(60):
 print("ended")
 """)
 
-    assert printed == ["ended"]
+    assert done.stdout == "ended\n"

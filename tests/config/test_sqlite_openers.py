@@ -15,7 +15,6 @@ import pytest
 import keyturn
 from keyturn import EventLog, KeyRing, Service
 
-from . import warm_processes
 from .making import new_keys
 from .second_process import SecondProcess
 from .warm_processes import WarmProcess
@@ -129,18 +128,10 @@ with keyturn.open(path=sys.argv[1], password=None) as service:
 """
 
 
-@pytest.mark.parametrize("ending", ["leave", "close"])
+@pytest.mark.parametrize("ending", ["leave", "close", "exit"])
 def test_a_child_process_is_refused_its_parents_connections_and_loses_none_of_its_rows(
-    ending: str, tmp_path: Path
+    ending: str, run_python: RunPython, tmp_path: Path
 ) -> None:
-    done = warm_processes.run(FORK, tmp_path / "data", ending)
-
-    assert done.stdout == "True\n", done.stderr
-
-
-def test_a_child_process_that_leaves_normally_costs_its_parent_none_of_its_rows(
-    run_python: RunPython, tmp_path: Path
-) -> None:
-    printed = run_python(FORK, tmp_path / "data", "exit")
+    printed = run_python(FORK, tmp_path / "data", ending)
 
     assert printed.stdout == "True\n"

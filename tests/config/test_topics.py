@@ -95,7 +95,6 @@ def run_beside_sentinel(folder: Path, code: str, *arguments: object) -> str:
     done = warm_processes.run(
         f"import sys; sys.path.insert(0, {str(folder)!r})" + code, *arguments
     )
-    assert done.returncode == 0, done.stderr
     assert not mark.exists()
     return done.stdout
 

