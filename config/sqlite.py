@@ -129,7 +129,6 @@ class SQLiteStore(SQLiteAccess):
         with self._connection(self._deadline()) as connection:
             connection.database.check_schema(connection)
             for values in connection.execute(_ALL_ROWS):
-                self._refuse_if_unusable(connection.database)
                 yield Row(*values)
                 self._refuse_if_unusable(connection.database)
 
