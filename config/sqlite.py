@@ -108,12 +108,13 @@ class SQLiteStore(SQLiteAccess):
         *,
         inclusive_of_start: bool = True,
     ) -> Sequence[Notification]:
-        first = -_HIGHEST if start is None else start + (not inclusive_of_start)
+        first = -_HIGHEST - 1 if start is None else start
         last = _HIGHEST if stop is None else stop
+        beyond = ">=" if inclusive_of_start else ">"
         wanted = f"AND +topic IN ({', '.join('?' * len(topics))})" if topics else ""
         rows = self._fetch(
             "SELECT rowid, originator_id, originator_version, topic, state FROM stored_events "  # noqa: S608
-            f"WHERE rowid BETWEEN ? AND ? {wanted} ORDER BY rowid LIMIT ?",
+            f"WHERE rowid {beyond} ? AND rowid <= ? {wanted} ORDER BY rowid LIMIT ?",
             (first, last, *topics, limit),
         )
         return [
