@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Collection
+from functools import cached_property
 from uuid import UUID
 
 from eventsourcing.persistence import Notification
@@ -94,7 +94,6 @@ class ChangePoller:
         self._watchers = watchers
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._process = os.getpid()
 
     def watch(self, on_change: OnChange, name: _Name = None) -> Callable[[], None]:
         """Call `on_change` after commits of any process; return what ends that."""
@@ -111,19 +110,18 @@ class ChangePoller:
         if not self._watchers or self._runs():
             return
         with self._lock:
-            if not self._watchers or self._runs():
+            if self._runs():
                 return
-                # Noted first: one whose start is interrupted ends by itself, or does not run.
-            thread = threading.Thread(target=self._run, name="keyturn-watcher", daemon=True)
-            self._thread, self._process = thread, os.getpid()
+            # Noted first: one whose start is interrupted ends by itself, or does not run.
+            self._thread = threading.Thread(target=self._run, name="keyturn-watcher", daemon=True)
             try:
-                thread.start()
+                self._thread.start()
             except RuntimeError as error:
                 say("the thread that watches the log cannot be started", error)
 
     def _runs(self) -> bool:
         thread = self._thread
-        return thread is not None and thread.is_alive() and self._process == os.getpid()
+        return thread is not None and thread.is_alive()
 
     def _run(self) -> None:
         seen: object = None
@@ -147,6 +145,19 @@ class ChangePoller:
             if not self._watchers:
                 self._thread = None
             return self._thread is not None
+
+
+class PolledStore(Store):
+    """A store that pushes nothing, so that a thread asks it for whoever watches."""
+
+    @cached_property
+    def _poller(self) -> ChangePoller:
+        return ChangePoller(self.changes, Watchers(self))
+
+    def watch(
+        self, on_change: OnChange, originator_id: UUID | str | None = None
+    ) -> Callable[[], None]:
+        return self._poller.watch(on_change, originator_id)
 
 
 def say(what: str, error: Exception) -> None:

@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager
-from typing import Any
 from uuid import UUID
 
 from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate
 from eventsourcing.persistence import (
     ApplicationRecorder,
-    InfrastructureFactory,
     IntegrityError,
     Mapper,
     StoredEvent,
 )
 from eventsourcing.utils import Environment, EnvType
 
-from keyturn.config.store import Store, StoreFactory
+from keyturn.config.store import Store
 from keyturn.config.store_errors import is_not_committed, translated
 from keyturn.domain.chain import decode_state
 from keyturn.domain.errors import (
@@ -51,6 +48,10 @@ class EventLog(Application[UUID]):
 
     A host may keep aggregates of its own in it, with `save` and `repository`, and have them
     saved in one commit with a change of keys (see `Transaction.save`).
+
+    Attributes:
+        location: what to call it in messages; never holds a password.
+        host_topics: the topics of the host's own aggregates.
     """
 
     name = "keyturn"
@@ -61,9 +62,9 @@ class EventLog(Application[UUID]):
         location: str,
         host_topics: frozenset[str] = frozenset(),
     ) -> None:
-        self._location = location
-        self._host_topics = host_topics
-        with self._translating_errors():
+        self.location = location
+        self.host_topics = host_topics
+        with translated(self.location):
             self._store = open_store()
             try:
                 super().__init__()
@@ -77,23 +78,11 @@ class EventLog(Application[UUID]):
     def construct_env(self, name: str, env: EnvType | None = None) -> Environment:  # noqa: ARG002
         return Environment(name, {})
 
-    def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:  # noqa: ARG002
-        return StoreFactory(self._store)
-
     def construct_mapper(self) -> Mapper[UUID]:
-        return KeyEventMapper(self.construct_transcoder(), self._host_topics)
+        return KeyEventMapper(self.construct_transcoder(), self.host_topics)
 
     def construct_recorder(self) -> ApplicationRecorder:
         return self._store
-
-    @property
-    def location(self) -> str:
-        return self._location
-
-    @property
-    def host_topics(self) -> frozenset[str]:
-        """The topics of the host's own aggregates."""
-        return self._host_topics
 
     # --- reading ---
 
@@ -121,7 +110,7 @@ class EventLog(Application[UUID]):
     ) -> list[StoredEvent]:
         """See `KeyLog.stored`."""
         up_to = None if before is None else before - 1
-        with self._translating_errors():
+        with translated(self.location):
             return list(
                 self._store.select_events(
                     manager_id(manager), gt=after, lte=up_to, desc=newest_first, limit=limit
@@ -143,7 +132,7 @@ class EventLog(Application[UUID]):
             rows = self.stored(
                 manager, after=after, before=before, newest_first=newest_first, limit=limit
             )
-            with self._translating_errors():
+            with translated(self.location):
                 events = [read_event(row) for row in rows]
             yield from events
             if len(events) < limit:
@@ -161,13 +150,15 @@ class EventLog(Application[UUID]):
 
         Who can write to the log could hide a manager with such a row.
         """
-        with self._translating_errors():
+        with translated(self.location):
             rows = self._store.newest_rows(tuple(EVENT_CLASSES))
         states, unreadable = [], []
         for row in rows:
             try:
-                states.append(ManagerState.after(_event_of(row)))
-            except (LogDamagedError, NotAKeyturnLogError):
+                id_ = UUID(str(row.originator_id))
+                stored = validated(StoredEvent(id_, *row[1:]))  # type: ignore[arg-type]
+                states.append(ManagerState.after(read_event(stored)))
+            except (LogDamagedError, NotAKeyturnLogError, ValueError):
                 unreadable.append(str(row.originator_id))
         return sorted(states, key=lambda state: state.name), unreadable
 
@@ -186,7 +177,7 @@ class EventLog(Application[UUID]):
         rows = self._store.rows()
         try:
             while True:
-                with self._translating_errors():
+                with translated(self.location):
                     row = next(rows, None)
                 if row is None:
                     return
@@ -195,24 +186,24 @@ class EventLog(Application[UUID]):
             rows.close()
 
     def schema_problems(self) -> list[str]:
-        with self._translating_errors():
+        with translated(self.location):
             return self._store.schema_problems()
 
     def count(self) -> int:
         """Return about how many events there are, a host's included: for a progress bar."""
-        with self._translating_errors():
+        with translated(self.location):
             return self._store.max_notification_id() or 0
 
     def refuse_unknown_topics(self) -> None:
         """Raise `NotAKeyturnLogError` if there is a topic that is neither ours nor the host's."""
-        with self._translating_errors():
-            topic = self._store.unknown_topic({*EVENT_CLASSES, *self._host_topics})
+        with translated(self.location):
+            topic = self._store.unknown_topic({*EVENT_CLASSES, *self.host_topics})
             if topic is not None:
                 raise unknown_topic(topic)
 
     def owner(self) -> str | None:
         """Return the node id of the first key event; None if there is no event of any manager."""
-        with self._translating_errors():
+        with translated(self.location):
             first: list[StoredEvent] = list(
                 self._store.select_notifications(None, 1, topics=tuple(EVENT_CLASSES))
             )
@@ -222,24 +213,32 @@ class EventLog(Application[UUID]):
         found = self.owner()
         if found is not None and found != node_id:
             message = (
-                f"the log {self._location} belongs to another key ring (node {found}), this one "
+                f"the log {self.location} belongs to another key ring (node {found}), this one "
                 f"is of node {node_id}: open it with its own key ring, or choose another log"
             )
-            raise ForeignLogError(message, location=self._location, expected=node_id, found=found)
+            raise ForeignLogError(message, location=self.location, expected=node_id, found=found)
 
     # --- writing ---
 
     def append(self, *aggregates: Aggregate) -> bool:
         places = _places(*aggregates)
-        return self._commit(lambda: self.save(*aggregates), lambda: places)
+        return self._commit(lambda: self.save(*aggregates), lambda: self._holds(places))
 
-    def exclusive(self) -> AbstractContextManager[None]:
-        return self._exclusive()
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            try:
+                with translated(self.location):
+                    stack.enter_context(self._store.exclusive())
+            except LogUnavailableError as error:
+                error.recorded = False
+                raise
+            yield
 
     def purge(self, keys: Aggregate) -> bool:
         places = _places(keys)
         (last,) = (self.mapper.to_stored_event(event) for event in keys.collect_events())
-        return self._commit(lambda: self._store.purge(last), lambda: places)
+        return self._commit(lambda: self._store.purge(last), lambda: self._holds(places))
 
     def restore(self, events: Iterable[StoredEvent]) -> int:
         """Write the events of an export in one commit, and return how many there were.
@@ -251,32 +250,31 @@ class EventLog(Application[UUID]):
             LogNotEmptyError: the log holds key events already.
             LogUnavailableError: it cannot be written now; nothing was, unless `recorded`.
         """
-        heads: dict[UUID | str, StoredEvent] = {}
         count = 0
 
         def counted() -> Iterator[StoredEvent]:
             nonlocal count
             for event in events:
-                heads[event.originator_id] = event
                 count += 1
                 yield event
 
-        def places() -> list[_Place]:
-            newest = [read_event(stored) for stored in heads.values()]
-            return [(event.manager, event.originator_version, event.digest) for event in newest]
+        def is_there() -> bool:
+            return self.owner() is not None
 
-        with self._exclusive():
-            if self.owner() is not None:
-                raise self._not_empty()
-            if not self._commit(
-                lambda: self._store.insert_events(counted(), may_begin_anywhere=True), places
+        with self.exclusive():
+            if is_there() or not self._commit(
+                lambda: self._store.insert_events(counted(), may_begin_anywhere=True), is_there
             ):
-                raise self._not_empty()
+                raise LogNotEmptyError(
+                    f"the log {self.location} holds key events already: an export is loaded "
+                    "only into an empty log; choose another place, or move this one away",
+                    location=self.location,
+                )
         return count
 
     def remove(self, manager: str) -> None:
         """Remove every event of a manager: for tests, whose histories begin anew."""
-        with self._translating_errors():
+        with translated(self.location):
             self._store.remove(manager_id(manager))
 
     def stop_soon(self) -> None:
@@ -285,53 +283,43 @@ class EventLog(Application[UUID]):
 
     def close(self) -> None:
         """Close the store. What is asked later raises `LogClosedError`."""
-        if hasattr(self, "_store"):
-            self._store.close()
-            super().close()
+        self._store.close()
+        super().close()
 
     def __del__(self) -> None:
         """Do nothing: a finalizer runs at any moment, maybe with the locks held that it needs."""
 
-    @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        with contextlib.ExitStack() as stack:
-            try:
-                with self._translating_errors():
-                    stack.enter_context(self._store.exclusive())
-            except LogUnavailableError as error:
-                error.recorded = False
-                raise
-            yield
-
-    def _commit(self, write: Callable[[], object], places: Callable[[], list[_Place]]) -> bool:
+    def _commit(self, write: Callable[[], object], is_there: Callable[[], bool]) -> bool:
         """Write in one commit; return False if the places were taken by others."""
         try:
-            with self._translating_errors():
+            with translated(self.location):
                 write()
         except LogUnavailableError as error:
-            self._find_out_what_became_of(places(), error)
+            self._find_out_what_became_of(error, is_there)
             if error.recorded and self._store.is_server:
                 return True
             raise
         except IntegrityError:
-            return self._holds(places())  # a lost reply makes our own commit one
+            return is_there()  # a lost reply makes our own commit one
         return True
 
-    def _find_out_what_became_of(self, places: list[_Place], error: LogUnavailableError) -> None:
+    def _find_out_what_became_of(
+        self, error: LogUnavailableError, is_there: Callable[[], bool]
+    ) -> None:
         """A commit that failed may have been carried out: only new connections can tell."""
         if is_not_committed(error):
             error.recorded = False
         if error.is_busy or (error.recorded is False and self._store.is_server):
             return
-        with contextlib.suppress(LogError), self._translating_errors():
+        with contextlib.suppress(LogError), translated(self.location):
             is_final = self._store.reopen()
-            if self._holds(places):
+            if is_there():
                 error.recorded = True
             elif is_final:
                 error.recorded = False
         if error.recorded:
             error.add_note("The change is in force, but the disk did not confirm it.")
-        elif error.recorded is None and places:
+        elif error.recorded is None:
             error.add_note(
                 "Nobody knows whether the change was recorded: look at the history before you "
                 "make it again."
@@ -344,25 +332,6 @@ class EventLog(Application[UUID]):
             if not rows or read_event(rows[0]).digest != digest:
                 return False
         return bool(places)
-
-    def _not_empty(self) -> LogNotEmptyError:
-        message = (
-            f"the log {self._location} holds key events already: an export is loaded only into "
-            "an empty log; choose another place, or move this one away"
-        )
-        return LogNotEmptyError(message, location=self._location)
-
-    def _translating_errors(self) -> AbstractContextManager[None]:
-        return translated(self._location)
-
-
-def _event_of(row: Row) -> KeyEvent:
-    try:
-        id_ = UUID(str(row.originator_id))
-    except ValueError as error:
-        raise LogDamagedError("the log has a row of no aggregate: it was altered") from error
-    _, *values = row
-    return read_event(validated(StoredEvent(id_, *values)))  # type: ignore[arg-type]
 
 
 def _places(*aggregates: Aggregate) -> list[_Place]:

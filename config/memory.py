@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Any
@@ -12,12 +12,11 @@ from uuid import UUID
 
 from eventsourcing.persistence import IntegrityError, Notification, StoredEvent
 
-from keyturn.config.change_poller import ChangePoller, Watchers
-from keyturn.config.store import Store
+from keyturn.config.change_poller import PolledStore
 from keyturn.domain.key_log import Row
 
 
-class MemoryStore(Store):
+class MemoryStore(PolledStore):
     """One log of this process."""
 
     location = "memory:"
@@ -28,7 +27,6 @@ class MemoryStore(Store):
         self._written: dict[int, StoredEvent] = {}
         self._newest = 0
         self._version = 0
-        self._poller = ChangePoller(self.changes, Watchers(self))
 
     def insert_events(
         self,
@@ -87,11 +85,6 @@ class MemoryStore(Store):
     def changes(self) -> object:
         return self._version
 
-    def watch(
-        self, on_change: Callable[[], None], originator_id: UUID | str | None = None
-    ) -> Callable[[], None]:
-        return self._poller.watch(on_change, originator_id)
-
     def rows(self) -> Generator[Row, None, None]:
         with self._lock:
             stored = list(self._written.values())
@@ -131,9 +124,6 @@ class MemoryStore(Store):
 
     def reopen(self) -> bool:
         return True
-
-    def stop_soon(self) -> None:
-        """There is no thread that nobody else ends."""
 
     def close(self) -> None:
         """There is nothing to close."""

@@ -16,7 +16,6 @@ from eventsourcing.persistence import IntegrityError, Notification, StoredEvent
 
 from keyturn.config import sqlite_schema
 from keyturn.config.sqlite_access import SQLiteAccess
-from keyturn.config.sqlite_connection import Connection, drop
 from keyturn.domain.errors import LogDamagedError, LogError
 from keyturn.domain.key_log import Row
 from keyturn.domain.stored_events import validated
@@ -52,6 +51,7 @@ WHERE EXISTS (SELECT 1 FROM stored_events WHERE originator_id = id AND +topic IN
 _HAS_POSITION = "SELECT 1 FROM stored_events WHERE originator_id = ? AND originator_version = ?"
 _INSERT = "INSERT INTO stored_events VALUES (?, ?, ?, ?)"
 _DELETE = "DELETE FROM stored_events WHERE originator_id = ?"
+_HIGHEST = 2**63 - 1
 _WHAT_LIES = "its index disagrees with its table"
 _LYING_INDEX = (
     f"the log was altered: {_WHAT_LIES}, as PRAGMA integrity_check shows; put back an "
@@ -108,20 +108,14 @@ class SQLiteStore(SQLiteAccess):
         *,
         inclusive_of_start: bool = True,
     ) -> Sequence[Notification]:
-        conditions, values = ["1"], list[Any]()
-        if start is not None:
-            conditions.append("rowid >= ?" if inclusive_of_start else "rowid > ?")
-            values.append(start)
-        if stop is not None:
-            conditions.append("rowid <= ?")
-            values.append(stop)
-        if topics:
-            conditions.append(f"+topic IN ({', '.join('?' * len(topics))})")
-            values.extend(topics)
+        first = -_HIGHEST - 1 if start is None else start
+        last = _HIGHEST if stop is None else stop
+        beyond = ">=" if inclusive_of_start else ">"
+        wanted = f"AND +topic IN ({', '.join('?' * len(topics))})" if topics else ""
         rows = self._fetch(
             "SELECT rowid, originator_id, originator_version, topic, state FROM stored_events "  # noqa: S608
-            f"WHERE {' AND '.join(conditions)} ORDER BY rowid LIMIT ?",
-            (*values, limit),
+            f"WHERE rowid {beyond} ? AND rowid <= ? {wanted} ORDER BY rowid LIMIT ?",
+            (first, last, *topics, limit),
         )
         return [
             validated(Notification(_uuid_of(id_), position, topic, state, number))
@@ -133,22 +127,15 @@ class SQLiteStore(SQLiteAccess):
         return None if number is None else int(number)
 
     def rows(self) -> Generator[Row, None, None]:
-        mine: list[Connection] = []
-        try:
-            connection = self._take(mine, self._deadline())
+        with self._connection(self._deadline()) as connection:
             connection.database.check_schema(connection)
-            connection.text_factory = _text_or_bytes
             for values in connection.execute(_ALL_ROWS):
-                self._refuse_if_unusable(connection.database)
                 yield Row(*values)
                 self._refuse_if_unusable(connection.database)
-            drop(mine)
-        finally:
-            drop(mine)  # if something was raised before, even by a signal handler
 
     def newest_rows(self, topics: Collection[str]) -> list[Row]:
         sql = _NEWEST_ROWS.format(topics=", ".join("?" * len(topics)))
-        return [Row(*values) for values in self._fetch(sql, topics)]
+        return [Row(*values) for values in self._fetch(sql, tuple(topics))]
 
     def unknown_topic(self, known: Collection[str]) -> str | None:
         select = "SELECT topic FROM stored_events WHERE topic {} ORDER BY topic LIMIT 1"
@@ -161,17 +148,12 @@ class SQLiteStore(SQLiteAccess):
         return None
 
     def schema_problems(self) -> list[str]:
-        mine: list[Connection] = []
-        try:
-            connection = self._take(mine, self._deadline())
+        with self._connection(self._deadline()) as connection:
             try:
                 lines = [str(problem) for problem in sqlite_schema.problems(connection)]
-                lines += [line for (line,) in connection.execute("PRAGMA integrity_check")]
+                lines += [str(line) for (line,) in connection.execute("PRAGMA integrity_check")]
             except sqlite3.DatabaseError as error:
                 lines = [f"integrity_check failed: {error}"]
-            drop(mine)
-        finally:
-            drop(mine)
         return [line for line in lines if line != "ok"]
 
     # --- writing ---
@@ -232,11 +214,3 @@ def _uuid_of(stored: object) -> UUID:
         return UUID(stored)  # type: ignore[arg-type]
     except (ValueError, TypeError, AttributeError) as error:
         raise LogDamagedError("the log has a row of no aggregate: it was altered") from error
-
-
-def _text_or_bytes(value: bytes) -> str | bytes:
-    """Return a text, or the bytes of what is stored as a text and is none."""
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return value

@@ -7,25 +7,22 @@ still there is in `sqlite_database`.
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from keyturn.config import sqlite_files
-from keyturn.config.change_poller import ChangePoller, Watchers
-from keyturn.config.sqlite_connection import Connection, RetiredError, drop, move, when_free
+from keyturn.config.change_poller import PolledStore
+from keyturn.config.sqlite_connection import Connection, when_free
 from keyturn.config.sqlite_database import Database, refuse_after_fork
 from keyturn.config.sqlite_read_only import open_database
-from keyturn.config.store import Store
 from keyturn.domain.errors import LogClosedError, LogError, LogUnavailableError
 
 
-class SQLiteAccess(Store):
+class SQLiteAccess(PolledStore):
     """The database that is in use now, opened anew if need be: see `SQLiteStore`."""
 
     def __init__(self, path: Path, *, lock_timeout: float = 5.0) -> None:
@@ -37,8 +34,7 @@ class SQLiteAccess(Store):
         self._writing = threading.RLock()
         self._begun: dict[int, Connection] = {}  # by the thread that began to write
         sqlite_files.make_file(self._path)
-        self._database = self._open(self._deadline())
-        self._poller = ChangePoller(self.changes, Watchers(self))
+        self._database = open_database(self._path, self._deadline())
 
     @property
     def is_read_only(self) -> bool:  # type: ignore[override]
@@ -47,40 +43,50 @@ class SQLiteAccess(Store):
 
     # --- reading ---
 
-    def _fetch(self, sql: str, values: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
+    def _fetch(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of one statement; within `exclusive` what its writer sees."""
-        deadline = self._deadline()
         begun = self._begun.get(threading.get_ident())
         if begun is not None:
-            return begun.database.fetch(begun, sql, values, deadline)
-        mine: list[Connection] = []
-        try:
-            connection = self._take(mine, deadline)
-            rows = connection.database.fetch(connection, sql, values, deadline)
-            move(mine, connection.database.idle)
-        finally:
-            drop(mine)  # if something was raised
-        connection.database.after_use()
+            return begun.execute(sql, values).fetchall()
+        deadline = self._deadline()
+        with self._connection(deadline) as connection:
+            read = partial(connection.database.read, connection, sql, values)
+            rows = when_free(read, deadline)
         self._poller.make_sure_it_runs()
         return rows
+
+    @contextlib.contextmanager
+    def _connection(self, deadline: float) -> Iterator[Connection]:
+        """Give a connection of the database that is in use now, opened anew if need be."""
+        connection = self._take(deadline)
+        try:
+            yield connection
+        except BaseException:
+            connection.database.give_up(connection)
+            raise
+        connection.database.give_back(connection)
 
     # --- writing ---
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        with self._turn_to_write() as deadline:
-            connection = self._begin(deadline)
+        with self._turn_to_write() as deadline, self._connection(deadline) as connection:
+            if connection.database.is_read_only:
+                raise self._unavailable("it is read-only here; let this user write to it")
+            when_free(partial(connection.execute, "BEGIN IMMEDIATE"), deadline)
             try:
+                connection.database.check_schema(connection)
+                self._begun[threading.get_ident()] = connection
                 yield
             finally:
-                if threading.get_ident() in self._begun:
-                    self._end(connection)
+                self._end(connection)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:
         """Write in the block, and commit at its end."""
-        with self._turn_to_write() as deadline:
-            connection = self._begun.get(threading.get_ident()) or self._begin(deadline)
+        begun = self._begun.get(threading.get_ident())
+        with contextlib.nullcontext() if begun else self.exclusive():
+            connection = self._begun[threading.get_ident()]
             try:
                 yield connection
                 self._refuse_if_displaced(connection.database, recorded=False)
@@ -102,59 +108,29 @@ class SQLiteAccess(Store):
         finally:
             self._writing.release()
 
-    def _begin(self, deadline: float) -> Connection:
-        connection = self._take([], deadline)
-        try:
-            if connection.database.is_read_only:
-                raise self._unavailable("it is read-only here; let this user write to it")
-            when_free(partial(connection.execute, "BEGIN IMMEDIATE"), deadline)
-            connection.database.check_schema(connection)
-        except BaseException:
-            self._end(connection)
-            raise
-        self._begun[threading.get_ident()] = connection
-        return connection
-
     def _end(self, connection: Connection) -> None:
-        """Give back a connection that wrote; what it has not committed is taken back."""
+        """Take back what this thread has written and not committed."""
         self._begun.pop(threading.get_ident(), None)
-        database = connection.database
-        if database.is_abandoned:
-            return
-        try:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-        except sqlite3.Error:
-            drop([connection])
-        else:
-            database.idle.append(connection)
-            database.after_use()
+        if not connection.database.is_abandoned:
+            connection.rollback()
 
     def _refuse_if_displaced(self, database: Database, *, recorded: bool | None) -> None:
         """Refuse what was written to files that are not those at the path any more."""
         try:
-            is_in_place = database.look()
+            if not database.look():
+                why = "its files were removed while it was open; it is opened anew: try again"
+                raise self._unavailable(why)
         except LogUnavailableError as error:
             error.recorded = recorded
             raise
-        if not is_in_place:
-            message = (
-                f"files of the log {self.location} were removed while it was open; it is opened "
-                "anew: try again"
-            )
-            raise LogUnavailableError(message, location=self.location, recorded=recorded)
 
     def _empty_wal(self) -> bool:
         """Write all of the WAL into the database; return whether that was possible."""
-        with self._turn_to_write() as deadline:
-            connection = self._take([], deadline)
-            try:
-                if connection.database.is_read_only:
-                    return False
-                is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                return not is_busy
-            finally:
-                self._end(connection)
+        with self._turn_to_write() as deadline, self._connection(deadline) as connection:
+            if connection.database.is_read_only:
+                return False
+            is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not is_busy
 
     # --- changes ---
 
@@ -165,11 +141,6 @@ class SQLiteAccess(Store):
             if database.is_retired or not database.look():
                 return object()  # and whoever reads then opens it anew
         return database.era, database.count()
-
-    def watch(
-        self, on_change: Callable[[], None], originator_id: UUID | str | None = None
-    ) -> Callable[[], None]:
-        return self._poller.watch(on_change, originator_id)
 
     # --- opening and closing ---
 
@@ -184,9 +155,6 @@ class SQLiteAccess(Store):
         self._database.retire()
         return self._empty_wal()
 
-    def stop_soon(self) -> None:
-        """There is no thread that nobody else ends."""
-
     def close(self) -> None:
         self._is_closed = True
         database, is_in_place = self._database, False
@@ -198,31 +166,20 @@ class SQLiteAccess(Store):
     def _deadline(self) -> float:
         return time.monotonic() + self._lock_timeout
 
-    def _open(self, deadline: float) -> Database:
-        while True:
-            try:
-                return open_database(self._path, deadline)
-            except RetiredError:
-                continue
-
-    def _take(self, mine: list[Connection], deadline: float) -> Connection:
-        """Return a connection of the database that is in use now, opened anew if need be.
-
-        It is put into the list, and whatever is raised, the caller closes what is in there.
-        """
+    def _take(self, deadline: float) -> Connection:
+        """Return a connection of the database that is in use now, opened anew if need be."""
         while True:
             database = self._database
             self._refuse_if_unusable(database)
             if not database.is_retired and database.look():
-                try:
-                    return database.take(mine, deadline)
-                except RetiredError:
-                    mine.clear()
-                    continue
+                connection = database.take(deadline)
+                if not database.is_retired:
+                    return connection
+                database.give_back(connection)
             with self._opening:  # for no longer than the deadline of who is in it
                 if self._database is database:
                     database.retire()
-                    self._database = self._open(deadline)
+                    self._database = open_database(self._path, deadline)
             if self._is_closed:
                 self._database.retire(tidily=True)
 

@@ -14,28 +14,20 @@ moment, the child is told not to open that file.
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import os
-import sqlite3
-import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from keyturn.config import sqlite_files, sqlite_schema
-from keyturn.config.sqlite_connection import (
-    Connection,
-    drop,
-    fork_lock,
-    move,
-    when_free,
-)
+from keyturn.config.sqlite_connection import Connection, fork_lock, when_free
 from keyturn.config.sqlite_files import Inode
 from keyturn.config.sqlite_schema import pragma
 from keyturn.config.store import SCHEMA_VERSION
-from keyturn.config.store_errors import primary_code
 from keyturn.domain.errors import LogClosedError, LogError, LogUnavailableError
 
 _LOOK_EVERY = 0.1  # seconds: a look at the files costs twenty times as much as counting changes
@@ -65,6 +57,7 @@ class Database:
     """
 
     is_read_only = False
+    _mode = "mode=rw"
 
     def __init__(self, path: Path, deadline: float) -> None:
         self.path = self.file = path
@@ -80,12 +73,12 @@ class Database:
         self._shm = sqlite_files.files_of(path)[2]
         self._wal_index: Inode | None = None
         self._keeper: list[Connection] = []
-        self._keeping = threading.RLock()
         self._schema: int | None = None
         _databases[id(self)] = self
         try:
             self._open(deadline)
         except BaseException:
+            self.idle = [c for c in self._connections_left() if c not in self._keeper]
             self.retire()
             raise
 
@@ -98,27 +91,24 @@ class Database:
                 "fork while nobody reads or writes it, or start a process of its own (spawn)",
                 location=str(self.path),
             )
-        opening: list[Connection] = []  # not idle yet, or a fork would close them
-        try:
-            self.connect(opening, deadline)
-            # It keeps the WAL-index in place whatever becomes of the others; and it cannot
-            # write, so that SQLite leaves the WAL alone when it is closed last.
-            keeper = self.connect(opening, deadline, "mode=ro")
-            when_free(lambda: self.check_schema(keeper), deadline)
-            self._wal_index = sqlite_files.inode(self._shm)
-            if self._wal_index is None:  # SQLite uses one that was removed
-                raise _in_doubt(self.path)
-            self.count = sqlite_files.header_reader(self._shm) or self._data_version
-            move(opening, self._keeper)
-            move(opening, self.idle)
-        finally:
-            drop(opening)
+        with fork_lock:  # a fork that waits for the first keeps no second one from being made
+            first, keeper = Connection(self, "mode=rw"), Connection(self, "mode=ro")
+        self._configured(first, deadline)
+        # It keeps the WAL-index in place whatever becomes of the others; and it cannot write,
+        # so that SQLite leaves the WAL alone when it is closed last.
+        self._keeper.append(self._configured(keeper, deadline))
+        when_free(lambda: self.check_schema(first), deadline)
+        self._wal_index = sqlite_files.inode(self._shm)
+        if self._wal_index is None:  # SQLite uses one that was removed
+            raise _in_doubt(self.path)
+        self.count = sqlite_files.header_reader(self._shm)
+        self.idle.append(first)
 
-    def connect(
-        self, owner: list[Connection], deadline: float, mode: str = "mode=rw"
-    ) -> Connection:
-        """Return a new connection, after putting it into a list."""
-        connection = Connection(self, owner, mode)
+    def connect(self, deadline: float) -> Connection:
+        """Return a new connection."""
+        return self._configured(Connection(self, self._mode), deadline)
+
+    def _configured(self, connection: Connection, deadline: float) -> Connection:
         try:
             when_free(lambda: self._configure(connection), deadline)
         except BaseException:
@@ -147,52 +137,45 @@ class Database:
 
     # --- using connections ---
 
-    def take(self, owner: list[Connection], deadline: float) -> Connection:
-        """Return an idle connection or a new one, after putting it into the caller's list.
-
-        Raises:
-            RetiredError: use the database in the place of this one.
-        """
+    def take(self, deadline: float) -> Connection:
+        """Return an idle connection or a new one."""
         try:
-            move(self.idle, owner)
+            return self.idle.pop()
         except IndexError:
-            return self.connect(owner, deadline)
-        return owner[-1]
+            return self.connect(deadline)
 
-    def after_use(self) -> None:
-        """Close what is too many, after a connection became idle again."""
+    def give_back(self, connection: Connection) -> None:
+        """Have the next user take it."""
+        self.idle.append(connection)
         if self.is_retired:
             self.retire()
-        elif len(self.idle) > _MOST_IDLE:
-            self._close_one(self.idle)
+        else:
+            _close(self.idle, _MOST_IDLE)
 
-    def fetch(
-        self, connection: Connection, sql: str, values: Iterable[Any], deadline: float
+    def give_up(self, connection: Connection) -> None:
+        """Close a connection that is in doubt."""
+        connection.close()
+        if self.is_retired:
+            self.retire()
+
+    def read(
+        self, connection: Connection, sql: str, values: Sequence[Any]
     ) -> list[tuple[Any, ...]]:
-        """Return the rows of one statement, read while the schema was as it must be."""
-        while True:
-            try:
-                rows = when_free(
-                    lambda: connection.execute(sql, tuple(values)).fetchall(), deadline
-                )
-            except sqlite3.OperationalError as error:
-                if primary_code(error) == sqlite3.SQLITE_ERROR:  # no such table, no such column
-                    sqlite_schema.check(connection)
-                raise
-            if when_free(lambda: self.check_schema(connection), deadline):
-                return rows
+        """Return the rows of one statement, while the schema is as it must be."""
+        with connection:
+            connection.execute("BEGIN")
+            self.check_schema(connection)
+            return connection.execute(sql, values).fetchall()
 
-    def check_schema(self, connection: Connection) -> bool:
-        """Look at the schema if it changed since the last look; return whether it did not.
+    def check_schema(self, connection: Connection) -> None:
+        """Look at the schema if it changed since the last look.
 
         Raises: what `sqlite_schema.check` raises.
         """
         schema = pragma(connection, "schema_version")
-        if schema == self._schema:
-            return True
-        sqlite_schema.check(connection)
-        self._schema = schema
-        return False
+        if schema != self._schema:
+            sqlite_schema.check(connection)
+            self._schema = schema
 
     # --- noticing changes ---
 
@@ -213,17 +196,6 @@ class Database:
             self._stop()
         return is_in_place
 
-    def _data_version(self) -> object:
-        """Count changes where there is no WAL-index to map, in 3 µs.
-
-        One thread at a time: while a statement runs, its connection sees no later commit.
-        """
-        try:
-            with self._keeping:
-                return pragma(self._keeper[0], "data_version")
-        except (IndexError, sqlite3.Error):
-            return object()  # like no other value: who compares it reads the log
-
     # --- the end ---
 
     def retire(self, *, tidily: bool = False) -> bool:
@@ -238,17 +210,11 @@ class Database:
         self._stop()
         if self.is_abandoned:
             return True
-        if sqlite_files.descriptors_are_closed():
-            # SQLite would close files that are somebody else's by now.
-            _leaked.extend((self, self._connections_left()))
-            return True
-        with self._keeping:
-            while tidily and self._close_one(self._keeper):
-                pass
-            while self._close_one(self.idle):
-                pass
-            if self._connections_left() == self._keeper:
-                self._close_one(self._keeper)
+        if tidily:
+            _close(self._keeper)
+        _close(self.idle)
+        if self._connections_left() == self._keeper:
+            _close(self._keeper)
         return not self._connections_left()
 
     def abandon(self) -> None:
@@ -265,19 +231,6 @@ class Database:
         self.is_retired = True
         self.look_at = -math.inf
         self.count = object  # lets go of the map
-
-    def _close_one(self, connections: list[Connection]) -> bool:
-        """Close one of them; return whether there was one."""
-        mine: list[Connection] = []
-        try:
-            move(connections, mine)
-            mine[0].close()
-        except IndexError:
-            return False
-        finally:
-            for connection in mine:  # again, if something was raised before it was closed
-                connection.close()
-        return True
 
     def _connections_left(self) -> list[Connection]:
         found = [reference() for reference in self.connections.valuerefs()]
@@ -296,16 +249,21 @@ class Database:
             with contextlib.suppress(LogError):
                 if other.inode == self.inode and not other.look():
                     displaced.append(other)
-        while not _retire(displaced):
-            if time.monotonic() >= deadline:
-                raise _in_doubt(self.path)  # a host's own connection, or a long read
-            time.sleep(0.001)
+        if not _retire(displaced, deadline):
+            raise _in_doubt(self.path)  # a host's own connection, or a long read
 
 
 def refuse_after_fork(location: object) -> NoReturn:
     """Raise the error for who uses a log that was opened before a fork."""
     message = f"{location} was opened before a fork: open it again in this process"
     raise LogClosedError(message, location=str(location))
+
+
+def _close(connections: list[Connection], most: int = 0) -> None:
+    """Close them until there are no more than so many; each is closed by one thread alone."""
+    while len(connections) > most:
+        with contextlib.suppress(IndexError):  # another thread has taken it
+            connections.pop().close()
 
 
 def _in_doubt(path: Path) -> LogUnavailableError:
@@ -323,16 +281,22 @@ def _all() -> list[Database]:
     return [database for database in found if database is not None]
 
 
-def _retire(databases: list[Database]) -> bool:
-    """Retire all of them, and return whether no connection is left."""
-    return min([database.retire() for database in databases], default=True)
+def _retire(databases: list[Database], deadline: float) -> bool:
+    """Retire them, and wait for those who use them; return whether no connection is left."""
+    while _in_use(databases) and time.monotonic() < deadline:
+        time.sleep(0.0005)
+    if _in_use(databases):
+        gc.collect()  # a read that a signal handler interrupted may have left its connection
+    return not _in_use(databases)
+
+
+def _in_use(databases: list[Database]) -> list[Database]:
+    return [database for database in databases if not database.retire()]
 
 
 def _before_fork() -> None:
     fork_lock.acquire()
-    deadline = time.monotonic() + _LONGEST_FORK
-    while not _retire(_all()) and time.monotonic() < deadline:
-        time.sleep(0.0005)
+    _retire(_all(), time.monotonic() + _LONGEST_FORK)
 
 
 def _after_in_child() -> None:

@@ -38,14 +38,22 @@ class _Map(NamedTuple):
 # Closing a file drops all POSIX locks that the process holds on it, whichever descriptor they
 # were taken through: SQLite's locks too. So a database's file is made, and that descriptor
 # closed, before any other thread can have one. And a map, once made, stays until SQLite has
-# removed the file, which it does when the last connection of all closes.
+# removed the file, which it does when the last connection of all closes; or the process is a
+# forked child, which has no locks yet, and may close all descriptors to become a daemon.
 _lock = threading.RLock()
 _maps: dict[Inode, _Map] = {}
-_leaked: list[_Map] = []
+
+
+def _after_in_child() -> None:
+    for found in _maps.values():
+        os.close(found.fd)
+    _maps.clear()
+    _lock.release()
+
 
 # So no other thread holds it when the process forks.
 os.register_at_fork(
-    before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_after_in_child
 )
 
 
@@ -66,8 +74,11 @@ def inode(path: Path) -> Inode | None:
 # --- changes ---
 
 
-def header_reader(path: Path) -> Callable[[], bytes] | None:
-    """Return a function that reads the header of a WAL-index; None where there is none to map.
+def header_reader(path: Path) -> Callable[[], object]:
+    """Return a function that reads the header of a WAL-index.
+
+    Where it cannot be mapped, or its format is an unknown one, each value is like no other:
+    then the log is read.
 
     Args:
         path: the file `…-shm`, which a connection keeps in place.
@@ -75,30 +86,20 @@ def header_reader(path: Path) -> Callable[[], bytes] | None:
     try:
         mapped = _map(path)
     except (OSError, ValueError):
-        return None
+        return object
     header = memoryview(mapped).tobytes
     is_known = int.from_bytes(header()[:4], sys.byteorder) == _WAL_INDEX_VERSION
-    return header if is_known else None
+    return header if is_known else object
 
 
 def forget_removed_files() -> None:
     """Give up the maps of files that SQLite has removed; they keep their disk busy."""
     with _lock:
         for number, found in list(_maps.items()):
-            if not _is_still(found.fd, number):
-                _leaked.append(_maps.pop(number))
-            elif os.fstat(found.fd).st_nlink == 0:
-                del _maps[number]  # unmapped with its last reader
-                os.close(found.fd)
-
-
-def descriptors_are_closed() -> bool:
-    """Whether somebody has closed our descriptors, as a daemon that closes all does.
-
-    Then those of SQLite are closed too, and their numbers may be those of other files by now.
-    """
-    with _lock:
-        return any(not _is_still(found.fd, number) for number, found in _maps.items())
+            with contextlib.suppress(OSError):  # somebody else closed it
+                if os.fstat(found.fd).st_nlink == 0:
+                    del _maps[number]  # unmapped with its last reader
+                    os.close(found.fd)
 
 
 def _map(path: Path) -> mmap.mmap:
@@ -110,14 +111,6 @@ def _map(path: Path) -> mmap.mmap:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             _maps[number] = _Map(fd, mmap.mmap(fd, _HEADER_BYTES, access=mmap.ACCESS_READ))
         return _maps[number].mapped
-
-
-def _is_still(fd: int, number: Inode) -> bool:
-    try:
-        status = os.fstat(fd)
-    except OSError:
-        return False
-    return (status.st_dev, status.st_ino) == number
 
 
 # --- privacy ---

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keyturn.config import sqlite_files, sqlite_schema
-from keyturn.config.sqlite_connection import Connection, drop, move
+from keyturn.config.sqlite_connection import Connection
 from keyturn.config.sqlite_database import Database
 from keyturn.domain.errors import LogUnavailableError, NotAKeyturnLogError
 
@@ -41,12 +41,9 @@ class ReadOnlyDatabase(Database):
         if self._wal.exists() and self._wal.stat().st_size > 0:
             self._copy(deadline)
         self.count = self._count
-        opening: list[Connection] = []
-        try:
-            self.check_schema(self.connect(opening, deadline))
-            move(opening, self.idle)
-        finally:
-            drop(opening)
+        connection = self.connect(deadline)
+        self.check_schema(connection)
+        self.idle.append(connection)
 
     def _copy(self, deadline: float) -> None:
         folder = tempfile.mkdtemp(prefix="keyturn-")
@@ -66,14 +63,6 @@ class ReadOnlyDatabase(Database):
                     location=str(self.path),
                     is_busy=True,
                 )
-
-    def connect(
-        self,
-        owner: list[Connection],
-        deadline: float,
-        mode: str = "",  # noqa: ARG002
-    ) -> Connection:
-        return super().connect(owner, deadline, self._mode)
 
     def _configure(self, connection: Connection) -> None:
         if sqlite_schema.version(connection) == 0:
@@ -115,7 +104,6 @@ def open_database(path: Path, deadline: float) -> Database:
     Raises:
         LogUnavailableError: there is none any more, or others keep it locked.
         LogDamagedError, NotAKeyturnLogError: see `sqlite_schema.check`.
-        RetiredError: the process forked meanwhile.
     """
     if not os.path.lexists(path):
         raise sqlite_files.displaced(path)

@@ -119,5 +119,6 @@ def _plain(sql: object) -> str:
     return " ".join(sql.split()).replace(f'"{TABLE}"', TABLE)
 
 
-def _quoted(name: str) -> str:
+def _quoted(stored: object) -> str:
+    name = str(stored)
     return name if name.isidentifier() else '"' + name.replace('"', '""') + '"'

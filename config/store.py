@@ -2,6 +2,9 @@
 
 SQLite, PostgreSQL and memory each implement this with statements of their own. A store knows
 rows; what they mean is for others. Safe to use from any thread.
+
+Of the methods that eventsourcing declares, `select_events` reads in one statement and raises
+`LogDamagedError` where a row holds values that are not those of an event.
 """
 
 from __future__ import annotations
@@ -9,17 +12,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NoReturn
+from typing import Any
 from uuid import UUID
 
-from eventsourcing.persistence import (
-    ApplicationRecorder,
-    InfrastructureFactory,
-    Notification,
-    StoredEvent,
-    Subscription,
-)
-from eventsourcing.utils import Environment
+from eventsourcing.persistence import ApplicationRecorder, StoredEvent, Subscription
 
 from keyturn.domain.key_log import Row
 
@@ -43,8 +39,6 @@ class Store(ApplicationRecorder):
     is_server: bool = False
     is_read_only: bool = False
 
-    # --- eventsourcing's own ---
-
     @abstractmethod
     def insert_events(
         self,
@@ -66,45 +60,11 @@ class Store(ApplicationRecorder):
             LogUnavailableError: they cannot be written now.
         """
 
-    @abstractmethod
-    def select_events(
-        self,
-        originator_id: UUID | str,
-        *,
-        gt: int | None = None,
-        lte: int | None = None,
-        desc: bool = False,
-        limit: int | None = None,
-    ) -> Sequence[StoredEvent]:
-        """Return rows of one aggregate in the order of their positions, in one statement.
-
-        Raises:
-            LogDamagedError: a row holds values that are not those of an event.
-        """
-
-    @abstractmethod
-    def select_notifications(
-        self,
-        start: int | None,
-        limit: int,
-        stop: int | None = None,
-        topics: Sequence[str] = (),
-        *,
-        inclusive_of_start: bool = True,
-    ) -> Sequence[Notification]:
-        """Return rows of all aggregates in the order of writing."""
-
-    @abstractmethod
-    def max_notification_id(self) -> int | None:
-        """Return the number of the row written last, None if there is none."""
-
     def subscribe(
         self, gt: int | None = None, topics: Sequence[str] = ()
     ) -> Subscription[ApplicationRecorder]:
         """Refuse: a log is followed with `watch`."""
         raise NotImplementedError("follow a Keyturn log with Service.subscribe")
-
-    # --- ours ---
 
     @abstractmethod
     def changes(self) -> object:
@@ -169,30 +129,9 @@ class Store(ApplicationRecorder):
             Whether what the log holds now is final.
         """
 
-    @abstractmethod
     def stop_soon(self) -> None:
         """Have its threads end in a moment. Waits for nothing: a finalizer may call it."""
 
     @abstractmethod
     def close(self) -> None:
         """Close it. What is asked of it later raises `LogClosedError`."""
-
-
-class StoreFactory(InfrastructureFactory[Any]):
-    """Gives eventsourcing's application the store that is there already."""
-
-    def __init__(self, store: Store) -> None:
-        super().__init__(Environment("keyturn", {}))
-        self._store = store
-
-    def application_recorder(self) -> ApplicationRecorder:
-        return self._store
-
-    def aggregate_recorder(self, purpose: str = "events") -> NoReturn:
-        raise NotImplementedError(f"a Keyturn log records no {purpose} apart")
-
-    def tracking_recorder(self, *_: object, **__: object) -> NoReturn:
-        raise NotImplementedError("a Keyturn log tracks no other application")
-
-    def process_recorder(self) -> NoReturn:
-        raise NotImplementedError("a Keyturn log tracks no other application")

@@ -85,10 +85,7 @@ def _explained(error: Exception, location: str) -> LogError:
         return NotAKeyturnLogError(message, location=location)
     if isinstance(error, sqlite3.ProgrammingError):
         return LogClosedError(f"{location} was closed: open it again", location=location)
-    # An operational error without a code is Python's own: it cannot decode what it read.
-    if isinstance(error, UnicodeDecodeError) or (
-        isinstance(error, sqlite3.OperationalError) and not code
-    ):
+    if isinstance(error, UnicodeDecodeError):  # of PostgreSQL's driver
         message = f"the log {location} holds text that is none: put back a copy of it"
         return LogDamagedError(message, location=location)
     found = problem_of(Path(location).parent) if code in _SAY_LITTLE else None

@@ -31,7 +31,7 @@ def interrupt_every_call(store: str, folder: Path, count: int, timeout: float) -
 def test_a_service_goes_on_however_its_calls_are_interrupted(
     store_url: str, tmp_path: Path
 ) -> None:
-    interrupt_every_call(store_url, tmp_path / "data", 150, timeout=110)
+    interrupt_every_call(store_url, tmp_path / "data", 50, timeout=110)
 
 
 @pytest.mark.soak

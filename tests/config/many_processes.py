@@ -1,6 +1,6 @@
 """Processes that verify and processes that reset, on one log, all at once.
 
-Run as a program it forks them, and prints as JSON what each of them saw. A resetter publishes the
+A process forks them, and prints as JSON what each of them saw. A resetter publishes the
 generation that it made once its reset was acknowledged. A verifier reads what was published
 *before* it verifies, so a token of an older generation that is good then is a stale acceptance.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +19,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
+
+from tests.config import warm_processes
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ def run(
     resets: int = sys.maxsize,
 ) -> Outcome:
     """Have them at work until the seconds are over, or each resetter has reset so often."""
-    arguments = [str(folder), str(verifiers), str(resetters), str(seconds), str(resets)]
-    done = subprocess.run(
-        [sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True, check=True
+    arguments = str(folder), verifiers, resetters, seconds, resets
+    done = warm_processes.run(
+        f"from tests.config.many_processes import work_together; work_together{arguments}"
     )
     return Outcome(**json.loads(done.stdout))
 
@@ -94,7 +95,7 @@ def _verify(folder: str, board: _Board) -> dict[str, Any]:
 
     refused, accepted, stale, recent = 0, 0, [], []
     with keyturn.open(path=folder, password=None) as service:
-        while not board.is_over():
+        while not (board.is_over() and accepted):
             token = service.create_token()
             generation = service.inspect_token(token).generation
             recent = [*recent[-3:], (generation, token)]
@@ -125,7 +126,10 @@ def _fork(work: Callable[[], dict[str, Any]]) -> tuple[int, IO[str]]:
     return child, file
 
 
-def _main(folder: str, verifiers: int, resetters: int, seconds: float, resets: int) -> None:
+def work_together(
+    folder: str, verifiers: int, resetters: int, seconds: float, resets: int
+) -> None:
+    """Fork them, wait for them, and print what they saw."""
     import keyturn
 
     keyturn.open(path=folder, password=None).close()
@@ -152,8 +156,3 @@ def _main(folder: str, verifiers: int, resetters: int, seconds: float, resets: i
 
 def _is_over(child: int) -> bool:
     return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-if __name__ == "__main__":
-    folder, verifiers, resetters, seconds, resets = sys.argv[1:]
-    _main(folder, int(verifiers), int(resetters), float(seconds), int(resets))

@@ -1,12 +1,11 @@
 """A second process on the same data folder, that does what it is told and says when it is done.
 
-Run as a program it is that process: one JSON object a line, in and out.
+They talk in JSON, one object a line.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -14,17 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.config.warm_processes import WarmProcess
+
 
 class SecondProcess:
     """The handle. Each call returns once the other process has acknowledged it."""
 
     def __init__(self, folder: Path, **options: object) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, str(folder), json.dumps(options)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        code = "from tests.config.second_process import be_told; be_told()"
+        self._process = WarmProcess(code, folder, json.dumps(options))
         self._read()
 
     def __enter__(self) -> Self:
@@ -63,38 +60,33 @@ class SecondProcess:
         return rows
 
     def close(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=30)
-        self._process.stdout.close()
+        self._process.close()
 
     def kill(self) -> None:
         self._process.kill()
-        self.close()
 
     def _do(self, command: str, **arguments: object) -> Any:
         self._send(command, **arguments)
         return self._read()
 
     def _send(self, command: str, **arguments: object) -> None:
-        assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"command": command, **arguments}) + "\n")
         self._process.stdin.flush()
 
     def _read(self) -> Any:
-        assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, "the second process ended"
         return json.loads(line)
 
 
-def _main(folder: str, options: dict[str, Any]) -> None:
+def be_told() -> None:
+    """Be that process."""
     import contextlib
     import sqlite3
 
     import keyturn
 
+    folder, options = sys.argv[1], json.loads(sys.argv[2])
     with contextlib.ExitStack() as stack:
         if options.pop("service", True):
             service = stack.enter_context(keyturn.open(path=folder, password=None, **options))
@@ -120,7 +112,3 @@ def _main(folder: str, options: dict[str, Any]) -> None:
                 case "sql":
                     reply = plain.execute(request["statement"]).fetchall()
             print(json.dumps(reply), flush=True)
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1], json.loads(sys.argv[2]))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,6 +11,8 @@ from uuid import UUID
 from eventsourcing.persistence import StoredEvent
 
 from keyturn.config.store import Store
+
+from . import warm_processes
 
 TOPIC = "keyturn.KeyReset"
 ALICE, BOB = UUID(int=1), UUID(int=2)
@@ -62,16 +62,7 @@ def newest(store: Store, of: UUID = ALICE) -> int:
 
 def run(code: str, *arguments: object) -> str:
     """Run a piece of Python behind the prelude in another process; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + code, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout.strip()
+    return warm_processes.run(PRELUDE + code, *arguments).stdout.strip()
 
 
 def execute(path: Path, *statements: str) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,21 @@ REFUSALS = (LogDamagedError, LogRolledBackError, NotAKeyturnLogError)
 DEFAULT, OTHER = manager_id("default").hex, manager_id("other").hex
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def unaltered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data folder of a service that has reset its key four times."""
-    folder = tmp_path / "data"
+    folder = tmp_path_factory.mktemp("unaltered") / "data"
     with keyturn.open(path=folder, password=None) as service:
         for number in range(RESETS):
             service.reset_key(reason=f"number {number}")
     return folder
+
+
+@pytest.fixture
+def folder(unaltered: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    shutil.copytree(unaltered, tmp_path / "data")
+    return tmp_path / "data"
 
 
 def execute(folder: Path, statement: str, *values: object) -> list[Any]:
@@ -49,7 +57,7 @@ def test_g5_an_unaltered_log_opens(folder: Path) -> None:
     open_it(folder)
 
 
-@pytest.mark.parametrize("place", range(0, 800, 23))
+@pytest.mark.parametrize("place", range(0, 800, 79))
 def test_g5_a_flipped_bit_in_the_state_of_the_newest_event_is_refused(
     folder: Path, place: int
 ) -> None:
@@ -199,7 +207,7 @@ def test_g5_flipped_bytes_anywhere_in_the_file_raise_nothing_but_our_errors(
     folder: Path,
 ) -> None:
     path, unaltered = folder / "keyturn.db", (folder / "keyturn.db").read_bytes()
-    places = [*range(0, 120, 3), *range(120, len(unaltered), 149)]
+    places = [*range(0, 120, 7), *range(120, len(unaltered), 401)]
 
     for place in places:
         altered = bytearray(unaltered)

@@ -38,11 +38,29 @@ def log(store_url: str) -> Iterator[EventLog]:
     log.close()
 
 
-@pytest.fixture
-def long_log(log: EventLog, key_ring: KeyRing) -> EventLog:
-    """A log with 1,203 events of the default manager and 2 of another."""
+@pytest.fixture(scope="module", params=["sqlite", "memory", "postgres"])
+def long_log(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EventLog]:
+    """A log to be read, with 1,203 events of the default manager and 2 of another."""
+    url = "memory:"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres").url()
+    elif request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('long')}/log.db"
+    key_ring = KeyRing.ephemeral()
+    log = keyturn.open_event_log(url)
     log.append(new_keys(key_ring, resets=1, manager="other"))
     log.append(new_keys(key_ring, resets=1202))
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def two_managers(log: EventLog, key_ring: KeyRing) -> EventLog:
+    """A log with 3 events of the default manager and 2 of another."""
+    log.append(new_keys(key_ring, resets=1, manager="other"))
+    log.append(new_keys(key_ring, resets=2))
     return log
 
 
@@ -87,7 +105,7 @@ def test_events_are_read_newest_first_over_many_pages(long_log: EventLog) -> Non
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
-@pytest.mark.parametrize("after", [0, 1, 203, 703, 1000, 1202, 1203, 5000])
+@pytest.mark.parametrize("after", [1, 203, 703, 1202, 1203])
 def test_events_behind_a_position_are_read_in_both_directions(
     long_log: EventLog, after: int, newest_first: bool
 ) -> None:
@@ -97,16 +115,13 @@ def test_events_behind_a_position_are_read_in_both_directions(
     assert positions == sorted(range(after + 1, 1204), reverse=newest_first)
 
 
-@pytest.mark.parametrize("position", [1, 2, 600, 1203])
-def test_the_row_of_one_position_is_found(long_log: EventLog, position: int) -> None:
-    rows = long_log.stored("default", after=position - 1, before=position + 1)
+def test_the_row_of_one_position_is_found(long_log: EventLog) -> None:
+    def found(position: int) -> list[int]:
+        rows = long_log.stored("default", after=position - 1, before=position + 1)
+        return [row.originator_version for row in rows]
 
-    assert [row.originator_version for row in rows] == [position]
-
-
-@pytest.mark.parametrize("position", [-1, 0, 1204])
-def test_where_there_is_no_event_there_is_no_row(long_log: EventLog, position: int) -> None:
-    assert long_log.stored("default", after=position - 1, before=position + 1) == []
+    assert [found(position) for position in (1, 600, 1203)] == [[1], [600], [1203]]
+    assert [found(position) for position in (-1, 0, 1204)] == [[], [], []]
 
 
 def test_the_newest_row_of_a_manager_is_found(long_log: EventLog) -> None:
@@ -183,37 +198,37 @@ def purge(log: EventLog, key_ring: KeyRing, manager: str) -> SessionKeys:
 
 
 def test_purge_leaves_one_event_of_one_manager_and_all_of_others(
-    long_log: EventLog, key_ring: KeyRing
+    two_managers: EventLog, key_ring: KeyRing
 ) -> None:
-    purge(long_log, key_ring, "default")
+    purge(two_managers, key_ring, "default")
 
-    (left,) = long_log.key_events("default")
-    assert (left.kind, left.originator_version, left.is_purge) == ("destroyed", 1204, True)
-    assert len(list(long_log.key_events("other"))) == 2
+    (left,) = two_managers.key_events("default")
+    assert (left.kind, left.originator_version, left.is_purge) == ("destroyed", 4, True)
+    assert len(list(two_managers.key_events("other"))) == 2
 
 
-def test_a_purged_manager_goes_on_from_there(long_log: EventLog, key_ring: KeyRing) -> None:
-    keys = purge(long_log, key_ring, "default")
+def test_a_purged_manager_goes_on_from_there(two_managers: EventLog, key_ring: KeyRing) -> None:
+    keys = purge(two_managers, key_ring, "default")
 
     keys.regenerate(bytes(32), key_ring, by())
 
-    assert long_log.append(keys)
-    assert [e.originator_version for e in long_log.key_events("default")] == [1204, 1205]
-    assert keys_at_head(long_log, "default") is not None
+    assert two_managers.append(keys)
+    assert [e.originator_version for e in two_managers.key_events("default")] == [4, 5]
+    assert keys_at_head(two_managers, "default") is not None
 
 
 def test_a_purge_that_comes_too_late_removes_nothing(
-    long_log: EventLog, key_ring: KeyRing
+    two_managers: EventLog, key_ring: KeyRing
 ) -> None:
-    late, first = keys_at_head(long_log, "other"), keys_at_head(long_log, "other")
+    late, first = keys_at_head(two_managers, "other"), keys_at_head(two_managers, "other")
     assert late is not None
     assert first is not None
     reset(first, key_ring)
-    long_log.append(first)
+    two_managers.append(first)
     late.destroy(key_ring, by(), purge=True)
 
-    assert not long_log.purge(late)
-    assert len(list(long_log.key_events("other"))) == 3
+    assert not two_managers.purge(late)
+    assert len(list(two_managers.key_events("other"))) == 3
 
 
 def test_anybody_may_own_an_empty_log(log: EventLog, key_ring: KeyRing) -> None:
@@ -247,23 +262,25 @@ def test_changes_differs_after_each_append(log: EventLog, key_ring: KeyRing) -> 
     assert len(set(values)) == 21
 
 
-def test_changes_differs_after_a_purge(long_log: EventLog, key_ring: KeyRing) -> None:
-    before = long_log.changes()
+def test_changes_differs_after_a_purge(two_managers: EventLog, key_ring: KeyRing) -> None:
+    before = two_managers.changes()
 
-    purge(long_log, key_ring, "other")
+    purge(two_managers, key_ring, "other")
 
-    assert long_log.changes() != before
+    assert two_managers.changes() != before
 
 
-def test_changes_stays_when_nothing_was_written(long_log: EventLog, key_ring: KeyRing) -> None:
-    before = settled(long_log)
+def test_changes_stays_when_nothing_was_written(
+    two_managers: EventLog, key_ring: KeyRing
+) -> None:
+    before = settled(two_managers)
 
-    keys_at_head(long_log, "default")
-    list(long_log.key_events("default"))
-    long_log.append(new_keys(key_ring))  # a conflict
-    long_log.append()
+    keys_at_head(two_managers, "default")
+    list(two_managers.key_events("default"))
+    two_managers.append(new_keys(key_ring))  # a conflict
+    two_managers.append()
 
-    assert settled(long_log) == before
+    assert settled(two_managers) == before
 
 
 def test_whoever_watches_is_told_in_another_thread_whatever_others_make_of_it(
@@ -302,9 +319,10 @@ def test_a_closed_log_says_so(shared_url: str, key_ring: KeyRing) -> None:
             use()
 
 
-@pytest.mark.parametrize(
-    "variable",
-    [
+def test_no_environment_variable_of_eventsourcing_changes_anything(
+    store_url: str, key_ring: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in (
         "PERSISTENCE_MODULE",
         "CIPHER_TOPIC",
         "CIPHER_KEY",
@@ -315,12 +333,8 @@ def test_a_closed_log_says_so(shared_url: str, key_ring: KeyRing) -> None:
         "SQLITE_DBNAME",
         "KEYTURN_SQLITE_DBNAME",
         "FACTORY_TOPIC",
-    ],
-)
-def test_no_environment_variable_of_eventsourcing_changes_anything(
-    variable: str, store_url: str, key_ring: KeyRing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(variable, "nowhere.to_be:found")
+    ):
+        monkeypatch.setenv(variable, "nowhere.to_be:found")
     log = keyturn.open_event_log(store_url)
 
     log.append(new_keys(key_ring))

@@ -6,7 +6,6 @@ last one that closes elsewhere would remove the write-ahead log from under the c
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from tests.config.forking import IN_CHILD
 
-RunPython = Callable[..., subprocess.CompletedProcess[str]]
+from . import warm_processes
 
 PRELUDE = (
     """
@@ -47,17 +46,19 @@ def reasons():
 
 
 @pytest.fixture
-def run(
-    each_shared_store: None, run_python: RunPython, tmp_path: Path
-) -> Callable[[str], list[str]]:
+def run(each_shared_store: None, tmp_path: Path) -> Callable[[str], list[str]]:
     """Run a piece of Python behind the prelude, and return the lines it printed."""
-    return lambda code: run_python(PRELUDE + code, tmp_path / "data").stdout.splitlines()
+    return lambda code: printed_by(code, tmp_path)
 
 
 @pytest.fixture
-def run_on_sqlite(run_python: RunPython, tmp_path: Path) -> Callable[[str], list[str]]:
+def run_on_sqlite(tmp_path: Path) -> Callable[[str], list[str]]:
     """The same, with the log in the data folder."""
-    return lambda code: run_python(PRELUDE + code, tmp_path / "data").stdout.splitlines()
+    return lambda code: printed_by(code, tmp_path)
+
+
+def printed_by(code: str, folder: Path) -> list[str]:
+    return warm_processes.run(PRELUDE + code, folder / "data").stdout.splitlines()
 
 
 Run = Callable[[str], list[str]]
@@ -277,8 +278,7 @@ print(reasons())
 def test_a_child_reads_nothing_through_what_its_parent_was_reading_with(run: Run) -> None:
     printed = run("""
 service = open_it()
-for _ in range(1200):
-    service.reset_key()
+service.end_sessions(sids=[f"session {number}" for number in range(1200)])
 rows = service.log.rows()
 for _ in range(10):
     next(rows)
@@ -454,14 +454,12 @@ manager.stop()
     assert printed == ["2 1"]
 
 
-def test_a_fork_waits_for_the_end_of_a_thread_that_was_called_just_before(
-    run_python: RunPython,
-) -> None:
-    done = run_python("""
+def test_a_fork_waits_for_the_end_of_a_thread_that_was_called_just_before() -> None:
+    done = warm_processes.run("""
 import os, threading
 from keyturn.config.threads import in_thread
 
-for _ in range(300):
+for _ in range(60):
     number = in_thread(threading.get_native_id)
     child = os.fork()
     if child == 0:

@@ -70,24 +70,33 @@ removals = pytest.mark.parametrize(
 
 
 @removals
-def test_g2_what_another_process_commits_is_seen_within_a_moment(
+def test_g1_g2_all_stores_of_a_process_see_what_others_commit_and_are_seen(
     remove: Removal, store: SQLiteStore, path: Path
 ) -> None:
+    other = SQLiteStore(path)
+    other.insert_events([event(4)])
+    newest(store)
     before = store.changes()
     remove(store, path)
 
-    assert run(APPEND, path) == "4"
+    assert run(APPEND, path) == "5"
 
     deadline = time.monotonic() + 0.15
     while store.changes() == before and time.monotonic() < deadline:
         pass
     assert store.changes() != before
-    assert newest(store) == 4
+    assert newest(store) == 5
     assert store.changes() == store.changes()
+    store.insert_events([event(6)])
+    other.insert_events([event(7)])
+    assert run(APPEND, path) == "8"
+    assert positions(store) == positions(other) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert execute(path, "PRAGMA integrity_check") == [("ok",)]
+    other.close()
 
 
 @removals
-def test_g1_what_is_written_next_is_seen_by_everybody(
+def test_g1_what_is_written_without_a_look_is_seen_by_everybody(
     remove: Removal, store: SQLiteStore, path: Path
 ) -> None:
     remove(store, path)
@@ -96,26 +105,6 @@ def test_g1_what_is_written_next_is_seen_by_everybody(
     store.insert_events([event(5)])
 
     assert run("print(positions(SQLiteStore(path)))", path) == "[1, 2, 3, 4, 5]"
-    assert run(APPEND, path) == "6"
-    assert positions(store) == [1, 2, 3, 4, 5, 6]
-    assert execute(path, "PRAGMA integrity_check") == [("ok",)]
-
-
-@removals
-def test_all_stores_of_a_process_heal_together(
-    remove: Removal, store: SQLiteStore, path: Path
-) -> None:
-    other = SQLiteStore(path)
-    other.insert_events([event(4)])
-    remove(store, path)
-    run(APPEND, path)
-
-    store.insert_events([event(6)])
-    other.insert_events([event(7)])
-
-    assert run("print(positions(SQLiteStore(path)))", path) == "[1, 2, 3, 4, 5, 6, 7]"
-    assert (newest(store), newest(other)) == (7, 7)
-    other.close()
 
 
 def test_g1_what_would_be_committed_beside_a_removed_file_is_refused(
@@ -216,31 +205,6 @@ def test_making_the_file_drops_no_locks_of_another_thread_that_opens_it(
 
 
 # --- a daemon that closes all files ------------------------------------------------------------
-
-
-def test_a_host_that_closes_all_descriptors_loses_no_file_of_its_own(path: Path) -> None:
-    printed = run(
-        """
-store = SQLiteStore(path)
-append(store)
-os.closerange(3, 256)
-hosts = [os.open(path.with_name(f"host {n}"), os.O_RDWR | os.O_CREAT) for n in range(100)]
-for number, fd in enumerate(hosts):
-    os.unlink(path.with_name(f"host {number}"))
-    os.write(fd, b"of the host")
-store.changes()
-store.close()
-del store
-gc.collect()
-another = SQLiteStore(path.with_name("another.db"))
-append(another)
-another.close()
-print([os.pread(fd, 100, 0) for fd in hosts] == [b"of the host"] * 100)
-""",
-        path,
-    )
-
-    assert printed == "True"
 
 
 def test_a_forked_daemon_that_closes_all_descriptors_loses_no_file_of_its_own(

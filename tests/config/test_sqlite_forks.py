@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from .forking import IN_CHILD
-from .sqlite_logs import run
+from .sqlite_logs import PRELUDE, run
 
 FORKING = (
     IN_CHILD
@@ -222,8 +223,10 @@ print(append(store), flush=True)
     assert lines == ["True", "True", "2"]
 
 
-def test_a_child_that_leaves_normally_harms_nothing(printed: Run) -> None:
-    lines = printed("""
+def test_a_child_that_leaves_normally_harms_nothing(
+    run_python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    leaving = """
 rows = store.rows()
 next(rows)
 child = os.fork()
@@ -232,9 +235,11 @@ if child == 0:
     sys.exit(0)
 print(os.waitpid(child, 0)[1], append(store), flush=True)
 print(positions(store))
-""")
+"""
 
-    assert lines == ["0 2", "[1, 2]"]
+    printed = run_python(PRELUDE + FORKING + leaving, tmp_path / "log.db").stdout
+
+    assert printed.splitlines() == ["0 2", "[1, 2]"]
 
 
 def test_watchers_go_on_in_the_parent_and_may_begin_anew_in_the_child(printed: Run) -> None:

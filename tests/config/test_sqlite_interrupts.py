@@ -171,11 +171,11 @@ if child == 0:
     os._exit(0)
 status = os.waitpid(child, 0)[1]
 store.close()
-print(interrupts > 100, status, time.monotonic() - before < 5)
+print(interrupts > 50, status, time.monotonic() - before < 5)
 """
 
 
-@pytest.mark.parametrize("seconds", [3, pytest.param(100, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seconds", [1, pytest.param(100, marks=pytest.mark.soak)])
 def test_exceptions_at_any_moment_of_a_read_leave_nothing_held(path: Path, seconds: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PRELUDE + INTERRUPTED, str(path), str(seconds)],

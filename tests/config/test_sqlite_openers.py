@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +17,7 @@ from keyturn import EventLog, KeyRing, Service
 
 from .making import new_keys
 from .second_process import SecondProcess
+from .warm_processes import WarmProcess
 
 RunPython = Callable[..., CompletedProcess[str]]
 
@@ -43,31 +42,20 @@ def test_many_processes_may_start_on_an_empty_folder_at_once_and_share_one_first
 ) -> None:
     code = (
         "import sys, keyturn\n"
-        "print('ready', flush=True); sys.stdin.readline()\n"
+        "input()\n"
         "with keyturn.open(path=sys.argv[1], password=None) as service:\n"
         "    print([change.kind for change in service.history()])\n"
     )
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path / "data")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for _ in range(6)
-    ]
+    processes = [WarmProcess(code, tmp_path / "data") for _ in range(4)]
     for process in processes:
-        assert process.stdout is not None
-        process.stdout.readline()
-
-    for process in processes:
-        assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    printed = [process.communicate(timeout=60)[0] for process in processes]
 
-    assert printed == ["['generated']\n"] * 6
+    printed = [process.stdout.read() for process in processes]
+
+    for process in processes:
+        process.close()
+    assert printed == ["['generated']\n"] * 4
 
 
 def test_another_service_in_the_same_process_that_closes_leaves_the_first_its_locks(
@@ -132,11 +120,11 @@ if child == 0:
 _, status = os.waitpid(child, 0)
 assert os.waitstatus_to_exitcode(status) == 0, "the child used what is the parent's"
 assert not service.verify_token(token)
-for _ in range(20):
+for _ in range(5):
     service.reset_key("by the parent")
 service.close()
 with keyturn.open(path=sys.argv[1], password=None) as service:
-    print([change.generation for change in service.history()] == list(range(1, 24)))
+    print([change.generation for change in service.history()] == list(range(1, 9)))
 """
 
 

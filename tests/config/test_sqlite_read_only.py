@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +16,13 @@ from keyturn.domain.errors import LogDamagedError, LogUnavailableError
 
 from .sqlite_logs import (
     ALICE,
-    PRELUDE,
     event,
     execute,
     files_of,
     history,
     newest,
     positions,
+    run,
 )
 
 NOBODY = 65534
@@ -193,13 +192,7 @@ def of_root() -> Iterator[Path]:
 
 
 def read_as_nobody(path: Path) -> str:
-    return subprocess.run(
-        [sys.executable, "-c", PRELUDE + AS_NOBODY, str(path)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    ).stdout.strip()
+    return run(AS_NOBODY, path)
 
 
 def test_a_log_that_this_user_may_only_read_is_read(of_root: Path) -> None:

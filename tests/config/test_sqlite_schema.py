@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +24,7 @@ from .sqlite_logs import (
     newest,
     positions,
 )
+from .warm_processes import WarmProcess
 
 PAGE = 4096
 ALIEN_TOPICS = (
@@ -257,24 +255,17 @@ def test_g7_a_log_of_version_0_1_is_brought_up_to_date_and_continued(
 
 
 def test_several_processes_may_bring_an_old_log_up_to_date_at_once(old: Path) -> None:
-    code = PRELUDE + "print('ready', flush=True); input(); SQLiteStore(path, lock_timeout=30)"
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(old)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for _ in range(4)
-    ]
+    code = PRELUDE + "input(); SQLiteStore(path, lock_timeout=30); print('done')"
+    processes = [WarmProcess(code, old) for _ in range(4)]
     for process in processes:
-        assert process.stdout is not None
-        process.stdout.readline()
+        process.stdin.write("go\n")
+        process.stdin.flush()
 
-    printed = [process.communicate("go\n", timeout=60)[0] for process in processes]
+    printed = [process.stdout.read() for process in processes]
 
-    assert printed == [""] * 4
+    for process in processes:
+        process.close()
+    assert printed == ["done\n"] * 4
     assert execute(old, "PRAGMA user_version") == [(2,)]
 
 
@@ -323,7 +314,7 @@ def test_looking_for_a_topic_that_is_not_known_does_not_grow_with_the_log(
     path: Path, store: SQLiteStore
 ) -> None:
     topics = [f"topic {n}" for n in range(6)]
-    rows = [event(position) for position in range(6, 20_000)]
+    rows = [event(position) for position in range(6, 5_000)]
     store.insert_events(
         type(row)(row.originator_id, row.originator_version, topics[n % 6], row.state)
         for n, row in enumerate(rows)
@@ -345,6 +336,6 @@ def test_rows_whose_values_are_not_those_of_an_event_are_damage(
     for assignment in ("state = NULL", "topic = 7", "topic = CAST(x'ff' AS TEXT)"):
         execute(path, f"UPDATE stored_events SET {assignment} WHERE originator_version = 5")
 
-        with pytest.raises((LogDamagedError, sqlite3.OperationalError)):
+        with pytest.raises(LogDamagedError):
             positions(store)
     assert len(list(store.rows())) == 5

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,6 +16,7 @@ from keyturn.domain.session_keys import manager_id
 from tests.descriptors import open_below
 from tests.heads import keys_at_head
 
+from . import warm_processes
 from .making import new_keys
 
 ALIEN = "sentinel_module:Event"
@@ -94,16 +92,11 @@ def run_beside_sentinel(folder: Path, code: str, *arguments: object) -> str:
     mark = folder / "imported"
     module = folder / "sentinel_module.py"
     module.write_text(f"open({str(mark)!r}, 'w').close()\nclass Event: pass\n")
-    printed = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    ).stdout
+    done = warm_processes.run(
+        f"import sys; sys.path.insert(0, {str(folder)!r})" + code, *arguments
+    )
     assert not mark.exists()
-    return printed
+    return done.stdout
 
 
 @pytest.mark.parametrize("place", PLACES)

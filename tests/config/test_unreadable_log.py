@@ -13,6 +13,8 @@ import pytest
 
 import keyturn
 
+from . import warm_processes
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
 
 NOBODY = 65534
@@ -21,7 +23,6 @@ import json, os, sys
 import keyturn
 from keyturn.domain.errors import LogUnavailableError
 settings = keyturn.Settings(path=sys.argv[1], lock_timeout=0.2)
-import keyturn.aio, eventsourcing.sqlite  # while this may be read
 os.setgid(65534); os.setuid(65534)
 try:
     with keyturn.open(settings, password=None) as service:
@@ -36,7 +37,7 @@ import os, sys
 import keyturn
 from keyturn.domain.errors import LogUnavailableError
 settings = keyturn.Settings(path=sys.argv[1], lock_timeout=0.2)
-import keyturn.aio, eventsourcing.sqlite  # while this may be read
+import keyturn.aio  # while this may be read
 os.setgid(65534); os.setuid(65534)
 with keyturn.open(settings, password=None) as service:
     token = service.create_token()
@@ -51,13 +52,7 @@ with keyturn.open(settings, password=None) as service:
 
 
 def open_as_nobody(folder: Path) -> str:
-    return subprocess.run(
-        [sys.executable, "-c", AS_NOBODY, str(folder)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    ).stdout
+    return warm_processes.run(AS_NOBODY, folder).stdout
 
 
 @pytest.fixture

@@ -177,7 +177,7 @@ def test_g1_two_processes_that_reset_without_a_pause_are_never_told_that_others_
 ) -> None:
     folder = tmp_path / "data"
     with SecondProcess(folder) as first, SecondProcess(folder) as second:
-        replies = [process.reset_often(seconds=2) for process in (first, second)]
+        replies = [process.reset_often(seconds=0.4) for process in (first, second)]
 
         counts = [reply() for reply in replies]
 

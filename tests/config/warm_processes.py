@@ -1,0 +1,76 @@
+"""Processes that run pieces of Python, by the server of `tests.warm_python`."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from tests.warm_python import WarmPython
+
+_SAY_WHO = "import os; print(os.getpid(), flush=True)\n"
+_LEAVE = "\nimport os, sys; sys.stdout.flush(); sys.stderr.flush(); os._exit(0)"
+"""The end of an interpreter takes ten times as long as all the rest of such a process."""
+
+
+@cache
+def _python() -> WarmPython:
+    folder = tempfile.TemporaryDirectory()
+    python = WarmPython(Path(folder.name))
+    atexit.register(folder.cleanup)
+    atexit.register(python.close)
+    return python
+
+
+def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a piece of Python in a process of its own; `AssertionError` if it fails.
+
+    It leaves without a word at its end: nothing that is open then is closed.
+    """
+    return _python().run(code + _LEAVE, *map(str, arguments))
+
+
+class WarmProcess:
+    """A process that runs a piece of Python, and is talked to.
+
+    Attributes:
+        pid: its number.
+        stdin: what it reads.
+        stdout: what it prints.
+    """
+
+    def __init__(self, code: str, *arguments: object) -> None:
+        command = ["-c", _SAY_WHO + code + _LEAVE, *map(str, arguments)]
+        asked = json.dumps([command, os.getcwd(), dict(os.environ)]).encode()
+        reading, writing = os.pipe(), os.pipe()
+        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        self._server.connect(_python().address)
+        socket.send_fds(self._server, [asked], [writing[0], reading[1], 2])
+        os.close(writing[0])
+        os.close(reading[1])
+        self.stdin = open(writing[1], "w", encoding="utf-8")  # noqa: SIM115 - for its life
+        self.stdout = open(reading[0], encoding="utf-8")  # noqa: SIM115
+        self.pid = int(self.stdout.readline())
+
+    def kill(self) -> None:
+        """End it at once, and wait for that."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.close()
+
+    def close(self) -> None:
+        """Give it no more to read, and wait until it has ended."""
+        if self.stdout.closed:
+            return
+        with contextlib.suppress(BrokenPipeError):
+            self.stdin.close()
+        self._server.recv(16)
+        self._server.close()
+        self.stdout.close()
