@@ -138,6 +138,7 @@ class Listener:
                     is_lost = True
                     text = " ".join(str(error).split()) or type(error).__name__
                     get_logger().warning("the log is lost", log=self._pool.location, error=text)
+                self._pool.retire()  # what broke this one has broken the others, too
                 time.sleep(_BETWEEN_TRIES)
 
     def _follow(self, connection: Connection) -> None:

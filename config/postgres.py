@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -233,18 +234,17 @@ class PostgresStore(Store):
             return
         self._refuse_problem()
         with self._pool.connection() as connection:
-            milliseconds = max(1, round(connection.time_left * 1000))
+            left = connection.reply_by - GRACE - time.monotonic()
             with self._explaining(connection):
                 connection.execute(
-                    f"BEGIN; SET LOCAL lock_timeout = {milliseconds};"
+                    f"BEGIN; SET LOCAL lock_timeout = {max(1, round(left * 1000))};"
                     f"SELECT pg_advisory_xact_lock({self._lock})"
                 )
             try:
                 self._writers[thread] = connection
                 yield
             finally:
-                if self._writers.get(thread) is connection:
-                    del self._writers[thread]
+                self._writers.pop(thread, None)
 
     def _insert(
         self, connection: Connection, events: Sequence[StoredEvent], may_begin_anywhere: bool
@@ -289,12 +289,11 @@ class PostgresStore(Store):
                     yield connection
                     is_committing = True
                     connection.execute(f"NOTIFY {TABLE}; COMMIT")
-            except LogUnavailableError as error:
-                if not is_committing:
+            except BaseException as error:
+                connection.close()
+                if isinstance(error, LogUnavailableError) and not is_committing:
                     error.recorded = False
                 raise
-            finally:
-                connection.abandon_transaction()
         self._listener.announce()  # so that it counts here before the server tells us
 
     @contextlib.contextmanager
@@ -304,7 +303,6 @@ class PostgresStore(Store):
             try:
                 yield
             except psycopg.errors.LockNotAvailable as error:
-                connection.abandon_transaction()
                 raise self._locked(connection) from error
             except psycopg.errors.InsufficientPrivilege as error:
                 grants = self._relation.grants
@@ -316,6 +314,7 @@ class PostgresStore(Store):
         """Return the error for a lock that was not to be had in time."""
         by = ""
         with contextlib.suppress(psycopg.Error):
+            connection.execute("ROLLBACK")
             holders = connection.execute(_LOCK_HOLDERS, (self._lock, self._relation.oid))
             names = [f"process {pid} of role {role} ({name})" for pid, role, name in holders]
             by = f", by {'; '.join(names)}" if names else ""

@@ -28,7 +28,6 @@ _LONGEST_PAUSE = 5000
 # A role, a database or the URL may set these otherwise, and change what a statement means.
 _SETTINGS = """
 SET standard_conforming_strings = on;
-SET client_encoding = 'UTF8';
 SET search_path = pg_catalog;
 SET TimeZone = 'UTC';
 SET bytea_output = hex;
@@ -96,30 +95,21 @@ class Connection(psycopg.Connection[TupleRow]):
         self.reply_by = time.monotonic() + seconds
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().wait(self._limited(gen), *args, **kwargs)
-        except _NoReplyError:
-            self.close()  # a late reply would be taken for that to another question
-            raise
+        return super().wait(self._limited(gen), *args, **kwargs)
 
     def _limited(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        ready = None
         try:
-            wanted = next(gen)
             while True:
-                ready = yield wanted
+                ready = yield gen.send(ready)
                 if not ready and time.monotonic() > self.reply_by:
-                    raise _NoReplyError("the server does not reply")
-                wanted = gen.send(ready)
+                    self.close()  # a late reply would be taken for that to another question
+                    raise psycopg.OperationalError("the server does not reply")
         except StopIteration as stop:
             return stop.value
 
     def __del__(self, *_: object) -> None:
         """Say nothing: the service that was never closed has warned of it."""
-
-    @property
-    def time_left(self) -> float:
-        """Seconds that the server may take to say why something cannot be done."""
-        return self.reply_by - GRACE - time.monotonic()
 
     @property
     def is_in_transaction(self) -> bool:
@@ -135,20 +125,6 @@ class Connection(psycopg.Connection[TupleRow]):
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
         return not poll.poll(0)
-
-    def abandon_transaction(self) -> None:
-        """Roll back what was begun; close the connection if that is not possible."""
-        if self.closed or self.info.transaction_status is TransactionStatus.IDLE:
-            return
-        try:
-            self.within(GRACE)
-            self.execute("ROLLBACK")
-        except psycopg.Error:
-            self.close()
-
-
-class _NoReplyError(psycopg.OperationalError):
-    pass
 
 
 def _schemas(search_path: str, user: str) -> list[str]:

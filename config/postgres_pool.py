@@ -18,13 +18,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import psycopg
-from eventsourcing.persistence import IntegrityError
 from psycopg.conninfo import conninfo_to_dict
 
 from keyturn.config.postgres_connection import GRACE, Connection
 from keyturn.config.postgres_errors import explaining, unavailable, unreachable
 from keyturn.config.store_url import is_divisible, shown
-from keyturn.domain.errors import LogClosedError, LogError, LogUnavailableError, SettingsError
+from keyturn.domain.errors import LogClosedError, SettingsError
 
 
 class Pool:
@@ -42,7 +41,7 @@ class Pool:
         self._parameters = _parameters(url)
         self._size = size
         self._process = os.getpid()
-        self._turns: dict[int, object] = {}  # by thread
+        self._turns: set[int] = set()  # threads
         self._lock = threading.Lock()
         self._freed: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._idle: list[Connection] = []
@@ -57,25 +56,23 @@ class Pool:
         """
         self.check_open()
         deadline = time.monotonic() + self.timeout
-        thread, turn, connection = threading.get_ident(), object(), None
+        connection: Connection | None = None
         try:
-            self._wait_for_turn(thread, turn, deadline)
+            self._wait_for_turn(deadline)
             connection = self._take() or self.connect(deadline - time.monotonic())
             connection.reply_by = deadline + GRACE
             yield connection
-        except BaseException as error:
-            is_known = isinstance(error, psycopg.Error | LogError | IntegrityError)
-            if connection is not None and not is_known:
-                connection.close()  # nobody knows how far it got
-            raise
+            if connection.is_usable:
+                self._idle.append(connection)
+                connection = None
         finally:
-            try:
-                self._give_back(connection)
-            finally:
-                if self._turns.get(thread) is turn:
-                    del self._turns[thread]
-                if self._freed.empty():
-                    self._freed.put(None)
+            if connection is not None:
+                connection.close()
+            self._turns.discard(threading.get_ident())
+            if self._freed.empty():
+                self._freed.put(None)
+        if self._closed:
+            self.retire()
 
     def connect(self, timeout: float) -> Connection:
         """Return a new connection that is not of the pool.
@@ -86,7 +83,6 @@ class Pool:
         Raises:
             LogUnavailableError: there is none to be had; it says why.
         """
-        problem: LogUnavailableError
         limit = {"connect_timeout": max(2, math.ceil(timeout))}
         try:
             connection = Connection.connect(**(limit | self._parameters))
@@ -96,11 +92,9 @@ class Pool:
             except BaseException:
                 connection.close()
                 raise
-        except psycopg.Error as error:
-            problem = unreachable(error, self.location)
-        else:
-            return connection
-        raise problem  # here, where no frame holds the password
+        except psycopg.Error as error:  # whose frames hold the password
+            raise unreachable(error, self.location) from error.with_traceback(None)
+        return connection
 
     def retire(self) -> None:
         """Close the connections that nobody uses just now."""
@@ -142,13 +136,16 @@ class Pool:
             "pool_mode = session for this database in pgbouncer, or name the server itself",
         )
 
-    def _wait_for_turn(self, thread: int, turn: object, deadline: float) -> None:
+    def _wait_for_turn(self, deadline: float) -> None:
+        """Wait until fewer than `size` other threads use a connection.
+
+        A turn that an exception kept from being given back is that thread's next one.
+        """
+        thread = threading.get_ident()
         while True:
             with self._lock:
-                if thread in self._turns:
-                    return  # within a block of its own
-                if len(self._turns) < self._size:
-                    self._turns[thread] = turn
+                if len(self._turns - {thread}) < self._size:
+                    self._turns.add(thread)
                     return
             left = deadline - time.monotonic()
             if left <= 0:
@@ -172,18 +169,6 @@ class Pool:
             if connection.is_usable:
                 return connection
             connection.close()
-
-    def _give_back(self, connection: Connection | None) -> None:
-        if connection is None:
-            return
-        connection.abandon_transaction()
-        if connection.is_usable:
-            self._idle.append(connection)
-        else:
-            connection.close()
-            self.retire()  # what broke this one has broken the others, too
-        if self._closed:
-            self.retire()
 
 
 def _parameters(url: str) -> dict[str, Any]:
