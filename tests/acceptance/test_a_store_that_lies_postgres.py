@@ -166,7 +166,7 @@ def test_g2_what_hides_the_last_reset_revives_no_token(
 
     said = nothing_is_accepted(cli, token, *trust)
 
-    assert ("row policy" if what == "a row policy" else "is a view") in said
+    assert ("row policy" if what == "a row policy" else "is no table") in said
     stores.run(show)
     cli(*trust, "token", "verify", "-", stdin=token, code=1)
     cli(*trust, "reset")

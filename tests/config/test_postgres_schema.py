@@ -23,13 +23,10 @@ ODD = "CREATE FUNCTION odd(bigint) RETURNS bigint IMMUTABLE LANGUAGE sql AS 'SEL
 MOVED_AWAY = "ALTER TABLE keyturn_events RENAME TO real_events;"
 
 TAMPERED = {
-    "is a view": MOVED_AWAY
+    "is no table": MOVED_AWAY
     + "CREATE VIEW keyturn_events AS SELECT * FROM real_events WHERE originator_version < 2",
-    "is a materialized view": MOVED_AWAY
-    + "CREATE MATERIALIZED VIEW keyturn_events AS SELECT * FROM real_events",
-    "is a partitioned table": MOVED_AWAY
+    "no table: put back": MOVED_AWAY
     + "CREATE TABLE keyturn_events (LIKE real_events) PARTITION BY LIST (topic)",
-    "is no table": MOVED_AWAY + "CREATE SEQUENCE keyturn_events",
     "row-level security": "ALTER TABLE keyturn_events ENABLE ROW LEVEL SECURITY;"
     "CREATE POLICY hide ON keyturn_events USING (originator_version < 2)",
     "has a rule, lose": "CREATE RULE lose AS ON INSERT TO keyturn_events DO INSTEAD NOTHING",
