@@ -185,14 +185,12 @@ def _parameters(url: str) -> dict[str, Any]:
             key="store",
             source="the arguments",
         )
-    defaults = {
+    return {
         "fallback_application_name": "keyturn",
         "keepalives_idle": 30,  # seconds, after which a network that is gone is noticed
         "keepalives_interval": 10,
-    }
-    ours = {
+        **given,
         "target_session_attrs": "primary",  # a standby may not know yet of a reset
         "client_encoding": "UTF8",
         "autocommit": True,
     }
-    return defaults | given | ours
