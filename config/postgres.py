@@ -8,7 +8,6 @@ before it committed.
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from itertools import islice
@@ -80,10 +79,9 @@ class PostgresStore(Store):
         self._pool = Pool(url, pool_size, timeout)
         self.location = self._pool.location
         self._problem: str | None = None
-        self._writers: dict[int, Connection] = {}  # by thread
         try:
             self._pool.refuse_transaction_pooler()
-            with self._connection() as connection:
+            with explaining(self.location), self._pool.connection() as connection:
                 self._relation = open_table(connection, self.location)
         except BaseException:
             self._pool.close()
@@ -189,7 +187,7 @@ class PostgresStore(Store):
         return str(rows[0][0]) if rows else None
 
     def schema_problems(self) -> list[str]:
-        with self._connection() as connection:
+        with explaining(self.location), self._pool.connection() as connection:
             wrong = self._look_at_schema(connection)
             return wrong or sequence_problems(connection, self._relation)
 
@@ -228,23 +226,16 @@ class PostgresStore(Store):
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        thread = threading.get_ident()
-        if thread in self._writers:
-            yield
-            return
         self._refuse_problem()
         with self._pool.connection() as connection:
-            left = connection.reply_by - GRACE - time.monotonic()
-            with self._explaining(connection):
-                connection.execute(
-                    f"BEGIN; SET LOCAL lock_timeout = {max(1, round(left * 1000))};"
-                    f"SELECT pg_advisory_xact_lock({self._lock})"
-                )
-            try:
-                self._writers[thread] = connection
-                yield
-            finally:
-                self._writers.pop(thread, None)
+            if not connection.is_in_transaction:
+                left = connection.reply_by - GRACE - time.monotonic()
+                with self._explaining(connection):
+                    connection.execute(
+                        f"BEGIN; SET LOCAL lock_timeout = {max(1, round(left * 1000))};"
+                        f"SELECT pg_advisory_xact_lock({self._lock})"
+                    )
+            yield
 
     def _insert(
         self, connection: Connection, events: Sequence[StoredEvent], may_begin_anywhere: bool
@@ -278,13 +269,9 @@ class PostgresStore(Store):
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
         """Write in the block, and commit at its end."""
-        with self.exclusive():
-            connection = self._writers[threading.get_ident()]
+        with self.exclusive(), self._pool.connection() as connection:
             is_committing = False
             try:
-                if not connection.is_in_transaction:
-                    why = "the server ended the turn of this process, which paused; try again"
-                    raise unavailable(self.location, why, is_busy=True)
                 with self._explaining(connection):
                     yield connection
                     is_committing = True
@@ -366,22 +353,9 @@ class PostgresStore(Store):
         self._listener.stop_soon()
         self._pool.close()
 
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[Connection]:
-        """Lend a connection: in an exclusive block the one that writes, while it lasts."""
-        self._pool.check_open()
-        writer = self._writers.get(threading.get_ident())
-        with explaining(self.location):
-            if writer is not None and not writer.closed:
-                writer.within(self._pool.timeout + GRACE)
-                yield writer
-                return
-            with self._pool.connection() as connection:
-                yield connection
-
     def _fetch(self, statement: str, *values: object) -> list[Any]:
         self._refuse_problem()
-        with self._connection() as connection:
+        with explaining(self.location), self._pool.connection() as connection:
             return self._execute(connection, statement, *values).fetchall()
 
     def _execute(self, connection: Connection, statement: str, *values: object) -> Cursor[Any]:

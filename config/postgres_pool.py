@@ -11,11 +11,11 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import queue
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakValueDictionary
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -24,6 +24,8 @@ from keyturn.config.postgres_connection import GRACE, Connection
 from keyturn.config.postgres_errors import explaining, unavailable, unreachable
 from keyturn.config.store_url import is_divisible, shown
 from keyturn.domain.errors import LogClosedError, SettingsError
+
+_BETWEEN_LOOKS = 0.002  # seconds, while all connections are in use
 
 
 class Pool:
@@ -42,35 +44,44 @@ class Pool:
         self._size = size
         self._process = os.getpid()
         self._turns: set[int] = set()  # threads
+        # Weakly, so that a block whose end was interrupted lends nothing any more.
+        self._lent: WeakValueDictionary[int, Connection] = WeakValueDictionary()  # by thread
         self._lock = threading.Lock()
-        self._freed: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._idle: list[Connection] = []
         self._closed = False
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[Connection]:
-        """Lend a connection for the length of the block.
+        """Lend a connection for the length of the block; within it, the same one again.
 
         Raises:
             LogUnavailableError: there is none in time.
         """
         self.check_open()
-        deadline = time.monotonic() + self.timeout
-        connection: Connection | None = None
-        try:
-            self._wait_for_turn(deadline)
-            connection = self._take() or self.connect(deadline - time.monotonic())
+        thread, deadline = threading.get_ident(), time.monotonic() + self.timeout
+        connection = self._lent.get(thread)
+        if connection is not None and not connection.closed:
             connection.reply_by = deadline + GRACE
             yield connection
-            if connection.is_usable:
-                self._idle.append(connection)
-                connection = None
-        finally:
+            return
+        connection = None
+        try:
+            self._wait_for_turn(thread, deadline)
+            connection = self._take() or self.connect(deadline - time.monotonic())
+            connection.reply_by = deadline + GRACE
+            self._lent[thread] = connection
+            yield connection
+        except BaseException:
             if connection is not None:
                 connection.close()
-            self._turns.discard(threading.get_ident())
-            if self._freed.empty():
-                self._freed.put(None)
+            raise
+        finally:
+            self._lent.pop(thread, None)
+            self._turns.discard(thread)
+        if connection.is_usable:
+            self._idle.append(connection)
+        else:
+            connection.close()
         if self._closed:
             self.retire()
 
@@ -136,28 +147,24 @@ class Pool:
             "pool_mode = session for this database in pgbouncer, or name the server itself",
         )
 
-    def _wait_for_turn(self, deadline: float) -> None:
+    def _wait_for_turn(self, thread: int, deadline: float) -> None:
         """Wait until fewer than `size` other threads use a connection.
 
         A turn that an exception kept from being given back is that thread's next one.
         """
-        thread = threading.get_ident()
         while True:
             with self._lock:
                 if len(self._turns - {thread}) < self._size:
                     self._turns.add(thread)
                     return
-            left = deadline - time.monotonic()
-            if left <= 0:
+            if time.monotonic() > deadline:
                 raise unavailable(
                     self.location,
                     f"all {self._size} connections of this process are in use; try again, or set "
                     "a larger pool_size",
                     is_busy=True,
                 )
-            with contextlib.suppress(queue.Empty):
-                # A hint that some other thread took is not waited for.
-                self._freed.get(timeout=min(left, 0.05))
+            time.sleep(_BETWEEN_LOOKS)
 
     def _take(self) -> Connection | None:
         """Return a connection that is open and that nobody uses, if there is one."""
