@@ -28,7 +28,7 @@ def listens(store: PostgresStore) -> bool:
     return store.changes() == store.changes()
 
 
-def opened(stores: Stores, max_staleness: float = 0.4) -> PostgresStore:
+def opened(stores: Stores, max_staleness: float = 0.2) -> PostgresStore:
     """Return a store that has heard of the log, and knows how it is now."""
     store = stores.open(max_staleness=max_staleness)
     until(lambda: listens(store), "it listens")
@@ -169,7 +169,7 @@ def test_a_stranger_who_pushes_without_end_has_the_log_read_only_so_often(
     until(lambda: store.changes() != known, "the noise is heard")
     began, seen = time.monotonic(), set()
     kept = []
-    while time.monotonic() - began < 0.5:
+    while time.monotonic() - began < 0.2:
         kept.append(store.changes())
         seen.add(id(kept[-1]))
     stop.set()
