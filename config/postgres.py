@@ -269,6 +269,7 @@ class PostgresStore(Store):
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
         """Write in the block, and commit at its end."""
+        conflict: IntegrityError | None = None
         with self.exclusive(), self._pool.connection() as connection:
             is_committing = False
             try:
@@ -276,11 +277,17 @@ class PostgresStore(Store):
                     yield connection
                     is_committing = True
                     connection.execute(f"NOTIFY {TABLE}; COMMIT")
+            except IntegrityError as error:  # the connection is as good as it was
+                with contextlib.suppress(psycopg.Error):
+                    connection.execute("ROLLBACK")
+                conflict = error
             except BaseException as error:
                 connection.close()
                 if isinstance(error, LogUnavailableError) and not is_committing:
                     error.recorded = False
                 raise
+        if conflict is not None:
+            raise conflict
         self._listener.announce()  # so that it counts here before the server tells us
 
     @contextlib.contextmanager
