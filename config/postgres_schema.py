@@ -32,15 +32,6 @@ from keyturn.domain.errors import LogVersionError, NotAKeyturnLogError
 _HIGHEST = 2**62
 """No server gives this number to a row: somebody chose it, and the sequence cannot follow."""
 
-_COLUMNS = [
-    "PRIMARY KEY (originator_id, originator_version)",
-    "notification_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY",
-    "originator_id uuid NOT NULL",
-    "originator_version bigint NOT NULL",
-    "state bytea",
-    "topic text",
-]
-
 
 @dataclass(frozen=True)
 class Rights:
@@ -63,7 +54,6 @@ class Relation:
         oid: its number in the database.
         is_table: and no view or the like.
         version: of the schema; None if it is not of Keyturn.
-        columns: and the primary key.
         alterations: what can make it lie, and what to do about that.
         sequence: that gives numbers to rows, as a statement has it; None if there is none, or
             none that this role may read.
@@ -74,7 +64,6 @@ class Relation:
     oid: int
     is_table: bool
     version: int | None
-    columns: list[str]
     alterations: list[str]
     sequence: str | None
     rights: Rights
@@ -103,7 +92,7 @@ def look(connection: Connection) -> list[Relation]:
         connection: of the role that would read it.
     """
     rows = connection.execute(LOOK, (connection.search_path,))
-    return [Relation(*(*row[:8], Rights(*row[8:]))) for row in rows]
+    return [Relation(*(*row[:7], Rights(*row[7:]))) for row in rows]
 
 
 def problems(relations: Sequence[Relation], oid: int | None = None) -> list[str]:
@@ -116,14 +105,7 @@ def problems(relations: Sequence[Relation], oid: int | None = None) -> list[str]
     if not relations:
         return ["the table of the log is gone: put back a copy of it"]
     first = relations[0]
-    if not first.is_table:
-        found = [f"{first.name} is no table: put back the one that Keyturn made"]
-    else:
-        found = [f"the table {first.name} {what}" for what in first.alterations]
-        if sorted(first.columns) != _COLUMNS:
-            found.append(
-                f"the columns or the primary key of {first.name} are not those of Keyturn"
-            )
+    found = [f"{first.name} {what}" for what in first.alterations]
     if len(relations) > 1:
         names = ", ".join(relation.name for relation in relations)
         found.append(

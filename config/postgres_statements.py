@@ -71,17 +71,25 @@ LOOK = """
 SELECT n.nspname, c.oid::regclass::text, c.oid, c.relkind = 'r',
     substring(obj_description(c.oid, 'pg_class') from '^Keyturn log, schema ([0-9]{1,9})$')::int,
     ARRAY(
-        SELECT attname || ' ' || format_type(atttypid, atttypmod)
-            || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END
-            || CASE WHEN attidentity = 'a' THEN ' GENERATED ALWAYS AS IDENTITY' ELSE '' END
-            || CASE WHEN attidentity = 'd' OR attgenerated <> ''
-                OR attcollation NOT IN (0, 100)  -- 100 is the database's own
-                THEN ' (altered)' ELSE '' END
-        FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-        UNION ALL SELECT pg_get_constraintdef(oid)
-        FROM pg_constraint WHERE conrelid = c.oid AND contype = 'p'),
-    ARRAY(
-        SELECT 'has a rule, ' || rulename || ': drop it' FROM pg_rewrite WHERE ev_class = c.oid
+        SELECT 'is no table: put back the one that Keyturn made' WHERE c.relkind <> 'r'
+        UNION ALL SELECT 'has columns or a primary key that are not those of Keyturn'
+        WHERE c.relkind = 'r' AND ARRAY(
+            SELECT line FROM (
+                SELECT attname || ' ' || format_type(atttypid, atttypmod)
+                    || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END
+                    || CASE WHEN attidentity = 'a' THEN ' GENERATED ALWAYS' ELSE '' END
+                    || CASE WHEN attidentity = 'd' OR attgenerated <> ''
+                        OR attcollation NOT IN (0, 100)  -- 100 is the database's own
+                        THEN ' (altered)' ELSE '' END AS line
+                FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+                UNION ALL SELECT pg_get_constraintdef(oid)
+                FROM pg_constraint WHERE conrelid = c.oid AND contype = 'p'
+            ) AS lines ORDER BY line COLLATE "C"
+        ) <> ARRAY['PRIMARY KEY (originator_id, originator_version)',
+            'notification_id bigint NOT NULL GENERATED ALWAYS', 'originator_id uuid NOT NULL',
+            'originator_version bigint NOT NULL', 'state bytea', 'topic text']
+        UNION ALL SELECT 'has a rule, ' || rulename || ': drop it'
+        FROM pg_rewrite WHERE ev_class = c.oid AND rulename <> '_RETURN'
         UNION ALL SELECT 'has a trigger, ' || tgname || ': drop it'
         FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal
         UNION ALL SELECT 'has a constraint, ' || conname || ': drop it'
