@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import select
 import time
 from collections.abc import Generator
@@ -47,13 +46,12 @@ class Connection(psycopg.Connection[TupleRow]):
     otherwise be waited for without end.
 
     Attributes:
-        search_path: the schemas that the URL, the role or the database name, in order.
-        schema: the first of them that is there.
+        search_path: the schemas that the URL, the role or the database name and that this role
+            may look into, in order.
     """
 
     reply_by = math.inf
     search_path: list[str]
-    schema: str
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -80,13 +78,10 @@ class Connection(psycopg.Connection[TupleRow]):
                 location,
                 f"its server is PostgreSQL {version}, and Keyturn needs {OLDEST_SERVER} or newer",
             )
-        ask = "SELECT pg_catalog.current_setting('search_path'), current_user, current_schema"
-        [(path, user, schema)] = self.execute(ask)
-        if schema is None:
+        [(self.search_path,)] = self.execute("SELECT pg_catalog.current_schemas(false)")
+        if not self.search_path:
             why = "no schema of its search_path is there for this role; create it, or grant USAGE"
             raise unavailable(location, why)
-        self.schema = schema
-        self.search_path = _schemas(path, user)
         lock_timeout = max(1, round(timeout * 1000))
         self.execute(_SETTINGS.format(lock_timeout=lock_timeout, longest_pause=_LONGEST_PAUSE))
 
@@ -125,12 +120,3 @@ class Connection(psycopg.Connection[TupleRow]):
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
         return not poll.poll(0)
-
-
-def _schemas(search_path: str, user: str) -> list[str]:
-    """Return the schemas that a name without one is looked for in, whether or not they exist."""
-    names = []
-    for quoted, plain in re.findall(r'"((?:[^"]|"")*)"|([^\s,"]+)', search_path):
-        name = quoted.replace('""', '"') or plain.lower()
-        names.append(user if name == "$user" else name)
-    return list(dict.fromkeys(names))

@@ -169,7 +169,7 @@ def open_table(connection: Connection, location: str) -> Relation:
 
 
 def _make(connection: Connection, location: str) -> None:
-    schema = connection.schema
+    schema = connection.search_path[0]
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_number(schema),))
         if look(connection):

@@ -109,7 +109,7 @@ SELECT n.nspname, c.oid::regclass::text, c.oid, c.relkind = 'r',
     has_table_privilege(c.oid, 'DELETE, TRUNCATE, TRIGGER')
         OR has_any_column_privilege(c.oid, 'UPDATE')
 FROM unnest(%s::text[]) WITH ORDINALITY AS path (name, place)
-JOIN pg_namespace n ON n.nspname = path.name AND has_schema_privilege(n.oid, 'USAGE')
+JOIN pg_namespace n ON n.nspname = path.name
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'keyturn_events',
 LATERAL (
     SELECT bool_and(may) FILTER (WHERE attname <> 'notification_id') AS others,

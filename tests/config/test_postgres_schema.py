@@ -118,7 +118,7 @@ def test_g5_a_schema_of_another_role_in_front_is_refused_by_name(
 ) -> None:
     stores.open().insert_events([row(1)])
     role = stores.role()
-    stores.server.sql(f"CREATE SCHEMA {role}")
+    stores.server.sql(f"CREATE SCHEMA {role}; GRANT ALL ON SCHEMA {role} TO {role}")
     path = f'-csearch_path="$user",{stores.schema}'
     url = stores.server.url_of(stores.schema, user=role, options=path)
     store = stores.open(url)
@@ -126,7 +126,6 @@ def test_g5_a_schema_of_another_role_in_front_is_refused_by_name(
 
     stores.server.sql(
         f"CREATE {kind} {role}.keyturn_events AS TABLE {stores.table};"
-        f"GRANT ALL ON SCHEMA {role} TO {role};"
         f"GRANT ALL ON {role}.keyturn_events TO {role}"
     )
     try:
