@@ -227,7 +227,7 @@ class PostgresStore(Store):
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         self._refuse_problem()
-        with self._pool.connection() as connection:
+        with self._pool.connection(for_thread=True) as connection:
             if not connection.is_in_transaction:
                 left = connection.reply_by - GRACE - time.monotonic()
                 with self._explaining(connection):

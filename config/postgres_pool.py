@@ -51,8 +51,11 @@ class Pool:
         self._closed = False
 
     @contextlib.contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """Lend a connection for the length of the block; within it, the same one again.
+    def connection(self, *, for_thread: bool = False) -> Iterator[Connection]:
+        """Lend a connection for the length of the block.
+
+        Args:
+            for_thread: lend this thread the same one again within the block.
 
         Raises:
             LogUnavailableError: there is none in time.
@@ -69,7 +72,8 @@ class Pool:
             self._wait_for_turn(thread, deadline)
             connection = self._take() or self.connect(deadline - time.monotonic())
             connection.reply_by = deadline + GRACE
-            self._lent[thread] = connection
+            if for_thread:
+                self._lent[thread] = connection
             yield connection
         except BaseException:
             if connection is not None:
