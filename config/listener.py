@@ -61,7 +61,6 @@ class Listener:
         self._process = os.getpid()
         self._heard_at = float("-inf")
         self._version = object()
-        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = False
 
@@ -105,18 +104,15 @@ class Listener:
 
     def _start(self) -> None:
         """Have a thread run; if there is none to be had, the next question tries again."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._stopping or (self._thread is not None and self._thread.is_alive()):
             return
-        with self._lock:
-            if self._stopping or (self._thread is not None and self._thread.is_alive()):
-                return
-            self._thread = threading.Thread(
-                target=self._run, name="keyturn-listener", daemon=True
-            )
-            try:
-                self._thread.start()
-            except RuntimeError as error:
-                say("the thread that listens for changes cannot be started", error)
+        # Of two that are started at once, the one that is not noted here ends by itself.
+        thread = threading.Thread(target=self._run, name="keyturn-listener", daemon=True)
+        self._thread = thread
+        try:
+            thread.start()
+        except RuntimeError as error:
+            say("the thread that listens for changes cannot be started", error)
 
     def _is_wanted(self) -> bool:
         """Whether to go on: not if it was closed, or if another thread took over."""
@@ -138,6 +134,7 @@ class Listener:
                     is_lost = True
                     text = " ".join(str(error).split()) or type(error).__name__
                     get_logger().warning("the log is lost", log=self._pool.location, error=text)
+                self._pool.retire()  # what broke this one has broken the others, too
                 time.sleep(_BETWEEN_TRIES)
 
     def _follow(self, connection: Connection) -> None:

@@ -8,7 +8,7 @@ before it committed.
 from __future__ import annotations
 
 import contextlib
-import threading
+import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -79,10 +79,9 @@ class PostgresStore(Store):
         self._pool = Pool(url, pool_size, timeout)
         self.location = self._pool.location
         self._problem: str | None = None
-        self._writers: dict[int, Connection] = {}  # by thread
         try:
             self._pool.refuse_transaction_pooler()
-            with self._connection() as connection:
+            with explaining(self.location), self._pool.connection() as connection:
                 self._relation = open_table(connection, self.location)
         except BaseException:
             self._pool.close()
@@ -188,7 +187,7 @@ class PostgresStore(Store):
         return str(rows[0][0]) if rows else None
 
     def schema_problems(self) -> list[str]:
-        with self._connection() as connection:
+        with explaining(self.location), self._pool.connection() as connection:
             wrong = self._look_at_schema(connection)
             return wrong or sequence_problems(connection, self._relation)
 
@@ -227,24 +226,16 @@ class PostgresStore(Store):
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        thread = threading.get_ident()
-        if thread in self._writers:
-            yield
-            return
         self._refuse_problem()
-        with self._pool.connection() as connection:
-            milliseconds = max(1, round(connection.time_left * 1000))
-            with self._explaining(connection):
-                connection.execute(
-                    f"BEGIN; SET LOCAL lock_timeout = {milliseconds};"
-                    f"SELECT pg_advisory_xact_lock({self._lock})"
-                )
-            try:
-                self._writers[thread] = connection
-                yield
-            finally:
-                if self._writers.get(thread) is connection:
-                    del self._writers[thread]
+        with self._pool.connection(for_thread=True) as connection:
+            if not connection.is_in_transaction:
+                left = connection.reply_by - GRACE - time.monotonic()
+                with self._explaining(connection):
+                    connection.execute(
+                        f"BEGIN; SET LOCAL lock_timeout = {max(1, round(left * 1000))};"
+                        f"SELECT pg_advisory_xact_lock({self._lock})"
+                    )
+            yield
 
     def _insert(
         self, connection: Connection, events: Sequence[StoredEvent], may_begin_anywhere: bool
@@ -278,23 +269,25 @@ class PostgresStore(Store):
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Connection]:
         """Write in the block, and commit at its end."""
-        with self.exclusive():
-            connection = self._writers[threading.get_ident()]
+        conflict: IntegrityError | None = None
+        with self.exclusive(), self._pool.connection() as connection:
             is_committing = False
             try:
-                if not connection.is_in_transaction:
-                    why = "the server ended the turn of this process, which paused; try again"
-                    raise unavailable(self.location, why, is_busy=True)
                 with self._explaining(connection):
                     yield connection
                     is_committing = True
                     connection.execute(f"NOTIFY {TABLE}; COMMIT")
-            except LogUnavailableError as error:
-                if not is_committing:
+            except IntegrityError as error:  # the connection is as good as it was
+                with contextlib.suppress(psycopg.Error):
+                    connection.execute("ROLLBACK")
+                conflict = error
+            except BaseException as error:
+                connection.close()
+                if isinstance(error, LogUnavailableError) and not is_committing:
                     error.recorded = False
                 raise
-            finally:
-                connection.abandon_transaction()
+        if conflict is not None:
+            raise conflict
         self._listener.announce()  # so that it counts here before the server tells us
 
     @contextlib.contextmanager
@@ -304,7 +297,6 @@ class PostgresStore(Store):
             try:
                 yield
             except psycopg.errors.LockNotAvailable as error:
-                connection.abandon_transaction()
                 raise self._locked(connection) from error
             except psycopg.errors.InsufficientPrivilege as error:
                 grants = self._relation.grants
@@ -316,6 +308,7 @@ class PostgresStore(Store):
         """Return the error for a lock that was not to be had in time."""
         by = ""
         with contextlib.suppress(psycopg.Error):
+            connection.execute("ROLLBACK")
             holders = connection.execute(_LOCK_HOLDERS, (self._lock, self._relation.oid))
             names = [f"process {pid} of role {role} ({name})" for pid, role, name in holders]
             by = f", by {'; '.join(names)}" if names else ""
@@ -367,22 +360,9 @@ class PostgresStore(Store):
         self._listener.stop_soon()
         self._pool.close()
 
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[Connection]:
-        """Lend a connection: in an exclusive block the one that writes, while it lasts."""
-        self._pool.check_open()
-        writer = self._writers.get(threading.get_ident())
-        with explaining(self.location):
-            if writer is not None and not writer.closed:
-                writer.within(self._pool.timeout + GRACE)
-                yield writer
-                return
-            with self._pool.connection() as connection:
-                yield connection
-
     def _fetch(self, statement: str, *values: object) -> list[Any]:
         self._refuse_problem()
-        with self._connection() as connection:
+        with explaining(self.location), self._pool.connection() as connection:
             return self._execute(connection, statement, *values).fetchall()
 
     def _execute(self, connection: Connection, statement: str, *values: object) -> Cursor[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import select
 import time
 from collections.abc import Generator
@@ -28,7 +27,6 @@ _LONGEST_PAUSE = 5000
 # A role, a database or the URL may set these otherwise, and change what a statement means.
 _SETTINGS = """
 SET standard_conforming_strings = on;
-SET client_encoding = 'UTF8';
 SET search_path = pg_catalog;
 SET TimeZone = 'UTC';
 SET bytea_output = hex;
@@ -48,13 +46,12 @@ class Connection(psycopg.Connection[TupleRow]):
     otherwise be waited for without end.
 
     Attributes:
-        search_path: the schemas that the URL, the role or the database name, in order.
-        schema: the first of them that is there.
+        search_path: the schemas that the URL, the role or the database name and that this role
+            may look into, in order.
     """
 
     reply_by = math.inf
     search_path: list[str]
-    schema: str
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -81,13 +78,10 @@ class Connection(psycopg.Connection[TupleRow]):
                 location,
                 f"its server is PostgreSQL {version}, and Keyturn needs {OLDEST_SERVER} or newer",
             )
-        ask = "SELECT pg_catalog.current_setting('search_path'), current_user, current_schema"
-        [(path, user, schema)] = self.execute(ask)
-        if schema is None:
+        [(self.search_path,)] = self.execute("SELECT pg_catalog.current_schemas(false)")
+        if not self.search_path:
             why = "no schema of its search_path is there for this role; create it, or grant USAGE"
             raise unavailable(location, why)
-        self.schema = schema
-        self.search_path = _schemas(path, user)
         lock_timeout = max(1, round(timeout * 1000))
         self.execute(_SETTINGS.format(lock_timeout=lock_timeout, longest_pause=_LONGEST_PAUSE))
 
@@ -96,30 +90,21 @@ class Connection(psycopg.Connection[TupleRow]):
         self.reply_by = time.monotonic() + seconds
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().wait(self._limited(gen), *args, **kwargs)
-        except _NoReplyError:
-            self.close()  # a late reply would be taken for that to another question
-            raise
+        return super().wait(self._limited(gen), *args, **kwargs)
 
     def _limited(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        ready = None
         try:
-            wanted = next(gen)
             while True:
-                ready = yield wanted
+                ready = yield gen.send(ready)
                 if not ready and time.monotonic() > self.reply_by:
-                    raise _NoReplyError("the server does not reply")
-                wanted = gen.send(ready)
+                    self.close()  # a late reply would be taken for that to another question
+                    raise psycopg.OperationalError("the server does not reply")
         except StopIteration as stop:
             return stop.value
 
     def __del__(self, *_: object) -> None:
         """Say nothing: the service that was never closed has warned of it."""
-
-    @property
-    def time_left(self) -> float:
-        """Seconds that the server may take to say why something cannot be done."""
-        return self.reply_by - GRACE - time.monotonic()
 
     @property
     def is_in_transaction(self) -> bool:
@@ -135,26 +120,3 @@ class Connection(psycopg.Connection[TupleRow]):
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
         return not poll.poll(0)
-
-    def abandon_transaction(self) -> None:
-        """Roll back what was begun; close the connection if that is not possible."""
-        if self.closed or self.info.transaction_status is TransactionStatus.IDLE:
-            return
-        try:
-            self.within(GRACE)
-            self.execute("ROLLBACK")
-        except psycopg.Error:
-            self.close()
-
-
-class _NoReplyError(psycopg.OperationalError):
-    pass
-
-
-def _schemas(search_path: str, user: str) -> list[str]:
-    """Return the schemas that a name without one is looked for in, whether or not they exist."""
-    names = []
-    for quoted, plain in re.findall(r'"((?:[^"]|"")*)"|([^\s,"]+)', search_path):
-        name = quoted.replace('""', '"') or plain.lower()
-        names.append(user if name == "$user" else name)
-    return list(dict.fromkeys(names))

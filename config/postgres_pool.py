@@ -11,20 +11,21 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import queue
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakValueDictionary
 
 import psycopg
-from eventsourcing.persistence import IntegrityError
 from psycopg.conninfo import conninfo_to_dict
 
 from keyturn.config.postgres_connection import GRACE, Connection
 from keyturn.config.postgres_errors import explaining, unavailable, unreachable
 from keyturn.config.store_url import is_divisible, shown
-from keyturn.domain.errors import LogClosedError, LogError, LogUnavailableError, SettingsError
+from keyturn.domain.errors import LogClosedError, SettingsError
+
+_BETWEEN_LOOKS = 0.002  # seconds, while all connections are in use
 
 
 class Pool:
@@ -42,40 +43,51 @@ class Pool:
         self._parameters = _parameters(url)
         self._size = size
         self._process = os.getpid()
-        self._turns: dict[int, object] = {}  # by thread
+        self._turns: set[int] = set()  # threads
+        # Weakly, so that a block whose end was interrupted lends nothing any more.
+        self._lent: WeakValueDictionary[int, Connection] = WeakValueDictionary()  # by thread
         self._lock = threading.Lock()
-        self._freed: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._idle: list[Connection] = []
         self._closed = False
 
     @contextlib.contextmanager
-    def connection(self) -> Iterator[Connection]:
+    def connection(self, *, for_thread: bool = False) -> Iterator[Connection]:
         """Lend a connection for the length of the block.
+
+        Args:
+            for_thread: lend this thread the same one again within the block.
 
         Raises:
             LogUnavailableError: there is none in time.
         """
         self.check_open()
-        deadline = time.monotonic() + self.timeout
-        thread, turn, connection = threading.get_ident(), object(), None
-        try:
-            self._wait_for_turn(thread, turn, deadline)
-            connection = self._take() or self.connect(deadline - time.monotonic())
+        thread, deadline = threading.get_ident(), time.monotonic() + self.timeout
+        connection = self._lent.get(thread)
+        if connection is not None and not connection.closed:
             connection.reply_by = deadline + GRACE
             yield connection
-        except BaseException as error:
-            is_known = isinstance(error, psycopg.Error | LogError | IntegrityError)
-            if connection is not None and not is_known:
-                connection.close()  # nobody knows how far it got
+            return
+        connection = None
+        try:
+            self._wait_for_turn(thread, deadline)
+            connection = self._take() or self.connect(deadline - time.monotonic())
+            connection.reply_by = deadline + GRACE
+            if for_thread:
+                self._lent[thread] = connection
+            yield connection
+        except BaseException:
+            if connection is not None:
+                connection.close()
             raise
         finally:
-            try:
-                self._give_back(connection)
-            finally:
-                if self._turns.get(thread) is turn:
-                    del self._turns[thread]
-                if self._freed.empty():
-                    self._freed.put(None)
+            self._lent.pop(thread, None)
+            self._turns.discard(thread)
+        if connection.is_usable:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        if self._closed:
+            self.retire()
 
     def connect(self, timeout: float) -> Connection:
         """Return a new connection that is not of the pool.
@@ -86,7 +98,6 @@ class Pool:
         Raises:
             LogUnavailableError: there is none to be had; it says why.
         """
-        problem: LogUnavailableError
         limit = {"connect_timeout": max(2, math.ceil(timeout))}
         try:
             connection = Connection.connect(**(limit | self._parameters))
@@ -96,11 +107,9 @@ class Pool:
             except BaseException:
                 connection.close()
                 raise
-        except psycopg.Error as error:
-            problem = unreachable(error, self.location)
-        else:
-            return connection
-        raise problem  # here, where no frame holds the password
+        except psycopg.Error as error:  # whose frames hold the password
+            raise unreachable(error, self.location) from error.with_traceback(None)
+        return connection
 
     def retire(self) -> None:
         """Close the connections that nobody uses just now."""
@@ -142,25 +151,24 @@ class Pool:
             "pool_mode = session for this database in pgbouncer, or name the server itself",
         )
 
-    def _wait_for_turn(self, thread: int, turn: object, deadline: float) -> None:
+    def _wait_for_turn(self, thread: int, deadline: float) -> None:
+        """Wait until fewer than `size` other threads use a connection.
+
+        A turn that an exception kept from being given back is that thread's next one.
+        """
         while True:
             with self._lock:
-                if thread in self._turns:
-                    return  # within a block of its own
-                if len(self._turns) < self._size:
-                    self._turns[thread] = turn
+                if len(self._turns - {thread}) < self._size:
+                    self._turns.add(thread)
                     return
-            left = deadline - time.monotonic()
-            if left <= 0:
+            if time.monotonic() > deadline:
                 raise unavailable(
                     self.location,
                     f"all {self._size} connections of this process are in use; try again, or set "
                     "a larger pool_size",
                     is_busy=True,
                 )
-            with contextlib.suppress(queue.Empty):
-                # A hint that some other thread took is not waited for.
-                self._freed.get(timeout=min(left, 0.05))
+            time.sleep(_BETWEEN_LOOKS)
 
     def _take(self) -> Connection | None:
         """Return a connection that is open and that nobody uses, if there is one."""
@@ -172,18 +180,6 @@ class Pool:
             if connection.is_usable:
                 return connection
             connection.close()
-
-    def _give_back(self, connection: Connection | None) -> None:
-        if connection is None:
-            return
-        connection.abandon_transaction()
-        if connection.is_usable:
-            self._idle.append(connection)
-        else:
-            connection.close()
-            self.retire()  # what broke this one has broken the others, too
-        if self._closed:
-            self.retire()
 
 
 def _parameters(url: str) -> dict[str, Any]:
@@ -200,14 +196,12 @@ def _parameters(url: str) -> dict[str, Any]:
             key="store",
             source="the arguments",
         )
-    defaults = {
+    return {
         "fallback_application_name": "keyturn",
         "keepalives_idle": 30,  # seconds, after which a network that is gone is noticed
         "keepalives_interval": 10,
-    }
-    ours = {
+        **given,
         "target_session_attrs": "primary",  # a standby may not know yet of a reset
         "client_encoding": "UTF8",
         "autocommit": True,
     }
-    return defaults | given | ours

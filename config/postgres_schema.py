@@ -22,7 +22,6 @@ from keyturn.config.postgres_statements import (
     GRANT,
     HEAD,
     LOOK,
-    MARK,
     MIGRATE,
     NUMBERS,
     TABLE,
@@ -32,21 +31,6 @@ from keyturn.domain.errors import LogVersionError, NotAKeyturnLogError
 
 _HIGHEST = 2**62
 """No server gives this number to a row: somebody chose it, and the sequence cannot follow."""
-
-_KINDS = {
-    "v": "a view",
-    "m": "a materialized view",
-    "f": "a foreign table",
-    "p": "a partitioned table",
-}
-_COLUMNS = [
-    "PRIMARY KEY (originator_id, originator_version)",
-    "notification_id bigint NOT NULL GENERATED ALWAYS AS IDENTITY",
-    "originator_id uuid NOT NULL",
-    "originator_version bigint NOT NULL",
-    "state bytea",
-    "topic text",
-]
 
 
 @dataclass(frozen=True)
@@ -68,8 +52,8 @@ class Relation:
     Attributes:
         name: with its schema, as a statement has it.
         oid: its number in the database.
-        kind: "r" for a table.
-        columns: and the primary key.
+        is_table: and no view or the like.
+        version: of the schema; None if it is not of Keyturn.
         alterations: what can make it lie, and what to do about that.
         sequence: that gives numbers to rows, as a statement has it; None if there is none, or
             none that this role may read.
@@ -78,18 +62,11 @@ class Relation:
     schema: str
     name: str
     oid: int
-    kind: str
-    comment: str
-    columns: list[str]
+    is_table: bool
+    version: int | None
     alterations: list[str]
     sequence: str | None
     rights: Rights
-
-    @property
-    def version(self) -> int | None:
-        """The version of the schema; None if it is not of Keyturn."""
-        number = self.comment.removeprefix(MARK)
-        return int(number) if number != self.comment and number.isdecimal() else None
 
     @property
     def grants(self) -> str:
@@ -108,15 +85,14 @@ class Relation:
         return HEAD.format(table=self.name, sequence=self.sequence, oid=self.oid)
 
 
-def look(connection: Connection, *schemas: str) -> list[Relation]:
+def look(connection: Connection) -> list[Relation]:
     """Return all relations that could be taken for our table, in the order of the path.
 
     Args:
         connection: of the role that would read it.
-        schemas: where to look, if not in the whole search_path.
     """
-    rows = connection.execute(LOOK, (list(schemas) or connection.search_path,)).fetchall()
-    return [Relation(*(*row[:8], Rights(*row[8:]))) for row in rows]
+    rows = connection.execute(LOOK, (connection.search_path,))
+    return [Relation(*(*row[:7], Rights(*row[7:]))) for row in rows]
 
 
 def problems(relations: Sequence[Relation], oid: int | None = None) -> list[str]:
@@ -129,15 +105,7 @@ def problems(relations: Sequence[Relation], oid: int | None = None) -> list[str]
     if not relations:
         return ["the table of the log is gone: put back a copy of it"]
     first = relations[0]
-    if first.kind != "r":
-        what = _KINDS.get(first.kind, "no table")
-        found = [f"{first.name} is {what}: put back the table that Keyturn made"]
-    else:
-        found = [f"the table {first.name} {what}" for what in first.alterations]
-        if sorted(first.columns) != _COLUMNS:
-            found.append(
-                f"the columns or the primary key of {first.name} are not those of Keyturn"
-            )
+    found = [f"{first.name} {what}" for what in first.alterations]
     if len(relations) > 1:
         names = ", ".join(relation.name for relation in relations)
         found.append(
@@ -186,8 +154,7 @@ def open_table(connection: Connection, location: str) -> Relation:
     if not look(connection):
         _make(connection, location)
     relations = look(connection)
-    is_table = len(relations) == 1 and relations[0].kind == "r"
-    if is_table and _version(relations[0]) < SCHEMA_VERSION:
+    if len(relations) == 1 and relations[0].is_table and _version(relations[0]) < SCHEMA_VERSION:
         _migrate(connection, relations[0], location)
         relations = look(connection)
     found = problems(relations)
@@ -202,10 +169,10 @@ def open_table(connection: Connection, location: str) -> Relation:
 
 
 def _make(connection: Connection, location: str) -> None:
-    schema = connection.schema
+    schema = connection.search_path[0]
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_number(schema),))
-        if look(connection, schema):
+        if look(connection):
             return  # of several first openers one makes the table
         try:
             connection.execute(_in_schema(schema) + CREATE)
@@ -238,8 +205,7 @@ def _migrate(connection: Connection, relation: Relation, location: str) -> None:
         )
     with connection.transaction():
         connection.execute(f"LOCK TABLE {relation.name} IN ACCESS EXCLUSIVE MODE")
-        again = look(connection, relation.schema)
-        if again and again[0].version == relation.version:  # another process may have done it
+        if look(connection) == [relation]:  # another process may have done it
             connection.execute(statements)
 
 

@@ -6,9 +6,6 @@ from keyturn.config.store import SCHEMA_VERSION
 
 TABLE = "keyturn_events"
 
-MARK = "Keyturn log, schema "
-"""The comment of the table: it tells ours from another application's."""
-
 CREATE = f"""
 CREATE TABLE keyturn_events (
     originator_id uuid NOT NULL,
@@ -25,8 +22,9 @@ CREATE TABLE keyturn_events (
 );
 CREATE UNIQUE INDEX keyturn_events_notification_id_idx ON keyturn_events (notification_id);
 CREATE INDEX keyturn_events_topic_idx ON keyturn_events (topic);
-COMMENT ON TABLE keyturn_events IS '{MARK}{SCHEMA_VERSION}';
+COMMENT ON TABLE keyturn_events IS 'Keyturn log, schema {SCHEMA_VERSION}';
 """
+"""The comment tells our table from another application's."""
 
 # No service chooses the numbers of rows, by which others notice changes.
 GRANT = """\
@@ -70,20 +68,28 @@ MIGRATION_SQL = f"BEGIN;{MIGRATE}COMMIT;"
 """What the owner of a table of version 0.1 runs, if no opening as the owner does it."""
 
 LOOK = """
-SELECT n.nspname, c.oid::regclass::text, c.oid, c.relkind,
-    coalesce(obj_description(c.oid, 'pg_class'), ''),
+SELECT n.nspname, c.oid::regclass::text, c.oid, c.relkind = 'r',
+    substring(obj_description(c.oid, 'pg_class') from '^Keyturn log, schema ([0-9]{1,9})$')::int,
     ARRAY(
-        SELECT attname || ' ' || format_type(atttypid, atttypmod)
-            || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END
-            || CASE WHEN attidentity = 'a' THEN ' GENERATED ALWAYS AS IDENTITY' ELSE '' END
-            || CASE WHEN attidentity = 'd' OR attgenerated <> ''
-                OR attcollation NOT IN (0, 100)  -- 100 is the database's own
-                THEN ' (altered)' ELSE '' END
-        FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-        UNION ALL SELECT pg_get_constraintdef(oid)
-        FROM pg_constraint WHERE conrelid = c.oid AND contype = 'p'),
-    ARRAY(
-        SELECT 'has a rule, ' || rulename || ': drop it' FROM pg_rewrite WHERE ev_class = c.oid
+        SELECT 'is no table: put back the one that Keyturn made' WHERE c.relkind <> 'r'
+        UNION ALL SELECT 'has columns or a primary key that are not those of Keyturn'
+        WHERE c.relkind = 'r' AND ARRAY(
+            SELECT line FROM (
+                SELECT attname || ' ' || format_type(atttypid, atttypmod)
+                    || CASE WHEN attnotnull THEN ' NOT NULL' ELSE '' END
+                    || CASE WHEN attidentity = 'a' THEN ' GENERATED ALWAYS' ELSE '' END
+                    || CASE WHEN attidentity = 'd' OR attgenerated <> ''
+                        OR attcollation NOT IN (0, 100)  -- 100 is the database's own
+                        THEN ' (altered)' ELSE '' END AS line
+                FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+                UNION ALL SELECT pg_get_constraintdef(oid)
+                FROM pg_constraint WHERE conrelid = c.oid AND contype = 'p'
+            ) AS lines ORDER BY line COLLATE "C"
+        ) <> ARRAY['PRIMARY KEY (originator_id, originator_version)',
+            'notification_id bigint NOT NULL GENERATED ALWAYS', 'originator_id uuid NOT NULL',
+            'originator_version bigint NOT NULL', 'state bytea', 'topic text']
+        UNION ALL SELECT 'has a rule, ' || rulename || ': drop it'
+        FROM pg_rewrite WHERE ev_class = c.oid AND rulename <> '_RETURN'
         UNION ALL SELECT 'has a trigger, ' || tgname || ': drop it'
         FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal
         UNION ALL SELECT 'has a constraint, ' || conname || ': drop it'
@@ -96,28 +102,25 @@ SELECT n.nspname, c.oid::regclass::text, c.oid, c.relkind,
         UNION ALL SELECT 'is a part or parent of another table: detach it'
         WHERE EXISTS (SELECT FROM pg_inherits WHERE c.oid IN (inhrelid, inhparent))
         UNION ALL SELECT 'does not outlive a crash: SET LOGGED' WHERE c.relpersistence <> 'p'),
-    CASE WHEN has_sequence_privilege(insertable.sequence, 'SELECT')
-        THEN insertable.sequence END,
+    (SELECT CASE WHEN has_sequence_privilege(objid, 'SELECT') THEN objid::regclass::text END
+        FROM pg_depend WHERE refobjid = c.oid AND refobjsubid > 0 AND deptype = 'i'),
     quote_ident(current_user), pg_has_role(c.relowner, 'USAGE'),
     has_table_privilege(c.oid, 'SELECT'), insertable.others, insertable.number,
-    has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER')
+    has_table_privilege(c.oid, 'DELETE, TRUNCATE, TRIGGER')
         OR has_any_column_privilege(c.oid, 'UPDATE')
 FROM unnest(%s::text[]) WITH ORDINALITY AS path (name, place)
-JOIN pg_namespace n ON n.nspname = path.name AND has_schema_privilege(n.oid, 'USAGE')
+JOIN pg_namespace n ON n.nspname = path.name
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'keyturn_events',
 LATERAL (
-    SELECT coalesce(bool_and(may) FILTER (WHERE NOT is_number), false) AS others,
-        coalesce(bool_and(may) FILTER (WHERE is_number), false) AS number,
-        max(CASE WHEN is_number AND c.relkind = 'r' THEN
-            pg_get_serial_sequence(c.oid::regclass::text, attname) END) AS sequence
-    FROM (
-        SELECT attname, attname = 'notification_id' AS is_number,
-            has_column_privilege(c.oid, attnum, 'INSERT') AS may
-        FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-    ) AS columns
+    SELECT bool_and(may) FILTER (WHERE attname <> 'notification_id') AS others,
+        bool_or(may AND attname = 'notification_id') AS number
+    FROM pg_attribute, has_column_privilege(c.oid, attnum, 'INSERT') AS may
+    WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
 ) AS insertable
 ORDER BY path.place
 """
+"""What stands under the name of our table in each schema of a search_path: see `Relation`."""
+
 NUMBERS = """
 SELECT last_value, is_called, (SELECT coalesce(max(notification_id), 0) FROM {table})
 FROM {sequence}

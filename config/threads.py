@@ -37,8 +37,6 @@ def in_thread(call: Callable[[], T], *, timeout: float | None = None) -> T:
         return call()
     returned: list[T] = []
     raised: list[BaseException] = []
-    is_over = threading.Lock()
-    is_over.acquire()
     context = contextvars.copy_context()
 
     def run() -> None:
@@ -48,13 +46,14 @@ def in_thread(call: Callable[[], T], *, timeout: float | None = None) -> T:
             raised.append(error)
         finally:
             about_to_end()
-            is_over.release()
 
+    thread = threading.Thread(target=run, name="keyturn-call", daemon=True)
     try:
-        threading.Thread(target=run, name="keyturn-call", daemon=True).start()
+        thread.start()
     except RuntimeError:  # the system has no room for a thread
         return call()
-    if not is_over.acquire(timeout=-1 if timeout is None else timeout):
+    thread.join(timeout)
+    if not returned and not raised:
         raise TimeoutError
     if raised:
         raise raised.pop()  # so that no frame holds what holds the frame

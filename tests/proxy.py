@@ -6,7 +6,8 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -50,6 +51,24 @@ class Proxy:
         for each in sockets:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+    @contextlib.contextmanager
+    def losing_the_reply(
+        self, to: bytes, once: Callable[[], bool] = lambda: True
+    ) -> Iterator[None]:
+        """Break every connection after a statement was sent, and once something is so."""
+
+        def break_it() -> None:
+            while not (self.muted and once()):
+                time.sleep(0.005)
+            self.no_reply_to = None
+            self.cut()
+
+        self.no_reply_to = to
+        thread = threading.Thread(target=break_it, daemon=True)
+        thread.start()
+        yield
+        thread.join(30)
 
     def _accept(self) -> None:
         while True:

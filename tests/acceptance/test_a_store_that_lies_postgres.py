@@ -31,6 +31,7 @@ from tests.api.command_line import Keyturn
 from tests.config.postgres_stores import Stores, stores_of
 from tests.postgres import PostgresServer
 
+MAX_STALENESS = 0.1
 OF_ROLE_0_1 = "GRANT SELECT, INSERT ON keyturn_events TO keyturn_service"
 POLICY = (
     "ALTER TABLE keyturn_events ENABLE ROW LEVEL SECURITY;"
@@ -90,7 +91,7 @@ def service(cli: Keyturn) -> Iterator[Service]:
 
 def opened(cli: Keyturn, **more: Any) -> Service:
     store = cli.environment["KEYTURN_STORE"]
-    settings = Settings(path=cli.folder, store=store, max_staleness=0.5)
+    settings = Settings(path=cli.folder, store=store, max_staleness=MAX_STALENESS)
     return keyturn.open(settings, password=None, **more)
 
 
@@ -115,31 +116,22 @@ def resets(service: Service) -> bool:
     return True
 
 
-def nothing_is_accepted(cli: Keyturn, token: str, *trust: str) -> str:
+def nothing_is_accepted(cli: Keyturn, token: str, *trust: str, code: int) -> str:
     """See that no command takes the token or acknowledges a reset; return what the last said."""
     for use in ("verify", "inspect", "refresh"):
-        done = run(cli, *trust, "token", use, "-", stdin=token)
-        assert done.returncode in (os.EX_DATAERR, os.EX_IOERR)
+        done = cli(*trust, "token", use, "-", stdin=token, code=code)
         assert done.stdout == ""
-    assert "The record holds" not in run(cli, "audit").stdout
+    assert "The record holds" not in cli("audit", code=code).stdout
     with pytest.raises(LogError):
         opened(cli, trust_log=bool(trust))
-    done = run(cli, *trust, "reset")
-    assert done.returncode in (os.EX_DATAERR, os.EX_IOERR)
-    return done.stderr
+    return cli(*trust, "reset", code=code).stderr
 
 
-def run(cli: Keyturn, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a command that is to fail in some way."""
-    return subprocess.run(
-        [sys.executable, "-m", "keyturn", "--path", str(cli.folder), *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=cli.environment,
-        check=False,
-    )
+def never_accepts(service: Service, token: str) -> None:
+    """See that it does not while it looks at the log a few times."""
+    deadline = time.monotonic() + 2 * MAX_STALENESS
+    while time.monotonic() < deadline:
+        assert refuses(service, token)
 
 
 def statement_in(message: str, begin: str) -> str:
@@ -153,20 +145,31 @@ def statement_in(message: str, begin: str) -> str:
 
 
 @pytest.mark.parametrize("trust", [(), ("--trust-log",)], ids=["seen before", "never seen"])
-@pytest.mark.parametrize("what", ["a row policy", "a view"])
+@pytest.mark.parametrize(
+    ("hide", "show", "found", "code"),
+    [
+        (POLICY, NO_POLICY, "row policy", os.EX_IOERR),
+        (VIEW, NO_VIEW, "is no table", os.EX_DATAERR),
+    ],
+    ids=["a row policy", "a view"],
+)
 def test_g2_what_hides_the_last_reset_revives_no_token(
-    cli: Keyturn, stores: Stores, what: str, trust: tuple[str, ...]
+    cli: Keyturn,
+    stores: Stores,
+    hide: str,
+    show: str,
+    found: str,
+    code: int,
+    trust: tuple[str, ...],
 ) -> None:
     token = cli("token", "create").stdout
     cli("reset", "--reason", "laptop stolen")
     if trust:
         forget_what_was_seen(cli.folder)
-    hide, show = (POLICY, NO_POLICY) if what == "a row policy" else (VIEW, NO_VIEW)
     stores.run(hide)
 
-    said = nothing_is_accepted(cli, token, *trust)
+    assert found in nothing_is_accepted(cli, token, *trust, code=code)
 
-    assert ("row policy" if what == "a row policy" else "is a view") in said
     stores.run(show)
     cli(*trust, "token", "verify", "-", stdin=token, code=1)
     cli(*trust, "reset")
@@ -182,9 +185,7 @@ def test_g2_a_row_policy_beside_a_running_host_revives_no_token(
 
     stores.run(POLICY)
 
-    deadline = time.monotonic() + 1
-    while time.monotonic() < deadline:
-        assert refuses(service, old)
+    never_accepts(service, old)
     assert refuses(service, good)
     assert not resets(service)
     with pytest.raises(LogError, match=r"row-level security|row policy"):
@@ -204,9 +205,8 @@ def test_g1_no_reset_is_acknowledged_that_a_trigger_takes_back(
     stores.run(UNDO + TRIGGERS[when])
 
     assert not resets(service)
-    done = run(cli, "reset")
+    done = cli("reset", code=os.EX_DATAERR)
 
-    assert done.returncode in (os.EX_IOERR, os.EX_DATAERR)
     assert "trigger" in done.stderr
     assert "undo" in done.stderr
     until(lambda: refuses(service, token), "the host notices")
@@ -236,10 +236,8 @@ def test_g2_a_schema_that_a_role_puts_in_front_revives_no_token(
             f" {stores.table} WHERE originator_version < 2"
         )
         try:
-            deadline = time.monotonic() + 1
-            while time.monotonic() < deadline:
-                assert refuses(service, old)
-            said = nothing_is_accepted(cli, old)
+            never_accepts(service, old)
+            said = nothing_is_accepted(cli, old, code=os.EX_DATAERR)
             assert f"{role}.keyturn_events" in said
         finally:
             stores.server.sql(f"DROP SCHEMA {role} CASCADE")
@@ -337,7 +335,7 @@ from keyturn import Settings
 from keyturn.domain.errors import LogError
 
 told = []
-settings = Settings(path=sys.argv[1], store=sys.argv[2], max_staleness=0.5)
+settings = Settings(path=sys.argv[1], store=sys.argv[2], max_staleness=0.2)
 with keyturn.open(settings, password=None) as service:
     service.subscribe(lambda event: told.append(event.reason))
     print("listening", flush=True)
@@ -362,11 +360,11 @@ with keyturn.open(settings, password=None) as service:
     print(json.dumps(told), flush=True)
     deadline = time.monotonic() + 20
     quick = 0
-    while quick < 1000 and time.monotonic() < deadline:  # by what is pushed, not by asking
+    while quick < 200 and time.monotonic() < deadline:  # by what is pushed, not by asking
         began = time.perf_counter()
         service.verify_token(token)
         quick = quick + 1 if time.perf_counter() - began < 0.0005 else max(0, quick - 50)
-    print(quick >= 1000, flush=True)
+    print(quick >= 200, flush=True)
 """
 
 
@@ -418,11 +416,9 @@ def test_g5_a_log_that_lost_its_last_reset_revives_no_token(
     service.reset_key()
     stores.run("DELETE FROM keyturn_events WHERE originator_version > 1")
 
-    assert "--accept-rollback" in nothing_is_accepted(cli, token)
+    assert "--accept-rollback" in nothing_is_accepted(cli, token, code=os.EX_DATAERR)
 
-    deadline = time.monotonic() + 1
-    while time.monotonic() < deadline:
-        assert refuses(service, token)
+    never_accepts(service, token)
     assert not resets(service)
 
 
@@ -438,12 +434,11 @@ def test_g5_purged_rows_that_come_back_are_found_and_revive_nothing(
         " SELECT originator_id, originator_version, topic, state FROM kept; DROP TABLE kept"
     )
 
-    nothing_is_accepted(cli, token)
+    nothing_is_accepted(cli, token, code=os.EX_DATAERR)
 
 
-@pytest.mark.parametrize("look", ["verify", "inspect", "authenticate"])
 def test_g9_an_old_export_in_a_new_database_revives_nothing(
-    cli: Keyturn, stores: Stores, tmp_path: Path, look: str
+    cli: Keyturn, stores: Stores, tmp_path: Path
 ) -> None:
     token = cli("token", "create").stdout
     export = cli("export").stdout
@@ -454,10 +449,11 @@ def test_g9_an_old_export_in_a_new_database_revives_nothing(
     new.environment["KEYTURN_STORE"] = stores.server.url()
     new("import", stdin=export)
 
-    refused = new("token", look, "-", stdin=token, code=os.EX_DATAERR)
+    for look in ("verify", "inspect", "authenticate"):
+        refused = new("token", look, "-", stdin=token, code=os.EX_DATAERR)
+        assert refused.stdout == ""
     new("token", "create")
 
-    assert refused.stdout == ""
     new("token", "verify", "-", stdin=token, code=1)
 
 

@@ -185,7 +185,7 @@ def test_an_auditor_in_postgresql_needs_select_alone(
         ("ALTER TABLE keyturn_events ENABLE ROW LEVEL SECURITY", "row-level security"),
         (
             "ALTER TABLE keyturn_events RENAME TO x; CREATE VIEW keyturn_events AS TABLE x",
-            "a view",
+            "no table",
         ),
     ],
     ids=["rule", "row security", "view"],

@@ -13,7 +13,7 @@ from keyturn.config.postgres import PostgresStore
 from keyturn.config.postgres_statements import GRANT_SQL
 from tests.postgres import PostgresServer
 
-TIMEOUT = 0.5
+TIMEOUT = 0.2
 """Seconds that most stores here wait for a lock or a connection."""
 
 
@@ -31,7 +31,7 @@ class Stores:
         url: str | None = None,
         *,
         timeout: float = TIMEOUT,
-        max_staleness: float = 0.4,
+        max_staleness: float = 0.2,
         pool_size: int = 2,
     ) -> PostgresStore:
         store = PostgresStore(

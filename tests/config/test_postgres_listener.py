@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import resource
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +28,7 @@ def listens(store: PostgresStore) -> bool:
     return store.changes() == store.changes()
 
 
-def opened(stores: Stores, max_staleness: float = 0.4) -> PostgresStore:
+def opened(stores: Stores, max_staleness: float = 0.2) -> PostgresStore:
     """Return a store that has heard of the log, and knows how it is now."""
     store = stores.open(max_staleness=max_staleness)
     until(lambda: listens(store), "it listens")
@@ -173,7 +169,7 @@ def test_a_stranger_who_pushes_without_end_has_the_log_read_only_so_often(
     until(lambda: store.changes() != known, "the noise is heard")
     began, seen = time.monotonic(), set()
     kept = []
-    while time.monotonic() - began < 0.5:
+    while time.monotonic() - began < 0.2:
         kept.append(store.changes())
         seen.add(id(kept[-1]))
     stop.set()
@@ -210,41 +206,6 @@ def test_g2_losing_the_log_and_having_it_back_are_log_lines(
         assert caplog.text.count("the log is lost") == 1
         assert "the log is back" in caplog.text
         assert "sesame" not in caplog.text
-
-
-def test_g2_a_listener_that_lacks_descriptors_for_a_while_goes_on_when_there_are_some(
-    stores: Stores,
-) -> None:
-    url = stores.server.url_of(stores.schema, application_name=stores.schema)
-    store, other = stores.open(url), stores.open()
-    until(lambda: listens(store), "it listens")
-    ask = "SELECT pid FROM pg_stat_activity WHERE application_name = %s"
-    backends = [pid for (pid,) in stores.server.sql(ask, stores.schema)]
-
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
-    taken: list[int] = []
-    try:
-        with pytest.raises(OSError, match="Too many open files"):
-            while True:
-                taken.append(os.open(os.devnull, os.O_RDONLY))
-        for pid in backends:
-            os.kill(int(str(pid)), signal.SIGTERM)
-
-        def is_deaf() -> bool:
-            with contextlib.suppress(OSError):  # the one that the listener has just closed
-                taken.append(os.open(os.devnull, os.O_RDONLY))
-            return not listens(store)
-
-        until(is_deaf, "what was heard is too old")
-        time.sleep(0.3)  # a few tries without a descriptor
-    finally:
-        for descriptor in taken:
-            os.close(descriptor)
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-
-    until(lambda: listens(store), "it listens again")
-    notices(store, lambda: other.insert_events([row(1)]))
 
 
 def test_a_question_for_changes_never_waits_for_a_server(stores: Stores) -> None:

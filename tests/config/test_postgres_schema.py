@@ -23,13 +23,10 @@ ODD = "CREATE FUNCTION odd(bigint) RETURNS bigint IMMUTABLE LANGUAGE sql AS 'SEL
 MOVED_AWAY = "ALTER TABLE keyturn_events RENAME TO real_events;"
 
 TAMPERED = {
-    "is a view": MOVED_AWAY
+    "is no table": MOVED_AWAY
     + "CREATE VIEW keyturn_events AS SELECT * FROM real_events WHERE originator_version < 2",
-    "is a materialized view": MOVED_AWAY
-    + "CREATE MATERIALIZED VIEW keyturn_events AS SELECT * FROM real_events",
-    "is a partitioned table": MOVED_AWAY
+    "no table: put back": MOVED_AWAY
     + "CREATE TABLE keyturn_events (LIKE real_events) PARTITION BY LIST (topic)",
-    "is no table": MOVED_AWAY + "CREATE SEQUENCE keyturn_events",
     "row-level security": "ALTER TABLE keyturn_events ENABLE ROW LEVEL SECURITY;"
     "CREATE POLICY hide ON keyturn_events USING (originator_version < 2)",
     "has a rule, lose": "CREATE RULE lose AS ON INSERT TO keyturn_events DO INSTEAD NOTHING",
@@ -45,12 +42,11 @@ TAMPERED = {
     + "CREATE INDEX computes ON keyturn_events (odd(originator_version))",
     "a part or parent": "CREATE TABLE child () INHERITS (keyturn_events)",
     "not outlive a crash": "ALTER TABLE keyturn_events SET UNLOGGED",
-    "the columns or the primary key": "ALTER TABLE keyturn_events DROP CONSTRAINT"
-    " keyturn_events_pkey",
+    "columns or a primary key": "ALTER TABLE keyturn_events DROP CONSTRAINT keyturn_events_pkey",
     "columns .* not those of Keyturn": "ALTER TABLE keyturn_events ADD COLUMN more int",
-    "columns or .* not those": "ALTER TABLE keyturn_events ALTER notification_id SET GENERATED"
+    "a primary key that are not": "ALTER TABLE keyturn_events ALTER notification_id SET GENERATED"
     " BY DEFAULT",
-    "the columns .* are not": 'ALTER TABLE keyturn_events ALTER topic TYPE text COLLATE "C"',
+    "has columns or": 'ALTER TABLE keyturn_events ALTER topic TYPE text COLLATE "C"',
 }
 
 
@@ -68,22 +64,7 @@ def is_refused(store: PostgresStore, with_what: str) -> bool:
 
 
 @pytest.mark.parametrize("problem", TAMPERED)
-def test_g5_a_log_is_not_opened_if_something_can_make_it_lie(
-    stores: Stores, problem: str
-) -> None:
-    stores.open().insert_events([row(1)])
-    stores.run(TAMPERED[problem])
-
-    with pytest.raises(NotAKeyturnLogError, match=problem) as raised:
-        stores.open()
-
-    assert raised.value.location is not None
-    url = stores.server.url_of(stores.schema)
-    assert any(found in str(raised.value) for found in server_facts(url, timeout=5).problems)
-
-
-@pytest.mark.parametrize("problem", TAMPERED)
-def test_g5_a_running_process_stops_trusting_a_log_that_something_can_make_lie(
+def test_g5_a_log_that_something_can_make_lie_is_neither_opened_nor_trusted_any_more(
     stores: Stores, problem: str
 ) -> None:
     store = stores.open()
@@ -92,11 +73,16 @@ def test_g5_a_running_process_stops_trusting_a_log_that_something_can_make_lie(
 
     stores.run(TAMPERED[problem])
 
+    with pytest.raises(NotAKeyturnLogError, match=problem) as raised:
+        stores.open()
+    assert raised.value.location is not None
+    url = stores.server.url_of(stores.schema)
+    assert any(found in str(raised.value) for found in server_facts(url, timeout=5).problems)
     until(lambda: store.changes() != store.changes(), "it trusts nothing")
     until(lambda: is_refused(store, "log" if "primary" in problem else " "), "it is refused")
-    with pytest.raises(LogUnavailableError) as raised:
+    with pytest.raises(LogUnavailableError) as refused:
         store.insert_events([row(1)])
-    assert raised.value.recorded is False
+    assert refused.value.recorded is False
     assert store.schema_problems()
 
 
@@ -132,7 +118,7 @@ def test_g5_a_schema_of_another_role_in_front_is_refused_by_name(
 ) -> None:
     stores.open().insert_events([row(1)])
     role = stores.role()
-    stores.server.sql(f"CREATE SCHEMA {role}")
+    stores.server.sql(f"CREATE SCHEMA {role}; GRANT ALL ON SCHEMA {role} TO {role}")
     path = f'-csearch_path="$user",{stores.schema}'
     url = stores.server.url_of(stores.schema, user=role, options=path)
     store = stores.open(url)
@@ -140,7 +126,6 @@ def test_g5_a_schema_of_another_role_in_front_is_refused_by_name(
 
     stores.server.sql(
         f"CREATE {kind} {role}.keyturn_events AS TABLE {stores.table};"
-        f"GRANT ALL ON SCHEMA {role} TO {role};"
         f"GRANT ALL ON {role}.keyturn_events TO {role}"
     )
     try:

@@ -31,13 +31,13 @@ def stores(postgres: PostgresServer) -> Iterator[Stores]:
 # --- writing -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("position", [-1, 0, 2, 4, 2**63 - 1])
-def test_an_event_is_written_only_behind_the_one_before_it(stores: Stores, position: int) -> None:
+def test_an_event_is_written_only_behind_the_one_before_it(stores: Stores) -> None:
     store, id_ = stores.open(), uuid4()
     store.insert_events([row(1, id_), row(2, id_)])
 
-    with pytest.raises(IntegrityError):
-        store.insert_events([row(position, id_)])
+    for position in (-1, 0, 2, 4, 2**63 - 1):
+        with pytest.raises(IntegrityError):
+            store.insert_events([row(position, id_)])
 
     store.insert_events([row(3, id_), row(4, id_)])
     assert positions(store, id_) == [1, 2, 3, 4]
@@ -173,9 +173,11 @@ def test_a_turn_that_the_server_ended_is_not_written_in(
 def test_an_event_that_was_not_committed_is_known_not_to_be(stores: Stores) -> None:
     with Proxy(stores.server.port) as proxy:
         store = stores.open(stores.server.tcp_url(stores.schema, port=proxy.port))
-        proxy.no_reply_to = b"INSERT INTO"
 
-        with pytest.raises(LogUnavailableError) as raised:
+        with (
+            pytest.raises(LogUnavailableError) as raised,
+            proxy.losing_the_reply(b"INSERT INTO"),
+        ):
             store.insert_events([row(1)])
 
     assert raised.value.recorded is False
@@ -184,9 +186,8 @@ def test_an_event_that_was_not_committed_is_known_not_to_be(stores: Stores) -> N
 def test_of_a_commit_without_a_reply_nobody_knows(stores: Stores) -> None:
     with Proxy(stores.server.port) as proxy:
         store = stores.open(stores.server.tcp_url(stores.schema, port=proxy.port))
-        proxy.no_reply_to = b"COMMIT"
 
-        with pytest.raises(LogUnavailableError) as raised:
+        with pytest.raises(LogUnavailableError) as raised, proxy.losing_the_reply(b"COMMIT"):
             store.insert_events([row(1)])
 
     assert raised.value.recorded is None
@@ -213,23 +214,6 @@ def test_a_stranger_who_takes_the_writers_lock_is_named_in_time(stores: Stores) 
     store.insert_events([row(1)])
 
 
-def test_a_row_at_the_next_position_that_is_never_committed_holds_up_a_writer_for_so_long(
-    stores: Stores,
-) -> None:
-    store, id_ = stores.open(), uuid4()
-
-    with psycopg.connect(stores.server.url_of(stores.schema)) as connection:
-        connection.execute(
-            "INSERT INTO keyturn_events (originator_id, originator_version) VALUES (%s, 1)",
-            (id_,),
-        )
-        pid = connection.info.backend_pid
-        with pytest.raises(LogUnavailableError, match=f"process {pid}") as raised:
-            store.insert_events([row(1, id_)])
-
-    assert raised.value.recorded is False
-
-
 def test_time_outs_of_threads_that_wait_for_each_other_do_not_add_up(stores: Stores) -> None:
     store = stores.open(pool_size=1)
 
@@ -245,27 +229,6 @@ def test_time_outs_of_threads_that_wait_for_each_other_do_not_add_up(stores: Sto
         assert time.monotonic() - began < TIMEOUT + 1
 
 
-def test_all_connections_in_use_is_an_error_that_says_so(stores: Stores) -> None:
-    store = stores.open(pool_size=1)
-    inside, leave = threading.Event(), threading.Event()
-
-    def occupy() -> None:
-        with store.exclusive():
-            inside.set()
-            leave.wait(30)
-
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(occupy)
-        inside.wait(30)
-        with pytest.raises(LogUnavailableError, match="set a larger pool_size") as raised:
-            store.max_notification_id()
-        leave.set()
-        future.result(timeout=30)
-
-    assert (raised.value.recorded, raised.value.is_busy) == (False, True)
-    assert store.max_notification_id() is None
-
-
 # --- signals -----------------------------------------------------------------------------------
 
 
@@ -275,7 +238,7 @@ class _InterruptError(Exception):
 
 # Some are thrown into finalizers, and into the start of a thread: Python only reports these.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_store_goes_on_after_thousands_of_exceptions_at_any_moment(stores: Stores) -> None:
+def test_a_store_goes_on_after_hundreds_of_exceptions_at_any_moment(stores: Stores) -> None:
     url = stores.server.url_of(stores.schema, application_name=stores.schema)
     store, id_ = stores.open(url, pool_size=2, timeout=30), uuid4()
     store.insert_events([row(1, id_)])
@@ -286,7 +249,7 @@ def test_a_store_goes_on_after_thousands_of_exceptions_at_any_moment(stores: Sto
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        for count in range(3000):
+        for count in range(800):
             try:
                 try:
                     signal.setitimer(signal.ITIMER_REAL, 1e-5 + (count % 300) * 5e-6)
@@ -306,7 +269,7 @@ def test_a_store_goes_on_after_thousands_of_exceptions_at_any_moment(stores: Sto
         assert [f.result(timeout=30) for f in [pool.submit(positions, store, id_)] * 20] == [
             [1]
         ] * 20
-    assert interrupts > 1000
+    assert interrupts > 250
     until(lambda: store.changes() == store.changes(), "it listens")
     stores.open().insert_events([row(2, id_)])  # and no transaction was left with the lock
     ask = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
@@ -431,7 +394,7 @@ def test_code_that_reads_all_rows_may_pause(
     next(rows)
 
     store.insert_events([row(1)])
-    time.sleep(0.3)  # longer than the server waits for a writer
+    time.sleep(0.1)  # longer than the server waits for a writer
 
     assert len(list(rows)) == 599
 
