@@ -136,7 +136,7 @@ class KeyWriter:
         with self._reader.regardless_of_anchor() if gives_up else contextlib.nullcontext():
             head = self.write(change)
             is_other = gives_up or (seen is not None and (seen.purged or seen.imported))
-            self._move_anchor(head, anywhere=is_other)
+            self.move_anchor(head, anywhere=is_other)
         return head
 
     def _expect_beginning(self, anchor: Anchor) -> None:
@@ -228,10 +228,6 @@ class KeyWriter:
 
         return self.write(change, purge=purge)
 
-    def note_head(self, head: Head) -> None:
-        """Move the anchor to a head that was read, by whatever process it was written."""
-        self._move_anchor(head)
-
     def _acknowledge(self, events: Sequence[object]) -> Head:
         """Read a commit back; log it, and move the anchor. Nothing here writes it again."""
         changes = [event for event in events if isinstance(event, KeyEvent)]
@@ -243,7 +239,7 @@ class KeyWriter:
             raise self._not_read_back(str(error)) from error
         if not is_there:
             raise self._not_read_back("another event, or none, stands at its position")
-        self._move_anchor(head)
+        self.move_anchor(head)
         self._activity.note(changes)
         for change in changes:
             self._logger.info(
@@ -257,8 +253,11 @@ class KeyWriter:
             )
         return head
 
-    def _move_anchor(self, head: Head, *, anywhere: bool = False) -> None:
-        """The change is in the log by now, so a failure here is no failure of the change."""
+    def move_anchor(self, head: Head, *, anywhere: bool = False) -> None:
+        """Move the anchor to a head that was read, by whatever process it was written.
+
+        The change is in the log by now, so a failure here is no failure of the change.
+        """
         if self._anchor is None or head.position == 0 or head is self._anchored:
             return
         move = self._anchor.replace if anywhere else self._anchor.advance
