@@ -8,14 +8,17 @@ was read back.
 from __future__ import annotations
 
 import contextlib
+import os
+import pwd
 import random
 import secrets
+import socket
 import time
 from collections.abc import Callable, Sequence
 
 from eventsourcing.domain import Aggregate
 
-from keyturn.actors.manager_parts import ManagerParts, user_at_host
+from keyturn.actors.manager_parts import ManagerParts
 from keyturn.config.anchor import Anchor
 from keyturn.config.clock import time_of_event
 from keyturn.domain import chain
@@ -123,13 +126,12 @@ class KeyWriter:
 
         def change(keys: SessionKeys) -> None:
             if keys.is_destroyed and may_generate:
-                keys.regenerate(
-                    new_secret(), self._key_ring, self.by(None, reason), abandoned=abandoned
-                )
+                new_key = keys.regenerate
             elif reason is not None or keys.is_destroyed:  # which a reset refuses
-                keys.reset(
-                    new_secret(), self._key_ring, self.by(None, reason), abandoned=abandoned
-                )
+                new_key = keys.reset
+            else:
+                return
+            new_key(new_secret(), self._key_ring, self.by(None, reason), abandoned=abandoned)
 
         # The anchor still has what was given up: the writes below must not be held against it.
         gives_up = problem is not None or (seen is not None and seen.position > head.position)
@@ -274,3 +276,14 @@ class KeyWriter:
             location=self._log.location,
             recorded=None,
         )
+
+
+def user_at_host() -> str:
+    """Return user@host of the operating system; behind sudo, the user who called it."""
+    user = os.environ.get("SUDO_USER", "")
+    if not user:
+        try:  # of the system, and not LOGNAME, which anybody can set
+            user = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # a user id without a name, in a container
+            user = f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"

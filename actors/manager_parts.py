@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import socket
-
 from keyturn.actors.activity import Activity
 from keyturn.actors.lifecycle import Lifecycle
 from keyturn.actors.subscriptions import Subscriptions
@@ -88,14 +84,3 @@ class ManagerParts:
         )
         self.tokens = TokenIssuer(self)
         self.inspector = TokenInspector(self)
-
-
-def user_at_host() -> str:
-    """Return user@host of the operating system; behind sudo, the user who called it."""
-    user = os.environ.get("SUDO_USER", "")
-    if not user:
-        try:  # of the system, and not LOGNAME, which anybody can set
-            user = pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:  # a user id without a name, in a container
-            user = f"uid-{os.getuid()}"
-    return f"{user}@{socket.gethostname()}"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import ClassVar
 
 from keyturn.actors.key_writer import KeyWriter, new_secret
 from keyturn.actors.manager_parts import ManagerParts
-from keyturn.actors.messages import FrozenMessage, OverlapEnded
+from keyturn.actors.messages import Change, OverlapEnded
 from keyturn.actors.ticker import Ticker
 from keyturn.config.clock import lasting_clock, time_of_event
 from keyturn.domain import rotation
@@ -21,13 +20,11 @@ _AGAIN = 1.0
 """Seconds after which a manager that was told of the end of an overlap is looked at once more."""
 
 
-class RotateIfDue(FrozenMessage[None], frozen=True):
+class RotateIfDue(Change[None], frozen=True):
     """Rotate the key if the policy says so by now, and tell which overlaps have ended.
 
     The ticker tells a manager this.
     """
-
-    changes: ClassVar[bool] = True
 
 
 class RotationTimer:
