@@ -33,8 +33,12 @@ class Operations(griffe.Extension):
                     text, lineno=member.lineno, parser=agent.docstring_parser, parent=function
                 )
                 cls.set_member(name, function)
-            elif member.is_function and "handles(" in str([d.value for d in member.decorators]):
+            elif member.is_function and _is_handler(member):
                 member.parameters = _parameters(operation(_at_run_time(cls, name).handles))
+
+
+def _is_handler(function: griffe.Function) -> bool:
+    return any("handles(" in str(decorator.value) for decorator in function.decorators)
 
 
 def _at_run_time(cls: griffe.Class, name: str) -> Any:
