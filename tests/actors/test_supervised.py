@@ -19,6 +19,12 @@ from tests.actors.host_rings import HostKeyRing, raises
 TOKEN = "eyJhbGciOiJIUzI1NiIsImtpZCI6Im5vbmUiLCJ0eXAiOiJKV1QifQ.eyJzZWNyZXQiOjF9." + "A" * 43
 
 
+@pytest.fixture
+def store_url() -> str:
+    """None of this depends on the store."""
+    return "memory:"
+
+
 @pytest.fixture(params=["manager", "session"])
 def any_ref(
     request: pytest.FixtureRequest, tmp_path: Path, ref: pykka.ActorRef[Any]
