@@ -75,10 +75,15 @@ def stored_service(store_url: str, tmp_path: Path) -> Iterator[Service]:
 
 
 @pytest.fixture
-def manager(store_url: str, stored_service: Service) -> Way:
-    """A running session manager over each kind of store, each called in another way."""
-    kind = store_url.partition(":")[0]
-    way: Way = WAYS[{"sqlite": "handle", "memory": "messages"}.get(kind, "proxy")](stored_service)
+def call_style(store_url: str) -> str:
+    """The way to call a manager: another one for each kind of store."""
+    return {"sqlite": "handle", "memory": "messages"}.get(store_url.partition(":")[0], "proxy")
+
+
+@pytest.fixture
+def manager(call_style: str, stored_service: Service) -> Way:
+    """A running session manager, over each kind of store."""
+    way: Way = WAYS[call_style](stored_service)
     return way
 
 

@@ -19,6 +19,7 @@ from keyturn.domain.errors import (
     SessionManagerNotRunningError,
 )
 from keyturn.testing import ManualClock, open_service
+from tests.actors.in_memory import call_style, store_url  # noqa: F401 - fixtures
 from tests.actors.ways import Way
 from tests.api.awaiting import with_service
 

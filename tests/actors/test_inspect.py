@@ -16,6 +16,7 @@ import pytest
 
 import keyturn
 from keyturn import Refusal, Service, SessionManager, TokenReport
+from tests.actors.in_memory import call_style, store_url  # noqa: F401 - fixtures
 from tests.actors.reading import claims_of
 from tests.actors.ways import Way
 

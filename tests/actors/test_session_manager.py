@@ -20,6 +20,7 @@ from keyturn.domain.errors import (
     Refusal,
     TokenRefusedError,
 )
+from tests.actors.in_memory import call_style, store_url  # noqa: F401 - fixtures
 from tests.actors.reading import claims_of
 from tests.actors.ways import Way
 

@@ -15,14 +15,9 @@ from keyturn import EventLog, KeyRing, KeyturnError, SessionManager
 from keyturn.actors.supervision import SupervisedActor
 from keyturn.domain.errors import MessageFailedError, TokenRefusedError, UnknownMessageError
 from tests.actors.host_rings import HostKeyRing, raises
+from tests.actors.in_memory import store_url  # noqa: F401 - a fixture
 
 TOKEN = "eyJhbGciOiJIUzI1NiIsImtpZCI6Im5vbmUiLCJ0eXAiOiJKV1QifQ.eyJzZWNyZXQiOjF9." + "A" * 43
-
-
-@pytest.fixture
-def store_url() -> str:
-    """None of this depends on the store."""
-    return "memory:"
 
 
 @pytest.fixture(params=["manager", "session"])
