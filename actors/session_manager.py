@@ -339,7 +339,7 @@ class SessionManager(ReadingActor):
         try:
             return super().handle(message)
         finally:
-            if self._is_behind:
+            while self._is_behind:
                 self._follow_log()
 
     def _follow_log(self) -> None:
