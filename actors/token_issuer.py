@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from keyturn.actors.replies import Authenticated
+from keyturn.actors.replies import Answer, Authenticated
 from keyturn.domain import tokens
 from keyturn.domain.batches import check_batch, check_count
 from keyturn.domain.claims import Claims, check_claims, check_expiry, check_subject
@@ -146,7 +146,7 @@ class TokenIssuer:
         batch: Iterable[object],
         max_age: float | None = None,
         keys: KeySet | None = None,
-    ) -> list[Authenticated | TokenRefusedError]:
+    ) -> list[Answer]:
         """Return of each whose token it is, or why it is not good: see `AuthenticateTokens`."""
         self._require_running()
         found = check_batch(batch)
@@ -200,9 +200,7 @@ class TokenIssuer:
             return error.reason
         return None
 
-    def _authenticated(
-        self, token: object, max_age: float | None, keys: KeySet
-    ) -> Authenticated | TokenRefusedError:
+    def _authenticated(self, token: object, max_age: float | None, keys: KeySet) -> Answer:
         try:
             return self.authenticate(token, max_age, keys)
         except TokenRefusedError as error:
