@@ -20,6 +20,7 @@ from keyturn.domain.errors import (
 from keyturn.domain.session_keys import MAX_RETIRING
 from keyturn.testing import ManualClock
 from tests.actors.conftest import Ear
+from tests.actors.in_memory import call_style  # noqa: F401 - a fixture
 from tests.actors.ways import Way
 
 BAD_OVERLAPS = [-1, 0.5, 60.0, True, None, "60", float("nan"), float("inf"), 10**400]
@@ -31,11 +32,9 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def stored_service(store_url: str, tmp_path: Path, clock: ManualClock) -> Iterator[Service]:
-    """A service over each kind of store, whose clock the test moves."""
-    with keyturn.open(
-        path=tmp_path / "data", store=store_url, password=None, expiry=None, clock=clock
-    ) as service:
+def stored_service(clock: ManualClock) -> Iterator[Service]:
+    """A service in memory, whose clock the test moves: none of this depends on the store."""
+    with keyturn.open(store="memory:", password=None, expiry=None, clock=clock) as service:
         yield service
 
 
