@@ -83,7 +83,7 @@ class KeyWriter:
         accept_rollback: bool = False,
         trust_log: bool = False,
         may_generate: bool = True,
-    ) -> Head:
+    ) -> None:
         """Make sure that the log is the right one and that there is a current key.
 
         Args:
@@ -136,10 +136,9 @@ class KeyWriter:
         # The anchor still has what was given up: the writes below must not be held against it.
         gives_up = problem is not None or (seen is not None and seen.position > head.position)
         with self._reader.regardless_of_anchor() if gives_up else contextlib.nullcontext():
-            head = self.write(change)
+            self.write(change)
             is_other = gives_up or (seen is not None and (seen.purged or seen.imported))
-            self.move_anchor(head, anywhere=is_other)
-        return head
+            self.move_anchor(self._reader.known, anywhere=is_other)
 
     def _expect_beginning(self, anchor: Anchor) -> None:
         """Note that a history begins here, before it does.
@@ -156,8 +155,8 @@ class KeyWriter:
 
     # --- changes ---
 
-    def write(self, command: Command, *, purge: bool = False) -> Head:
-        """Carry out a command on the newest head, and return the head that includes it.
+    def write(self, command: Command, *, purge: bool = False) -> None:
+        """Carry out a command on the newest head; the head includes it then.
 
         Args:
             command: makes the events.
@@ -177,11 +176,10 @@ class KeyWriter:
                 keys = head.keys.draft()
                 command(keys)
                 events = list(keys.pending_events)
-                if not events:
-                    return head
-                is_written = append(keys)
+                is_written = not events or append(keys)
             if is_written:
-                return self._acknowledge(events)
+                self._acknowledge(events)
+                return
             time.sleep(random.uniform(0, 0.001 * min(attempt + 1, 20)))  # noqa: S311
         raise LogConflictError(
             f"other writers of the log {self._log.location} were faster {MAX_ATTEMPTS} times in "
@@ -189,7 +187,7 @@ class KeyWriter:
             location=self._log.location,
         )
 
-    def commit(self, keys: SessionKeys, others: Sequence[Aggregate]) -> Head:
+    def commit(self, keys: SessionKeys, others: Sequence[Aggregate]) -> None:
         """Write what a transaction collected, all or nothing.
 
         Raises:
@@ -197,14 +195,13 @@ class KeyWriter:
         """
         events = list(keys.pending_events)
         base = keys.version - len(events)
-        head = self._reader.read()
-        if head.position != base or not self._log.append(keys, *others):
+        if self._reader.read().position != base or not self._log.append(keys, *others):
             raise TransactionConflictError(
                 f"the log {self._log.location} moved while the transaction was open: nothing "
                 "was written; run it again",
                 location=self._log.location,
             )
-        return self._acknowledge(events) if events else head
+        self._acknowledge(events)
 
     def destroy(
         self,
@@ -213,7 +210,7 @@ class KeyWriter:
         *,
         purge: bool,
         only_if_destroyed: bool = False,
-    ) -> Head:
+    ) -> None:
         """End all keys; with `purge` remove the history before that, in the same transaction.
 
         Args:
@@ -228,11 +225,13 @@ class KeyWriter:
             if keys.version and not is_done and (keys.is_destroyed or not only_if_destroyed):
                 keys.destroy(self._key_ring, self.by(initiator, reason), purge=purge)
 
-        return self.write(change, purge=purge)
+        self.write(change, purge=purge)
 
-    def _acknowledge(self, events: Sequence[object]) -> Head:
+    def _acknowledge(self, events: Sequence[object]) -> None:
         """Read a commit back; log it, and move the anchor. Nothing here writes it again."""
         changes = [event for event in events if isinstance(event, KeyEvent)]
+        if not changes:
+            return
         last = changes[-1]
         try:
             is_there = self._reader.holds(last.originator_version, last.digest)
@@ -253,7 +252,6 @@ class KeyWriter:
                 initiator=change.initiator,
                 reason=change.reason,
             )
-        return head
 
     def move_anchor(self, head: Head, *, anywhere: bool = False) -> None:
         """Move the anchor to a head that was read, by whatever process it was written.
