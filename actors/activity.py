@@ -5,10 +5,9 @@ Tokens are counted in whatever thread uses them, where it must cost next to noth
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from keyturn.domain.errors import Refusal
@@ -54,50 +53,34 @@ class Metrics:
     ended_sessions: int
 
 
-class Tally:
-    """A number that any thread may add to, without a lock and without losing anything.
-
-    Attributes:
-        add: adds one; in CPython nothing can come between the parts of this call.
-    """
-
-    __slots__ = ("_lock", "_looks", "_more", "add")
-
-    def __init__(self) -> None:
-        self.add: Callable[[], int] = itertools.count().__next__
-        self._lock = threading.Lock()
-        self._looks = 0
-        self._more = 0
-
-    def add_many(self, number: int) -> None:
-        """Add a number."""
-        with self._lock:
-            self._more += number
-
-    def total(self) -> int:
-        """Return the number. To look at it adds one, so looks are counted, too."""
-        with self._lock:
-            total = self.add() - self._looks + self._more
-            self._looks += 1
-        return total
-
-
 class Activity:
     """What was done with one manager here.
 
+    Any thread adds to the first three, without a lock: in CPython no other thread gets its turn
+    within `+=`, as long as what is added is a number by then and no call.
+
     Attributes:
+        created: how many tokens were minted.
+        accepted: how often one was found good.
+        refreshed: how many were exchanged.
         retries: how often a write had to be tried again; the actor counts.
         last_written: the events of the newest change that this process itself recorded.
     """
 
     def __init__(self) -> None:
-        self.created = Tally()
-        self.accepted = Tally()
-        self.refreshed = Tally()
-        self.refused = {reason: Tally() for reason in Refusal}
+        self.created = 0
+        self.accepted = 0
+        self.refreshed = 0
         self.retries = 0
         self.last_written: Sequence[KeyEvent] = ()
-        self._written: Counter[type[KeyEvent]] = Counter()
+        self._refused = Counter[Refusal]()
+        self._refusing = threading.Lock()
+        self._written = Counter[type[KeyEvent]]()
+
+    def note_refusal(self, reason: Refusal) -> None:
+        """Count a token that was not good."""
+        with self._refusing:
+            self._refused[reason] += 1
 
     def note(self, events: Sequence[KeyEvent]) -> None:
         """Count what was recorded (in the thread of the actor, which alone writes)."""
@@ -108,10 +91,10 @@ class Activity:
         """Return the figures of this moment."""
         written = self._written
         return Metrics(
-            created=self.created.total(),
-            accepted=self.accepted.total(),
-            refused={reason: tally.total() for reason, tally in self.refused.items()},
-            refreshed=self.refreshed.total(),
+            created=self.created,
+            accepted=self.accepted,
+            refused={reason: self._refused[reason] for reason in Refusal},
+            refreshed=self.refreshed,
             sessions_ended=written[SessionEnded] + written[SubjectSessionsEnded],
             resets=written[KeyReset],
             rotations=written[KeyRotated],

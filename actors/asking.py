@@ -6,10 +6,12 @@ This is the asker's side; it knows nothing of how an actor handles its messages.
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -102,21 +104,8 @@ async def ask_async(
 
     Raises: what `ask` raises.
     """
-    import asyncio  # loaded already, or else nobody could be here
-
-    future: Any = _sent(ref, message, timeout, begin_within)
-    until_begun = min(timeout, timeout if begin_within is None else begin_within)
     try:
-        for seconds in (until_begun, timeout - until_begun):
-            try:
-                async with asyncio.timeout(seconds) as limit:
-                    reply: R = await future
-                    return reply
-            except TimeoutError:
-                if not limit.expired():  # it is the reply: a host's key ring may time out
-                    raise
-                future.take_back()
-        reply = future.give_up(timeout)
+        reply: R = await _sent(ref, message, timeout, begin_within).get_async(timeout=timeout)
     except KeyturnError:
         raise
     except Exception as error:
@@ -207,32 +196,28 @@ class Reply(pykka.Future[T], Generic[T]):
             AskTimeoutError: there was none in time.
             Exception: what the actor raised.
         """
-        if not self._answers:
-            if self._is_derived:
-                return super().get(timeout=timeout)
-            seconds = DEFAULT_TIMEOUT if timeout is None else timeout
-            until = time.monotonic() + seconds
-            deadline = until if self.asked is None else min(self.asked.deadline, until)
-            if not self._wait(deadline - time.monotonic()):
-                self.take_back()
-            if not self._answers and not self._wait(until - time.monotonic()):
-                return self.give_up(seconds)
-        value, error, trace = self._answers[0]
-        if error is not None:
-            raise error.with_traceback(trace)
-        return value
+        if self._is_derived:
+            return super().get(timeout=timeout)
+        seconds = DEFAULT_TIMEOUT if timeout is None else timeout
+        for wait in self._waits(seconds):
+            self._wait(wait)
+        return self._result(seconds)
 
-    def give_up(self, seconds: float) -> Any:
-        """Return the reply if it has just come, or raise `AskTimeoutError`."""
-        self.take_back()
-        if self._answers:
-            return self.get()
-        may_change = self.asked is None or getattr(self.asked.message, "changes", True)
-        raise AskTimeoutError(
-            f"no reply within {seconds:g} s: the actor may be waiting for the log",
-            timeout=seconds,
-            recorded=None if may_change else False,
-        )
+    async def get_async(self, *, timeout: float = math.inf) -> Any:
+        """Await the reply: the same as `get`, and never blocks the event loop."""
+        import asyncio  # loaded already, or else nobody could be here
+
+        if self._is_derived:
+            return await asyncio.to_thread(self.get)
+        answered = asyncio.Event()
+        wake = partial(asyncio.get_running_loop().call_soon_threadsafe, answered.set)
+        for wait in self._waits(timeout):
+            self.then(wake)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await answered.wait()
+            self._forget(wake)
+        return self._result(timeout)
 
     def take_back(self) -> None:
         """Have a message that is late, and that the actor has not begun, never begin."""
@@ -260,40 +245,43 @@ class Reply(pykka.Future[T], Generic[T]):
             self._call_back()
 
     def __await__(self) -> Generator[Any, None, T]:
-        return self._awaited().__await__()
+        return self.get_async().__await__()
 
     __iter__ = __await__
 
-    async def _awaited(self) -> T:
-        import asyncio  # loaded already, or else nobody could be here
+    def _waits(self, timeout: float) -> Iterator[float]:
+        """Yield for how long to wait: until the actor must have begun, and then until the end."""
+        until = time.monotonic() + timeout
+        begin = until if self.asked is None else min(self.asked.deadline, until)
+        for moment in (begin, until):
+            if not self._answers:
+                yield moment - time.monotonic()
+                self.take_back()
 
-        if self._is_derived:
-            return await asyncio.to_thread(self.get)
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[None] = loop.create_future()
-
-        def wake() -> None:
-            if not answered.done():
-                answered.set_result(None)
-
-        def wake_loop() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
-                loop.call_soon_threadsafe(wake)
-
-        self.then(wake_loop)
-        await answered
-        value: T = self.get()
+    def _result(self, seconds: float) -> Any:
+        if not self._answers:
+            may_change = self.asked is None or getattr(self.asked.message, "changes", True)
+            raise AskTimeoutError(
+                f"no reply within {seconds:g} s: the actor may be waiting for the log",
+                timeout=seconds,
+                recorded=None if may_change else False,
+            )
+        value, error, trace = self._answers[0]
+        if error is not None:
+            raise error.with_traceback(trace)
         return value
 
-    def _wait(self, seconds: float) -> bool:
+    def _wait(self, seconds: float) -> None:
         answered = threading.Lock()
         answered.acquire()
         self._callbacks.append(answered.release)
         if not self._answers:
             answered.acquire(timeout=min(max(seconds, 0.0), threading.TIMEOUT_MAX))
+        self._forget(answered.release)
+
+    def _forget(self, callback: Callable[[], object]) -> None:
         with contextlib.suppress(ValueError):  # it was called
-            self._callbacks.remove(answered.release)
-        return bool(self._answers)
+            self._callbacks.remove(callback)
 
     def _answer(self, value: Any = None, error: BaseException | None = None) -> None:
         self._answers.append((value, error, error.__traceback__ if error else None))

@@ -6,7 +6,7 @@ from keyturn.config.logging import Logger
 from keyturn.domain.head import Head
 
 MANY_ENDED = 10_000
-"""How many are worth a warning; then twice as many are, and so on."""
+"""How many are worth a warning; then twice as many as were warned of are."""
 
 
 class EndedSessionsWatch:
@@ -14,17 +14,16 @@ class EndedSessionsWatch:
 
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
-        self._many = MANY_ENDED
+        self._warned_of = 0
 
     def see(self, head: Head) -> None:
         """Warn if this head is the first with so many ended sessions."""
         count = len(head.keys.ended)
         if count < MANY_ENDED:
-            self._many = MANY_ENDED
-        if count < self._many:
+            self._warned_of = 0
+        if count < max(MANY_ENDED, 2 * self._warned_of):
             return
-        while self._many <= count:
-            self._many *= 2
+        self._warned_of = count
         self._logger.warning(
             "many ended sessions are remembered",
             ended_sessions=count,

@@ -8,14 +8,17 @@ was read back.
 from __future__ import annotations
 
 import contextlib
+import os
+import pwd
 import random
 import secrets
+import socket
 import time
 from collections.abc import Callable, Sequence
 
 from eventsourcing.domain import Aggregate
 
-from keyturn.actors.manager_parts import ManagerParts, user_at_host
+from keyturn.actors.manager_parts import ManagerParts
 from keyturn.config.anchor import Anchor
 from keyturn.config.clock import time_of_event
 from keyturn.domain import chain
@@ -81,7 +84,7 @@ class KeyWriter:
         accept_rollback: bool = False,
         trust_log: bool = False,
         may_generate: bool = True,
-    ) -> Head:
+    ) -> None:
         """Make sure that the log is the right one and that there is a current key.
 
         Args:
@@ -124,21 +127,19 @@ class KeyWriter:
 
         def change(keys: SessionKeys) -> None:
             if keys.is_destroyed and may_generate:
-                keys.regenerate(
-                    new_secret(), self._key_ring, self.by(None, reason), abandoned=abandoned
-                )
+                new_key = keys.regenerate
             elif reason is not None or keys.is_destroyed:  # which a reset refuses
-                keys.reset(
-                    new_secret(), self._key_ring, self.by(None, reason), abandoned=abandoned
-                )
+                new_key = keys.reset
+            else:
+                return
+            new_key(new_secret(), self._key_ring, self.by(None, reason), abandoned=abandoned)
 
         # The anchor still has what was given up: the writes below must not be held against it.
         gives_up = problem is not None or (seen is not None and seen.position > head.position)
         with self._reader.regardless_of_anchor() if gives_up else contextlib.nullcontext():
-            head = self.write(change)
+            self.write(change)
             is_other = gives_up or (seen is not None and (seen.purged or seen.imported))
-            self._move_anchor(head, anywhere=is_other)
-        return head
+            self.move_anchor(self._reader.known, anywhere=is_other)
 
     def _expect_beginning(self, anchor: Anchor) -> None:
         """Note that a history begins here, before it does.
@@ -155,8 +156,8 @@ class KeyWriter:
 
     # --- changes ---
 
-    def write(self, command: Command, *, purge: bool = False) -> Head:
-        """Carry out a command on the newest head, and return the head that includes it.
+    def write(self, command: Command, *, purge: bool = False) -> None:
+        """Carry out a command on the newest head; the head includes it then.
 
         Args:
             command: makes the events.
@@ -176,11 +177,10 @@ class KeyWriter:
                 keys = head.keys.draft()
                 command(keys)
                 events = list(keys.pending_events)
-                if not events:
-                    return head
-                is_written = append(keys)
+                is_written = not events or append(keys)
             if is_written:
-                return self._acknowledge(events)
+                self._acknowledge(events)
+                return
             time.sleep(random.uniform(0, 0.001 * min(attempt + 1, 20)))  # noqa: S311
         raise LogConflictError(
             f"other writers of the log {self._log.location} were faster {MAX_ATTEMPTS} times in "
@@ -188,7 +188,7 @@ class KeyWriter:
             location=self._log.location,
         )
 
-    def commit(self, keys: SessionKeys, others: Sequence[Aggregate]) -> Head:
+    def commit(self, keys: SessionKeys, others: Sequence[Aggregate]) -> None:
         """Write what a transaction collected, all or nothing.
 
         Raises:
@@ -196,14 +196,13 @@ class KeyWriter:
         """
         events = list(keys.pending_events)
         base = keys.version - len(events)
-        head = self._reader.read()
-        if head.position != base or not self._log.append(keys, *others):
+        if self._reader.read().position != base or not self._log.append(keys, *others):
             raise TransactionConflictError(
                 f"the log {self._log.location} moved while the transaction was open: nothing "
                 "was written; run it again",
                 location=self._log.location,
             )
-        return self._acknowledge(events) if events else head
+        self._acknowledge(events)
 
     def destroy(
         self,
@@ -212,7 +211,7 @@ class KeyWriter:
         *,
         purge: bool,
         only_if_destroyed: bool = False,
-    ) -> Head:
+    ) -> None:
         """End all keys; with `purge` remove the history before that, in the same transaction.
 
         Args:
@@ -227,15 +226,13 @@ class KeyWriter:
             if keys.version and not is_done and (keys.is_destroyed or not only_if_destroyed):
                 keys.destroy(self._key_ring, self.by(initiator, reason), purge=purge)
 
-        return self.write(change, purge=purge)
+        self.write(change, purge=purge)
 
-    def note_head(self, head: Head) -> None:
-        """Move the anchor to a head that was read, by whatever process it was written."""
-        self._move_anchor(head)
-
-    def _acknowledge(self, events: Sequence[object]) -> Head:
+    def _acknowledge(self, events: Sequence[object]) -> None:
         """Read a commit back; log it, and move the anchor. Nothing here writes it again."""
         changes = [event for event in events if isinstance(event, KeyEvent)]
+        if not changes:
+            return
         last = changes[-1]
         try:
             is_there = self._reader.holds(last.originator_version, last.digest)
@@ -244,7 +241,7 @@ class KeyWriter:
             raise self._not_read_back(str(error)) from error
         if not is_there:
             raise self._not_read_back("another event, or none, stands at its position")
-        self._move_anchor(head)
+        self.move_anchor(head)
         self._activity.note(changes)
         for change in changes:
             self._logger.info(
@@ -256,10 +253,12 @@ class KeyWriter:
                 initiator=change.initiator,
                 reason=change.reason,
             )
-        return head
 
-    def _move_anchor(self, head: Head, *, anywhere: bool = False) -> None:
-        """The change is in the log by now, so a failure here is no failure of the change."""
+    def move_anchor(self, head: Head, *, anywhere: bool = False) -> None:
+        """Move the anchor to a head that was read, by whatever process it was written.
+
+        The change is in the log by now, so a failure here is no failure of the change.
+        """
         if self._anchor is None or head.position == 0 or head is self._anchored:
             return
         move = self._anchor.replace if anywhere else self._anchor.advance
@@ -276,3 +275,14 @@ class KeyWriter:
             location=self._log.location,
             recorded=None,
         )
+
+
+def user_at_host() -> str:
+    """Return user@host of the operating system; behind sudo, the user who called it."""
+    user = os.environ.get("SUDO_USER", "")
+    if not user:
+        try:  # of the system, and not LOGNAME, which anybody can set
+            user = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # a user id without a name, in a container
+            user = f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"

@@ -8,14 +8,7 @@ from __future__ import annotations
 
 import enum
 
-from keyturn.domain.errors import (
-    DestroyedError,
-    NotRunningError,
-    RunningError,
-    SessionManagerDestroyedError,
-    SessionManagerNotRunningError,
-    SessionManagerRunningError,
-)
+from keyturn.domain.errors import DestroyedError, NotRunningError, RunningError
 
 
 class Status(enum.Enum):
@@ -77,13 +70,3 @@ class Lifecycle:
         if self.status is Status.RUNNING:
             raise self._running_error(f"{self._what} is running: stop it before destroying it")
         return self.status is Status.STOPPED
-
-
-def manager_lifecycle(name: str) -> Lifecycle:
-    """Return the lifecycle of a session manager."""
-    return Lifecycle(
-        f"session manager {name!r}",
-        SessionManagerRunningError,
-        SessionManagerNotRunningError,
-        SessionManagerDestroyedError,
-    )

@@ -53,13 +53,17 @@ class FrozenMessage(msgspec.Struct, Message[R_co], Generic[R_co], frozen=True):
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
+class Change(FrozenMessage[R_co], Generic[R_co], frozen=True):
+    """A message that may change the log or a file."""
+
+    changes: ClassVar[bool] = True
+
+
 # --- to a SessionManager -----------------------------------------------------------------------
 
 
-class SetupKey(FrozenMessage[SessionKey], frozen=True):
+class SetupKey(Change[SessionKey], frozen=True):
     """Make sure that there is a current key, and reply with it. Changes nothing if there is."""
-
-    changes: ClassVar[bool] = True
 
 
 class CreateToken(FrozenMessage[SessionToken], frozen=True):
@@ -211,7 +215,7 @@ class ReadHistory(FrozenMessage[tuple[KeyChange, ...]], frozen=True):
     at: datetime | None = None
 
 
-class ResetKey(FrozenMessage[None], frozen=True):
+class ResetKey(Change[None], frozen=True):
     """Make a new key; every earlier token is refused at once, everywhere.
 
     Attributes:
@@ -220,13 +224,12 @@ class ResetKey(FrozenMessage[None], frozen=True):
         tran: an open transaction, with which it then takes effect.
     """
 
-    changes: ClassVar[bool] = True
     reason: str | None = None
     initiator: str | None = None
     tran: Transaction | None = None
 
 
-class RotateKey(FrozenMessage[None], frozen=True):
+class RotateKey(Change[None], frozen=True):
     """Make a new key; tokens under the one before stay good until an overlap ends.
 
     New tokens, refreshed ones too, are under the new key. A reset in between ends all others
@@ -240,13 +243,12 @@ class RotateKey(FrozenMessage[None], frozen=True):
     Errors: ExpiryError; OverlapLimitError: too many keys would overlap.
     """
 
-    changes: ClassVar[bool] = True
     overlap: int
     reason: str | None = None
     initiator: str | None = None
 
 
-class EndSession(FrozenMessage[bool], frozen=True):
+class EndSession(Change[bool], frozen=True):
     """End a session: its token and all that it was or is refreshed to are refused, everywhere.
 
     By token: it must be genuine, under a key that is still good; whether it has expired does not
@@ -263,8 +265,6 @@ class EndSession(FrozenMessage[bool], frozen=True):
     Errors: SessionArgumentError: neither or both of token and sid, or a sid that cannot be one.
     """
 
-    changes: ClassVar[bool] = True
-
     token: object = None
     sid: str | None = None
     reason: str | None = None
@@ -272,7 +272,7 @@ class EndSession(FrozenMessage[bool], frozen=True):
     tran: Transaction | None = None
 
 
-class EndSessions(FrozenMessage[int], frozen=True):
+class EndSessions(Change[int], frozen=True):
     """End all sessions of a subject that have begun, or those of some sids, in one commit.
 
     Sessions that begin after this is recorded are not ended, whatever the clocks say. Reply how
@@ -291,8 +291,6 @@ class EndSessions(FrozenMessage[int], frozen=True):
     cannot be one.
     """
 
-    changes: ClassVar[bool] = True
-
     subject: str | None = None
     keep: str | None = None
     sids: Sequence[str] | None = None
@@ -301,7 +299,7 @@ class EndSessions(FrozenMessage[int], frozen=True):
     tran: Transaction | None = None
 
 
-class Start(FrozenMessage[None], frozen=True):
+class Start(Change[None], frozen=True):
     """Start a stopped actor, of either kind. Running, it is an error to give an argument.
 
     Attributes:
@@ -309,18 +307,15 @@ class Start(FrozenMessage[None], frozen=True):
         session_token: for a session: a token to write then.
     """
 
-    changes: ClassVar[bool] = True
     fresh: bool = False
     session_token: SessionToken | None = None
 
 
-class Stop(FrozenMessage[None], frozen=True):
+class Stop(Change[None], frozen=True):
     """Stop working; either kind of actor. It lives on, and can be started again."""
 
-    changes: ClassVar[bool] = True
 
-
-class Destroy(FrozenMessage[None], frozen=True):
+class Destroy(Change[None], frozen=True):
     """Destroy a stopped actor.
 
     A manager ends its keys, for every process on the log. A session removes its token file.
@@ -332,7 +327,6 @@ class Destroy(FrozenMessage[None], frozen=True):
         initiator: who; None means the manager's default, `user@host`. Of a manager only.
     """
 
-    changes: ClassVar[bool] = True
     purge: bool = False
     reason: str | None = None
     initiator: str | None = None
@@ -363,13 +357,12 @@ class BeginTransaction(FrozenMessage["Transaction"], frozen=True):
     """Open a transaction. `keyturn.transaction(ref)` does this and commits at the end."""
 
 
-class CommitTransaction(FrozenMessage[None], frozen=True):
+class CommitTransaction(Change[None], frozen=True):
     """Write all of a transaction at once.
 
     Errors: TransactionConflictError: the log moved meanwhile, and nothing was written.
     """
 
-    changes: ClassVar[bool] = True
     tran: Transaction
 
 
@@ -409,7 +402,7 @@ class ReadToken(FrozenMessage[SessionToken | None], frozen=True):
     """Reply with the token in the file; None if there is none."""
 
 
-class WriteToken(FrozenMessage[bool], frozen=True):
+class WriteToken(Change[bool], frozen=True):
     """Write the token to the file, and reply whether it was written.
 
     Attributes:
@@ -418,12 +411,9 @@ class WriteToken(FrozenMessage[bool], frozen=True):
             refresh undoes neither a logout nor another client's newer token.
     """
 
-    changes: ClassVar[bool] = True
     token: SessionToken
     replacing: SessionToken | None | Unconditionally = ANY_TOKEN
 
 
-class ClearToken(FrozenMessage[None], frozen=True):
+class ClearToken(Change[None], frozen=True):
     """Log out here: remove the token file."""
-
-    changes: ClassVar[bool] = True

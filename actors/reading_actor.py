@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime
-from typing import Any
-
+from keyturn.actors import messages
 from keyturn.actors.manager_parts import ManagerParts
-from keyturn.actors.replies import Authenticated, TokenReport
-from keyturn.actors.supervision import SupervisedActor
+from keyturn.actors.replies import Answer, Authenticated, TokenReport
+from keyturn.actors.supervision import SupervisedActor, handles
 from keyturn.actors.transaction import Transaction
-from keyturn.domain.errors import TokenRefusedError
 from keyturn.domain.tokens import KeySet, SessionToken
-from keyturn.projections.history import (
-    EVERYTHING,
-    HistoryFilter,
-    KeyChange,
-    RotationHistory,
-)
+from keyturn.projections.history import KeyChange, RotationHistory
 
 
 class ReadingActor(SupervisedActor):
@@ -32,76 +23,71 @@ class ReadingActor(SupervisedActor):
         self._parts = parts
         self._tokens = parts.tokens
 
-    def create_token(
-        self,
-        expiry: float | None = None,
-        subject: str | None = None,
-        claims: Mapping[str, Any] | None = None,
-        tran: Transaction | None = None,
-    ) -> SessionToken:
+    @handles(messages.CreateToken)
+    def create_token(self, message: messages.CreateToken) -> SessionToken:
         """See `CreateToken`."""
-        return self._tokens.create(expiry, subject, claims, self._keys_of(tran))
+        keys = self._keys_of(message.tran)
+        return self._tokens.create(message.expiry, message.subject, message.claims, keys)
 
-    def verify_token(self, token: object, tran: Transaction | None = None) -> bool:
-        """See `VerifyToken`."""
-        return self._tokens.verify(token, self._keys_of(tran))
-
-    def authenticate(
-        self, token: object, max_age: float | None = None, tran: Transaction | None = None
-    ) -> Authenticated:
-        """See `Authenticate`."""
-        return self._tokens.authenticate(token, max_age, self._keys_of(tran))
-
-    def authenticate_tokens(
-        self,
-        tokens: Iterable[object],
-        max_age: float | None = None,
-        tran: Transaction | None = None,
-    ) -> list[Authenticated | TokenRefusedError]:
-        """See `AuthenticateTokens`."""
-        return self._tokens.authenticate_many(tokens, max_age, self._keys_of(tran))
-
-    def create_tokens(
-        self,
-        count: int,
-        expiry: float | None = None,
-        subject: str | None = None,
-        claims: Mapping[str, Any] | None = None,
-        tran: Transaction | None = None,
-    ) -> list[SessionToken]:
+    @handles(messages.CreateTokens)
+    def create_tokens(self, message: messages.CreateTokens) -> list[SessionToken]:
         """See `CreateTokens`."""
-        return self._tokens.create_many(count, expiry, subject, claims, self._keys_of(tran))
+        return self._tokens.create_many(
+            message.count,
+            message.expiry,
+            message.subject,
+            message.claims,
+            self._keys_of(message.tran),
+        )
 
-    def verify_tokens(
-        self, tokens: Iterable[object], tran: Transaction | None = None
-    ) -> list[bool]:
+    @handles(messages.VerifyToken)
+    def verify_token(self, message: messages.VerifyToken) -> bool:
+        """See `VerifyToken`."""
+        return self._tokens.verify(message.token, self._keys_of(message.tran))
+
+    @handles(messages.VerifyTokens)
+    def verify_tokens(self, message: messages.VerifyTokens) -> list[bool]:
         """See `VerifyTokens`."""
-        return self._tokens.verify_many(tokens, self._keys_of(tran))
+        return self._tokens.verify_many(message.tokens, self._keys_of(message.tran))
 
-    def refresh_token(
-        self, token: object, expiry: float | None = None, tran: Transaction | None = None
-    ) -> SessionToken:
+    @handles(messages.Authenticate)
+    def authenticate(self, message: messages.Authenticate) -> Authenticated:
+        """See `Authenticate`."""
+        keys = self._keys_of(message.tran)
+        return self._tokens.authenticate(message.token, message.max_age, keys)
+
+    @handles(messages.AuthenticateTokens)
+    def authenticate_tokens(self, message: messages.AuthenticateTokens) -> list[Answer]:
+        """See `AuthenticateTokens`."""
+        keys = self._keys_of(message.tran)
+        return self._tokens.authenticate_many(message.tokens, message.max_age, keys)
+
+    @handles(messages.RefreshToken)
+    def refresh_token(self, message: messages.RefreshToken) -> SessionToken:
         """See `RefreshToken`."""
-        return self._tokens.refresh(token, expiry, self._keys_of(tran))
+        keys = self._keys_of(message.tran)
+        return self._tokens.refresh(message.token, message.expiry, keys)
 
-    def inspect_token(self, token: object, at: datetime | None = None) -> TokenReport:
+    @handles(messages.InspectToken)
+    def inspect_token(self, message: messages.InspectToken) -> TokenReport:
         """See `InspectToken`."""
-        return self._parts.inspector.inspect(token, at)
+        return self._parts.inspector.inspect(message.token, message.at)
 
-    def read_history(
-        self,
-        which: HistoryFilter = EVERYTHING,
-        newest_first: bool = False,
-        after: int | None = None,
-        limit: int = 100,
-        at: datetime | None = None,
-    ) -> tuple[KeyChange, ...]:
+    @handles(messages.ReadHistory)
+    def read_history(self, message: messages.ReadHistory) -> tuple[KeyChange, ...]:
         """See `ReadHistory`."""
         history = RotationHistory(self._parts.log, self._parts.name)
-        if at is not None:
-            change = history.at(at)
+        if message.at is not None:
+            change = history.at(message.at)
             return () if change is None else (change,)
-        return tuple(history.changes(which, newest_first=newest_first, after=after, limit=limit))
+        return tuple(
+            history.changes(
+                message.which,
+                newest_first=message.newest_first,
+                after=message.after,
+                limit=message.limit,
+            )
+        )
 
     def _keys_of(self, tran: Transaction | None) -> KeySet | None:
         if tran is None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import ClassVar
 
 from keyturn.actors.key_writer import KeyWriter, new_secret
 from keyturn.actors.manager_parts import ManagerParts
-from keyturn.actors.messages import FrozenMessage, OverlapEnded
+from keyturn.actors.messages import Change, OverlapEnded
 from keyturn.actors.ticker import Ticker
 from keyturn.config.clock import lasting_clock, time_of_event
 from keyturn.domain import rotation
@@ -21,13 +20,11 @@ _AGAIN = 1.0
 """Seconds after which a manager that was told of the end of an overlap is looked at once more."""
 
 
-class RotateIfDue(FrozenMessage[None], frozen=True):
+class RotateIfDue(Change[None], frozen=True):
     """Rotate the key if the policy says so by now, and tell which overlaps have ended.
 
     The ticker tells a manager this.
     """
-
-    changes: ClassVar[bool] = True
 
 
 class RotationTimer:
@@ -59,24 +56,18 @@ class RotationTimer:
         self._key_ring = parts.key_ring
         self._age = KeyAge(lambda: time_of_event(clock), lasting_clock(clock))
         self._ticker = ticker
-        self._is_running = False
+        self._lifecycle = parts.lifecycle
         self._tell = tell
         self._logger = parts.logger
         self._is_told = False
 
-    def start(self) -> None:
-        """Look at the clock from now on."""
-        self._is_running = True
-        self._make_sure_of_ticks()
-
     def stop(self) -> None:
         """Look no more."""
-        self._is_running = False
         if self._ticker is not None:
             self._ticker.remove(self._tick)
 
     def see(self, head: Head) -> None:
-        """Note what the current key is, and which others are good until when."""
+        """Note the current key and which others are good until when; look from now on."""
         self._age.see(head.keys)
         known, now = self._subscriptions.overlaps, self._clock()
         running = {
@@ -86,7 +77,9 @@ class RotationTimer:
             if known[key_id][1] > now:  # a reset ended it, and subscribers were told of that
                 del known[key_id]
         known |= {key_id: end for key_id, end in running.items() if end[1] > now}
-        self._make_sure_of_ticks()
+        is_needed = self._policy is not None or known
+        if self._ticker is not None and self._lifecycle.is_running and is_needed:
+            self._ticker.add(self._tick)
 
     def look(self) -> None:
         """Do what it is time for, in the actor's thread."""
@@ -114,18 +107,13 @@ class RotationTimer:
                 keys.rotate(new_secret(), self._key_ring, by, overlap=policy.overlap)
 
         try:
-            self.see(self._writer.write(change))
+            self._writer.write(change)
         except KeyturnError as error:
             self._logger.warning(
                 "the key could not be rotated when it was due; it is tried again",
                 error=type(error).__name__,
                 detail=str(error),
             )
-
-    def _make_sure_of_ticks(self) -> None:
-        is_needed = self._policy is not None or self._subscriptions.overlaps
-        if self._ticker is not None and self._is_running and is_needed:
-            self._ticker.add(self._tick)
 
     def _tick(self) -> float:
         ends = [end for _, end in self._subscriptions.overlaps.copy().values()]

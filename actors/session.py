@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 from keyturn.actors import messages
 from keyturn.actors.lifecycle import Lifecycle, Status
-from keyturn.actors.supervision import SupervisedActor
+from keyturn.actors.supervision import SupervisedActor, handles
 from keyturn.config.logging import HostLogger
-from keyturn.config.token_file import ANY_TOKEN, TokenFile, Unconditionally
+from keyturn.config.token_file import TokenFile
 from keyturn.domain.errors import (
     SessionDestroyedError,
     SessionNotRunningError,
@@ -50,21 +49,20 @@ class Session(SupervisedActor):
         self._file = TokenFile(session_token_path)
         self._begin(session_token, fresh)
 
-    def read_token(self) -> SessionToken | None:
+    @handles(messages.ReadToken)
+    def read_token(self, _: messages.ReadToken) -> SessionToken | None:
         """See `ReadToken`."""
         self._lifecycle.require_running()
         return self._file.read()
 
-    def write_token(
-        self,
-        token: SessionToken,
-        replacing: SessionToken | None | Unconditionally = ANY_TOKEN,
-    ) -> bool:
+    @handles(messages.WriteToken)
+    def write_token(self, message: messages.WriteToken) -> bool:
         """See `WriteToken`."""
         self._lifecycle.require_running()
-        return self._file.write(token, replacing)
+        return self._file.write(message.token, message.replacing)
 
-    def clear_token(self) -> None:
+    @handles(messages.ClearToken)
+    def clear_token(self, _: messages.ClearToken) -> None:
         """See `ClearToken`."""
         self._lifecycle.require_running()
         self._file.clear()
@@ -76,13 +74,21 @@ class Session(SupervisedActor):
             self._begin(session_token, fresh)
             self._lifecycle.status = Status.RUNNING
 
-    def suspend(self) -> None:
+    @handles(messages.Start)
+    def _on_start_message(self, message: messages.Start) -> None:
+        self.resume(message.session_token, message.fresh)
+
+    @handles(messages.Stop)
+    def suspend(self, _: messages.Stop) -> None:
         """See `Stop`."""
         if self._lifecycle.is_running:
             self._lifecycle.status = Status.STOPPED
 
-    def destroy(self) -> None:
+    @handles(messages.Destroy)
+    def destroy(self, message: messages.Destroy) -> None:
         """See `Destroy`."""
+        if message.purge:
+            raise UnknownMessageError("a Session has nothing to purge: a SessionManager has")
         if self._lifecycle.should_destroy():
             self._file.clear()
             self._lifecycle.status = Status.DESTROYED
@@ -93,17 +99,3 @@ class Session(SupervisedActor):
             self._file.write(session_token)
         elif fresh:
             self._file.clear()
-
-    def _on_destroy_message(self, message: messages.Destroy) -> None:
-        if message.purge:
-            raise UnknownMessageError("a Session has nothing to purge: a SessionManager has")
-        self.destroy()
-
-    handlers: ClassVar = {
-        messages.ReadToken: lambda self, m: self.read_token(),
-        messages.WriteToken: lambda self, m: self.write_token(m.token, m.replacing),
-        messages.ClearToken: lambda self, m: self.clear_token(),
-        messages.Start: lambda self, m: self.resume(m.session_token, m.fresh),
-        messages.Stop: lambda self, m: self.suspend(),
-        messages.Destroy: _on_destroy_message,
-    }

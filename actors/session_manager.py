@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self, TypeVar
 
 import pykka
 from msgspec import UNSET, UnsetType
@@ -14,9 +15,10 @@ from keyturn.actors.ended_watch import EndedSessionsWatch
 from keyturn.actors.key_writer import KeyWriter, new_secret
 from keyturn.actors.lifecycle import Status
 from keyturn.actors.manager_parts import ManagerParts
+from keyturn.actors.messages import FrozenMessage
 from keyturn.actors.reading_actor import ReadingActor
 from keyturn.actors.rotation_timer import RotateIfDue, RotationTimer
-from keyturn.actors.supervision import calling
+from keyturn.actors.supervision import handles
 from keyturn.actors.ticker import Ticker, process_ticker
 from keyturn.actors.transaction import Transaction
 from keyturn.config.anchor import Anchor
@@ -30,16 +32,18 @@ from keyturn.domain.errors import (
     TokenRefusedError,
     UnknownMessageError,
 )
-from keyturn.domain.head import Head, unsealing
+from keyturn.domain.head import unsealing
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.options import ManagerOptions
-from keyturn.domain.session_keys import SessionKeys
+from keyturn.domain.session_keys import Origin, SessionKeys
 from keyturn.domain.tokens import KeySet, SessionKey
 
+T = TypeVar("T")
 
-class _HeadMoved:
-    """Told by the thread that read newer events."""
+
+class _FollowLog(FrozenMessage[None], frozen=True):
+    """Told by a thread that read newer events: what to do then is done after each message."""
 
 
 class SessionManager(ReadingActor):
@@ -52,23 +56,12 @@ class SessionManager(ReadingActor):
 
     Args:
         parts: what it is made of.
-        fresh: reset the key at once.
-        accept_rollback: take a log that is not the one seen before as it is, and reset the key.
-        trust_log: take a log that was never seen before as it is.
-        may_generate: make new keys if there are none, or they were destroyed; otherwise that is
-            an error.
         ticker: has the age of the key looked at; None: nobody does, but for `RotateIfDue`.
+        how: it begins: the arguments of `KeyWriter.begin`.
     """
 
     def __init__(
-        self,
-        parts: ManagerParts,
-        *,
-        fresh: bool = False,
-        accept_rollback: bool = False,
-        trust_log: bool = False,
-        may_generate: bool = True,
-        ticker: Ticker | None = process_ticker,
+        self, parts: ManagerParts, *, ticker: Ticker | None = process_ticker, **how: bool
     ) -> None:
         super().__init__(parts)
         self._lifecycle = parts.lifecycle
@@ -78,18 +71,12 @@ class SessionManager(ReadingActor):
         self._timer = RotationTimer(parts, self._writer, ticker, self._tell_myself)
         self._ended = EndedSessionsWatch(parts.logger)
         self._end_watch: Callable[[], None] | None = None
-        self._is_told_of_head = False
+        self._thread: int | None = None
+        self._is_behind = False
         # Here and not in on_start, whose errors pykka logs and keeps to itself.
-        head = self._writer.begin(
-            fresh=fresh,
-            accept_rollback=accept_rollback,
-            trust_log=trust_log,
-            may_generate=may_generate,
-        )
-        self._see(head)
-        if self._lifecycle.is_running:
-            self._timer.start()
+        self._writer.begin(**how)
         self._subscriptions.on_news = self._note_news
+        self._follow_log()
         if self._subscriptions:
             self._watch()
 
@@ -133,13 +120,13 @@ class SessionManager(ReadingActor):
         if options is None:
             given = {"expiry": expiry, "name": name}
             options = ManagerOptions(**{k: v for k, v in given.items() if v is not UNSET})  # type: ignore[arg-type]
-        parts = ManagerParts.of(log, key_ring, options, anchor=anchor, clock=clock, logger=logger)
+        parts = ManagerParts(log, key_ring, options, anchor=anchor, clock=clock, logger=logger)
         return cls.start_on(
             parts,
+            ticker=ticker,
             fresh=fresh,
             accept_rollback=accept_rollback,
             trust_log=trust_log,
-            ticker=ticker,
         )
 
     @classmethod
@@ -154,110 +141,82 @@ class SessionManager(ReadingActor):
 
     # --- changes ---
 
-    def setup_key(self) -> SessionKey:
+    @handles(messages.SetupKey)
+    def setup_key(self, _: messages.SetupKey) -> SessionKey:
         """See `SetupKey`."""
         self._lifecycle.require_running()
         keys = self._reader.read().keys
         return SessionKey(keys.generation, keys.key_id, keys.unseal(self._parts.key_ring))
 
-    def reset_key(
-        self,
-        reason: str | None = None,
-        initiator: str | None = None,
-        tran: Transaction | None = None,
-    ) -> None:
+    @handles(messages.ResetKey)
+    def reset_key(self, message: messages.ResetKey) -> None:
         """See `ResetKey`."""
         self._change(
-            # The time is that of the attempt: after a conflict an earlier one would seem to be
-            # that of a clock that was set back.
-            lambda keys: keys.reset(
-                new_secret(), self._parts.key_ring, self._writer.by(initiator, reason)
-            ),
-            tran,
+            lambda keys, by: keys.reset(new_secret(), self._parts.key_ring, by),
+            message.initiator,
+            message.reason,
+            message.tran,
         )
 
-    def rotate_key(
-        self, overlap: int, reason: str | None = None, initiator: str | None = None
-    ) -> None:
+    @handles(messages.RotateKey)
+    def rotate_key(self, message: messages.RotateKey) -> None:
         """See `RotateKey`."""
+        key_ring, overlap = self._parts.key_ring, message.overlap
         self._change(
-            lambda keys: keys.rotate(
-                new_secret(),
-                self._parts.key_ring,
-                self._writer.by(initiator, reason),
-                overlap=overlap,
-            )
+            lambda keys, by: keys.rotate(new_secret(), key_ring, by, overlap=overlap),
+            message.initiator,
+            message.reason,
         )
 
-    def end_session(
-        self,
-        token: object = None,
-        sid: str | None = None,
-        reason: str | None = None,
-        initiator: str | None = None,
-        tran: Transaction | None = None,
-    ) -> bool:
+    @handles(messages.EndSession)
+    def end_session(self, message: messages.EndSession) -> bool:
         """See `EndSession`."""
-        if (token is None) == (sid is None):
+        if (message.token is None) == (message.sid is None):
             raise SessionArgumentError("give a token of the session, or its sid: one of the two")
-        sids = None if sid is None else check_sids([sid])
-        return self._end(sids, token, reason, initiator, tran) > 0
+        if message.sid is not None:
+            return self._end_sids([message.sid], message) > 0
 
-    def end_sessions(
-        self,
-        subject: str | None = None,
-        keep: str | None = None,
-        sids: Sequence[str] | None = None,
-        reason: str | None = None,
-        initiator: str | None = None,
-        tran: Transaction | None = None,
-    ) -> int:
+        def end(keys: SessionKeys, by: Origin) -> bool:
+            session = self._tokens.session_of(message.token, self._newest_keys(message.tran))
+            if session is None or keys.ended.covers(session.sid, session.subject, session.began):
+                return False
+            keys.end_session(session.sid, self._parts.key_ring, by, subject=session.subject)
+            return True
+
+        return self._change(end, message.initiator, message.reason, message.tran)
+
+    @handles(messages.EndSessions)
+    def end_sessions(self, message: messages.EndSessions) -> int:
         """See `EndSessions`."""
-        if (subject is None) == (sids is None) or (keep is not None and subject is None):
+        subject, keep, tran = message.subject, message.keep, message.tran
+        if (subject is None) == (message.sids is None) or (keep is not None and subject is None):
             raise SessionArgumentError(
                 "give a subject, and maybe what to keep, or sids: one of the two"
             )
-        if sids is not None:
-            return self._end(check_sids(sids), None, reason, initiator, tran)
+        if message.sids is not None:
+            return self._end_sids(message.sids, message)
         checked = check_subject(subject)
 
-        def change(keys: SessionKeys) -> None:
+        def end(keys: SessionKeys, by: Origin) -> int:
             keep_sid = None if keep is None else self._sid_to_keep(keep, checked, tran)
-            by = self._writer.by(initiator, reason)
             keys.end_sessions(checked, self._parts.key_ring, by, keep=keep_sid)
+            return 1
 
-        self._change(change, tran)
-        return 1
+        return self._change(end, message.initiator, message.reason, tran)
 
-    def _end(
-        self,
-        sids: Sequence[str] | None,
-        token: object,
-        reason: str | None,
-        initiator: str | None,
-        tran: Transaction | None,
+    def _end_sids(
+        self, sids: Sequence[str], message: messages.EndSession | messages.EndSessions
     ) -> int:
-        """End the sessions of these sids, or that of a token; return how many ends it took."""
-        count = 0
+        """End the sessions of these sids; return how many ends it took."""
+        unique = dict.fromkeys(check_sids(sids))
 
-        def change(keys: SessionKeys) -> None:
-            nonlocal count
-            count = 0
-            key_ring, by = self._parts.key_ring, self._writer.by(initiator, reason)
-            if sids is None:
-                found = self._tokens.session_of(token, self._newest_keys(tran))
-                if found is None or keys.ended.covers(found.sid, found.subject, found.began):
-                    return
-                keys.end_session(found.sid, key_ring, by, subject=found.subject)
-                count = 1
-                return
-            for sid in dict.fromkeys(sids):
-                if not keys.ended.has_sid(sid):
-                    keys.end_session(sid, key_ring, by)
-                    count += 1
+        def end(keys: SessionKeys, by: Origin) -> int:
+            going_on = [sid for sid in unique if not keys.ended.has_sid(sid)]
+            for sid in going_on:
+                keys.end_session(sid, self._parts.key_ring, by)
+            return len(going_on)
 
-        self._change(change, tran)
-        return count
+        return self._change(end, message.initiator, message.reason, message.tran)
 
     def _sid_to_keep(self, keep: str, subject: str, tran: Transaction | None) -> str:
         """Return the sid of what is to be kept: a good token of the subject, or a sid."""
@@ -283,55 +242,78 @@ class SessionManager(ReadingActor):
         return self._keys_of(tran) or self._reader.read().key_set
 
     def _change(
-        self, command: Callable[[SessionKeys], None], tran: Transaction | None = None
-    ) -> None:
+        self,
+        command: Callable[[SessionKeys, Origin], T],
+        initiator: str | None,
+        reason: str | None,
+        tran: Transaction | None = None,
+    ) -> T:
         """Carry out a command at once, or on what a transaction will write."""
         self._lifecycle.require_running()
+        result: list[T] = []
+
+        def change(keys: SessionKeys) -> None:
+            # The time is that of the attempt: after a conflict an earlier one would seem to be
+            # that of a clock that was set back.
+            result[:] = [command(keys, self._writer.by(initiator, reason))]
+
         if tran is None:
-            self._see(self._writer.write(command))
-            return
-        tran.require_open(self._parts)
-        tran.carry_out(command, unsealing(self._parts.key_ring))
+            self._writer.write(change)
+        else:
+            tran.require_open(self._parts)
+            tran.carry_out(change, unsealing(self._parts.key_ring))
+        return result[0]
 
     # --- transactions ---
 
-    def begin_transaction(self) -> Transaction:
+    @handles(messages.BeginTransaction)
+    def begin_transaction(self, _: messages.BeginTransaction) -> Transaction:
         """See `BeginTransaction`."""
         self._lifecycle.require_running()
         return Transaction(self._parts, self._reader.read())
 
-    def commit_transaction(self, tran: Transaction) -> None:
+    @handles(messages.CommitTransaction)
+    def commit_transaction(self, message: messages.CommitTransaction) -> None:
         """See `CommitTransaction`."""
         self._lifecycle.require_running()
+        tran = message.tran
         tran.require_open(self._parts)
         tran.close()
-        self._see(self._writer.commit(tran.keys, tran.aggregates))
+        self._writer.commit(tran.keys, tran.aggregates)
 
     # --- lifecycle ---
 
-    def resume(self, fresh: bool = False) -> None:
+    @handles(messages.Start)
+    def resume(self, message: messages.Start) -> None:
         """See `Start`."""
-        if self._lifecycle.should_start(with_arguments=fresh):
-            self._see(self._writer.begin(fresh=fresh, may_generate=False))
+        if message.session_token is not None:
+            raise UnknownMessageError("a SessionManager takes no session token: a Session does")
+        if self._lifecycle.should_start(with_arguments=message.fresh):
+            self._writer.begin(fresh=message.fresh, may_generate=False)
             self._lifecycle.status = Status.RUNNING
-            self._timer.start()
+            self._follow_log()
             self._subscriptions.publish(messages.ManagerStarted(self._parts.name))
 
-    def suspend(self) -> None:
+    @handles(messages.Stop)
+    def suspend(self, _: messages.Stop) -> None:
         """See `Stop`."""
         if self._lifecycle.is_running:
-            self._timer.stop()
             self._lifecycle.status = Status.STOPPED
-            self._look()
+            self._timer.stop()
+            self._follow_log()
             self._subscriptions.publish(messages.ManagerStopped(self._parts.name))
 
-    def destroy(
-        self, purge: bool = False, reason: str | None = None, initiator: str | None = None
-    ) -> None:
+    @handles(messages.Destroy)
+    def destroy(self, message: messages.Destroy) -> None:
         """See `Destroy`."""
         is_new = self._lifecycle.should_destroy()
-        if is_new or purge:
-            self._writer.destroy(initiator, reason, purge=purge, only_if_destroyed=not is_new)
+        if is_new or message.purge:
+            self._writer.destroy(
+                message.initiator,
+                message.reason,
+                purge=message.purge,
+                only_if_destroyed=not is_new,
+            )
         if is_new:
             self._lifecycle.status = Status.DESTROYED
             self._subscriptions.publish(messages.ManagerDestroyed(self._parts.name))
@@ -340,24 +322,71 @@ class SessionManager(ReadingActor):
         """Read the log anew (in the actor's thread, after a bug)."""
         self._reader.forget_changes()
 
+    def on_start(self) -> None:
+        """Note which thread is the actor's (in it, as its first act)."""
+        self._thread = threading.get_ident()
+
     def on_stop(self) -> None:
         """Stop watching log and clock (in the actor's thread, as its last act)."""
         self._stop_watching()
         self._timer.stop()
         super().on_stop()
 
+    # --- what is new in the log ---
+
+    def handle(self, message: Any) -> Any:
+        """Handle a message, and follow the log if newer events were read meanwhile."""
+        try:
+            return super().handle(message)
+        finally:
+            while self._is_behind:
+                self._follow_log()
+
+    def _follow_log(self) -> None:
+        """Have timer, anchor and subscribers follow the log (in the actor's thread)."""
+        self._is_behind = False
+        with contextlib.suppress(KeyturnError):  # the next use of the log raises it
+            head = self._reader.get()
+            self._timer.see(head)
+            self._ended.see(head)
+            self._writer.move_anchor(head)
+        self._subscriptions.publish_news()
+
+    def _note_news(self) -> None:
+        """Have the actor follow events that were read, in whatever thread."""
+        if not self._is_behind:
+            self._is_behind = True
+            if threading.get_ident() != self._thread:
+                self._tell_myself(_FollowLog())
+
+    @handles(_FollowLog)
+    def _on_follow_log(self, _: _FollowLog) -> None:
+        """Do nothing: it is followed after each message."""
+
+    @handles(RotateIfDue)
+    def _on_rotate_if_due(self, _: RotateIfDue) -> None:
+        if self._lifecycle.is_running:
+            self._timer.look()
+
+    def _tell_myself(self, message: object) -> None:
+        with contextlib.suppress(pykka.ActorDeadError):
+            self.actor_ref.tell(message)
+
     # --- subscribers ---
 
-    def subscribe(self, subscriber: object) -> None:
+    @handles(messages.Subscribe)
+    def subscribe(self, message: messages.Subscribe) -> None:
         """See `Subscribe`."""
         self._lifecycle.require_running()
-        self._see(self._reader.read())  # what was before is not told
-        self._subscriptions.add(subscriber)
+        self._reader.read()
+        self._follow_log()  # what was before is not told
+        self._subscriptions.add(message.subscriber)
         self._watch()
 
-    def unsubscribe(self, subscriber: object) -> None:
+    @handles(messages.Unsubscribe)
+    def unsubscribe(self, message: messages.Unsubscribe) -> None:
         """See `Unsubscribe`."""
-        self._subscriptions.remove(subscriber)
+        self._subscriptions.remove(message.subscriber)
         if not self._subscriptions:
             self._stop_watching()
 
@@ -371,74 +400,7 @@ class SessionManager(ReadingActor):
             self._end_watch = None
 
     def _look(self) -> None:
-        """Read what is new in the log, from whatever thread, and tell subscribers."""
-        with contextlib.suppress(KeyturnError):  # the next use of the log raises it
+        """Read what is new in the log, in a thread of the log's, and tell subscribers."""
+        with contextlib.suppress(KeyturnError):
             self._reader.get()
         self._subscriptions.publish_news()
-
-    def _note_news(self) -> None:
-        """Have the actor take notice of events that were read, in whatever thread."""
-        if not self._is_told_of_head:
-            self._is_told_of_head = True
-            self._tell_myself(_HeadMoved())
-
-    def _head_moved(self) -> None:
-        """Take notice of what another process wrote: the anchor follows."""
-        self._is_told_of_head = False
-        with contextlib.suppress(KeyturnError):
-            head = self._reader.get()
-            self._see(head)
-            self._writer.note_head(head)
-
-    def _see(self, head: Head) -> None:
-        """Take notice of a head that was read in the actor's thread, and tell what is new."""
-        self._timer.see(head)
-        self._ended.see(head)
-        self._subscriptions.publish_news()
-
-    def _tell_myself(self, message: object) -> None:
-        with contextlib.suppress(pykka.ActorDeadError):
-            self.actor_ref.tell(message)
-
-    def _on_start_message(self, message: messages.Start) -> None:
-        if message.session_token is not None:
-            raise UnknownMessageError("a SessionManager takes no session token: a Session does")
-        self.resume(message.fresh)
-
-    def _on_head_moved(self, message: _HeadMoved) -> None:  # noqa: ARG002 - as handlers are
-        self._head_moved()
-
-    def _on_rotate_if_due(self, message: RotateIfDue) -> None:  # noqa: ARG002 - as handlers are
-        if self._lifecycle.is_running:
-            self._timer.look()
-
-    handlers: ClassVar = {
-        **{
-            message: calling(message, method)
-            for message, method in (
-                (messages.SetupKey, setup_key),
-                (messages.CreateToken, ReadingActor.create_token),
-                (messages.VerifyToken, ReadingActor.verify_token),
-                (messages.Authenticate, ReadingActor.authenticate),
-                (messages.AuthenticateTokens, ReadingActor.authenticate_tokens),
-                (messages.CreateTokens, ReadingActor.create_tokens),
-                (messages.VerifyTokens, ReadingActor.verify_tokens),
-                (messages.RefreshToken, ReadingActor.refresh_token),
-                (messages.InspectToken, ReadingActor.inspect_token),
-                (messages.ReadHistory, ReadingActor.read_history),
-                (messages.ResetKey, reset_key),
-                (messages.RotateKey, rotate_key),
-                (messages.EndSession, end_session),
-                (messages.EndSessions, end_sessions),
-                (messages.Stop, suspend),
-                (messages.Destroy, destroy),
-                (messages.Subscribe, subscribe),
-                (messages.Unsubscribe, unsubscribe),
-                (messages.BeginTransaction, begin_transaction),
-                (messages.CommitTransaction, commit_transaction),
-            )
-        },
-        messages.Start: _on_start_message,
-        RotateIfDue: _on_rotate_if_due,
-        _HeadMoved: _on_head_moved,
-    }

@@ -34,8 +34,7 @@ class Subscriptions:
 
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
-        self._refs: tuple[pykka.ActorRef[Any], ...] = ()
-        self._functions: tuple[Callable[[object], object], ...] = ()
+        self._subscribers: tuple[Any, ...] = ()
         self._lock = threading.Lock()
         self._publishing = threading.RLock()
         self.news: deque[Sequence[object]] = deque()
@@ -48,28 +47,23 @@ class Subscriptions:
         """Called after each reading of newer events: it has the manager's actor tell them."""
 
     def __len__(self) -> int:
-        return len(self._refs) + len(self._functions)
+        return len(self._subscribers)
 
     def add(self, subscriber: object) -> None:
         """Tell this actor, or call this function, from now on."""
+        is_function = callable(subscriber) and not isinstance(subscriber, type)
+        if not is_function and not isinstance(subscriber, pykka.ActorRef):
+            raise UnknownMessageError(
+                f"a subscriber is an ActorRef or a function, not a {type(subscriber).__name__}"
+            )
         with self._lock:
-            if isinstance(subscriber, pykka.ActorRef):
-                if subscriber not in self._refs:
-                    self._refs += (subscriber,)
-            elif callable(subscriber) and not isinstance(subscriber, type):
-                if subscriber not in self._functions:
-                    self._functions += (subscriber,)
-            else:
-                raise UnknownMessageError(
-                    "a subscriber is an ActorRef or a function, "
-                    f"not a {type(subscriber).__name__}"
-                )
+            if subscriber not in self._subscribers:
+                self._subscribers += (subscriber,)
 
     def remove(self, subscriber: object) -> None:
         """Tell this one no more."""
         with self._lock:
-            self._refs = tuple(ref for ref in self._refs if ref != subscriber)
-            self._functions = tuple(f for f in self._functions if f != subscriber)
+            self._subscribers = tuple(each for each in self._subscribers if each != subscriber)
 
     def notify(self) -> None:
         """Say that there is news. Never waits, and never raises."""
@@ -86,21 +80,22 @@ class Subscriptions:
             while self.news:
                 for event in self.news.popleft():
                     self._tell(event)
-        if self._functions:
+        if not self._calls.empty():
             self._make_sure_of_thread()
 
     def _tell(self, event: object) -> None:
         """Tell everybody of one event. A ref that cannot be told is dropped."""
-        for ref in self._refs:
+        for subscriber in self._subscribers:
+            if not isinstance(subscriber, pykka.ActorRef):
+                self._calls.put((subscriber, event))
+                continue
             try:
-                ref.tell(event)
+                subscriber.tell(event)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is theirs
-                self.remove(ref)
+                self.remove(subscriber)
                 self._logger.warning(
-                    "dropped a subscriber", subscriber=str(ref), error=type(error).__name__
+                    "dropped a subscriber", subscriber=str(subscriber), error=type(error).__name__
                 )
-        for function in self._functions:
-            self._calls.put((function, event))
 
     def close(self) -> None:
         """Let the thread end once it has made its calls."""

@@ -6,13 +6,14 @@ This is the actor's side of `keyturn.actors.asking`; it knows no message.
 from __future__ import annotations
 
 import contextlib
+import functools
 import operator
 import os
 import queue
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Any, ClassVar, Self, TypeVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, final
 
 import pykka
 from pykka.messages import ProxyCall
@@ -27,14 +28,35 @@ from keyturn.domain.errors import (
     UnknownMessageError,
 )
 
-A = TypeVar("A", bound=pykka.Actor)
+if TYPE_CHECKING:
+    from keyturn.actors.messages import Message
 
-_newest = threading.local()
-"""The reference of the actor that each thread made last, as long as it is being started."""
+A = TypeVar("A", bound=pykka.Actor)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def handles(
+    message: Callable[P, Message[R]],
+) -> Callable[[Callable[[Any, Any], R]], Callable[Concatenate[Any, P], R]]:
+    """Make a method of an actor the handler of a message.
+
+    The method is written for the message; who calls it, by a proxy, gives the message's fields.
+    """
+
+    def decorate(handler: Callable[[Any, Any], R]) -> Callable[Concatenate[Any, P], R]:
+        @functools.wraps(handler)
+        def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            return handler(self, message(*args, **kwargs))
+
+        method.handles = message  # type: ignore[attr-defined]
+        return method
+
+    return decorate
 
 
 class SupervisedActor(pykka.ThreadingActor):
-    """A pykka actor with typed messages.
+    """A pykka actor with typed messages, each with a method that `handles` it.
 
     Our own errors go to the sender of the message. Any other exception is a bug, ours or a
     host's: it is logged, the actor recovers (`recover`), and the sender gets it too. Nothing
@@ -45,41 +67,17 @@ class SupervisedActor(pykka.ThreadingActor):
     use_daemon_thread = True  # a service that was not closed must not keep the process alive
 
     handlers: ClassVar[dict[type, Callable[[Any, Any], object]]] = {}
-    """The method for each type of message: called with the actor and the message."""
+    """The handler of each type of message: called with the actor and the message."""
+
+    def __init_subclass__(cls) -> None:
+        own = [method for method in vars(cls).values() if hasattr(method, "handles")]
+        cls.handlers = cls.handlers | {method.handles: method.__wrapped__ for method in own}
 
     def __init__(self, logger: HostLogger | Logger | None) -> None:
         self._logger = safe(logger)
         super().__init__()
         self.actor_stopped = StopFlag()
         self._ref: Ref[Any] = Ref(self)
-        _newest.ref = self._ref
-
-    @classmethod
-    def start(cls, *args: Any, **kwargs: Any) -> pykka.ActorRef[Self]:
-        """Start an actor.
-
-        Args:
-            args: those of the class.
-            kwargs: the same, by name.
-
-        Returns:
-            Its reference.
-
-        Raises:
-            NoThreadError: there is no thread to be had for it.
-        """
-        _newest.ref = None
-        try:
-            return super().start(*args, **kwargs)
-        except RuntimeError as error:
-            ref = _newest.ref
-            # pykka registers an actor just before it starts the thread.
-            if ref is None or pykka.ActorRegistry.get_by_urn(ref.actor_urn) is None:
-                raise
-            pykka.ActorRegistry.unregister(ref)
-            raise NoThreadError from error
-        finally:
-            _newest.ref = None
 
     @property
     def actor_ref(self) -> Ref[Self]:
@@ -93,6 +91,13 @@ class SupervisedActor(pykka.ThreadingActor):
     @staticmethod
     def _create_future() -> pykka.Future[Any]:
         return Reply()
+
+    def _start_actor_loop(self) -> None:
+        try:
+            super()._start_actor_loop()
+        except RuntimeError as error:
+            pykka.ActorRegistry.unregister(self.actor_ref)  # it would be waited for at the exit
+            raise NoThreadError from error
 
     def recover(self) -> None:
         """Forget whatever may be wrong; called in the actor's thread after a bug."""
@@ -115,15 +120,14 @@ class SupervisedActor(pykka.ThreadingActor):
         )
 
     @final
-    def on_receive(self, sent: Any) -> Any:
+    def on_receive(self, sent: Asked | Told) -> Any:
         """Handle a message that came by a `Ref`; never raises."""
         if isinstance(sent, Asked) and (sent.is_late or not sent.claim()):
             return Failure(sent.not_begun())
-        message = sent.message if isinstance(sent, Asked | Told) else sent
         try:
-            return self.handle(message)
+            return self.handle(sent.message)
         except BaseException as error:  # noqa: BLE001  # SystemExit would end every actor
-            failure = self._failure(message, error)
+            failure = self._failure(sent.message, error)
         if isinstance(sent, Told):
             self._log_error(
                 "a message that nobody waits for failed",
@@ -222,17 +226,6 @@ class Told:
 
     def __init__(self, message: object) -> None:
         self.message = message
-
-
-def calling(message: type[Any], method: Callable[..., object]) -> Callable[[Any, Any], object]:
-    """Return the handler that calls a method with the fields of a message, in their order."""
-    names: tuple[str, ...] = message.__match_args__
-    if not names:
-        return lambda actor, _: method(actor)
-    fields = operator.attrgetter(*names)
-    if len(names) == 1:
-        return lambda actor, message: method(actor, fields(message))
-    return lambda actor, message: method(actor, *fields(message))
 
 
 def _is_for_pykka(message: object) -> bool:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from keyturn.config.logging import get_logger
 
@@ -20,15 +17,6 @@ _SHORTEST = 0.01
 
 Tick = Callable[[], float]
 """Returns in how many seconds to call it again. It must not wait: others are called after it."""
-
-
-@dataclass(order=True, slots=True)
-class _Turn:
-    """When to call; None is not called: it was removed."""
-
-    at: float
-    number: int
-    tick: Tick | None = field(compare=False)
 
 
 class Ticker:
@@ -47,16 +35,13 @@ class Ticker:
     def begin_anew(self) -> None:
         """Forget everything: after a fork the thread is gone, and a lock may be held for ever."""
         self._changed = threading.Condition()
-        self._added: dict[Tick, _Turn] = {}
-        self._queue: list[_Turn] = []  # a heap
-        self._numbers = itertools.count()
+        self._due: dict[Tick, float] = {}
         self._thread: threading.Thread | None = None
 
     def add(self, tick: Tick) -> None:
         """Call it, at once to begin with."""
         with self._changed:
-            self._drop(tick)
-            self._enqueue(tick, 0.0)
+            self._due[tick] = time.monotonic()
             self._changed.notify()
             if self._thread is None or not self._thread.is_alive():
                 thread = threading.Thread(target=self._run, name="keyturn-ticker", daemon=True)
@@ -70,40 +55,27 @@ class Ticker:
     def remove(self, tick: Tick) -> None:
         """Call it no more; a call that is under way may still end. Does nothing if not added."""
         with self._changed:
-            self._drop(tick)
+            self._due.pop(tick, None)
             self._changed.notify()
 
-    def _enqueue(self, tick: Tick, seconds: float) -> None:
-        turn = _Turn(time.monotonic() + seconds, next(self._numbers), tick)
-        self._added[tick] = turn
-        heapq.heappush(self._queue, turn)
-
-    def _drop(self, tick: Tick) -> None:
-        turn = self._added.pop(tick, None)
-        if turn is not None:
-            turn.tick = None
-
     def _run(self) -> None:
-        while turn := self._wait():
-            tick = turn.tick
-            if tick is None:
-                continue
-            seconds = self._call(tick)
-            with self._changed:
-                if turn.tick is not None:
-                    self._enqueue(tick, seconds)
+        while ticks := self._wait():
+            for tick, at in ticks:
+                seconds = self._call(tick)
+                with self._changed:
+                    if self._due.get(tick) == at:  # else it was removed or added meanwhile
+                        self._due[tick] = time.monotonic() + seconds
 
-    def _wait(self) -> _Turn | None:
-        """Return the next turn once it has come; None: this thread is not needed any more."""
+    def _wait(self) -> list[tuple[Tick, float]]:
+        """Return what is due, once something is; nothing: this thread is not needed any more."""
         with self._changed:
-            while self._added:
-                left = self._queue[0].at - time.monotonic()
-                if left <= 0:
-                    return heapq.heappop(self._queue)
-                self._changed.wait(left)
-            self._queue.clear()
+            while self._due:
+                now = time.monotonic()
+                if due := [(tick, at) for tick, at in self._due.items() if at <= now]:
+                    return due
+                self._changed.wait(min(self._due.values()) - now)
             self._thread = None
-            return None
+            return []
 
     def _call(self, tick: Tick) -> float:
         try:

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from keyturn.actors.activity import Activity
-from keyturn.actors.lifecycle import Lifecycle
-from keyturn.actors.replies import Authenticated
-from keyturn.config.clock import Clock
-from keyturn.config.logging import Logger
+from keyturn.actors.replies import Answer, Authenticated
 from keyturn.domain import tokens
 from keyturn.domain.batches import check_batch, check_count
 from keyturn.domain.claims import Claims, check_claims, check_expiry, check_subject
@@ -24,9 +20,10 @@ from keyturn.domain.errors import (
     TokenRefusedError,
 )
 from keyturn.domain.limits import check_seconds
-from keyturn.domain.options import ManagerOptions
 from keyturn.domain.tokens import KeySet, Session, SessionToken
-from keyturn.projections.head_reader import HeadReader
+
+if TYPE_CHECKING:
+    from keyturn.actors.manager_parts import ManagerParts
 
 
 class TokenIssuer:
@@ -35,28 +32,16 @@ class TokenIssuer:
     `keys` is None for those of the current head, or those that a transaction sees.
     """
 
-    def __init__(
-        self,
-        reader: HeadReader,
-        lifecycle: Lifecycle,
-        options: ManagerOptions,
-        *,
-        node_id: str,
-        clock: Clock,
-        logger: Logger,
-        activity: Activity,
-    ) -> None:
-        self._reader = reader
-        self._require_running = lifecycle.require_running
-        self._name = options.name
-        self._expiry = options.expiry
-        self._max_lifetime = options.max_lifetime
-        self._node_id = node_id
-        self._clock = clock
-        self._logger = logger
-        self._activity = activity
-        self._count_created = activity.created.add
-        self._count_accepted = activity.accepted.add
+    def __init__(self, parts: ManagerParts) -> None:
+        self._reader = parts.reader
+        self._require_running = parts.lifecycle.require_running
+        self._name = parts.name
+        self._expiry = parts.options.expiry
+        self._max_lifetime = parts.options.max_lifetime
+        self._node_id = parts.key_ring.node_id
+        self._clock = parts.clock
+        self._logger = parts.logger
+        self._activity = parts.activity
 
     @property
     def current_keys(self) -> KeySet | None:
@@ -84,7 +69,7 @@ class TokenIssuer:
             self._max_lifetime,
             None if claims is None else check_claims(claims),
         )
-        self._count_created()
+        self._activity.created += 1
         return token
 
     def create_many(
@@ -109,8 +94,9 @@ class TokenIssuer:
             max_lifetime=self._max_lifetime,
             claims=check_claims(claims),
         )
-        minted = [mint() for _ in range(check_count(count))]
-        self._activity.created.add_many(len(minted))
+        count = check_count(count)
+        minted = [mint() for _ in range(count)]
+        self._activity.created += count
         return minted
 
     def verify(self, token: object, keys: KeySet | None = None) -> bool:
@@ -120,7 +106,7 @@ class TokenIssuer:
             self._check(token, keys)
         except TokenRefusedError:
             return False
-        self._count_accepted()
+        self._activity.accepted += 1
         return True
 
     def verify_many(self, batch: Iterable[object], keys: KeySet | None = None) -> list[bool]:
@@ -131,9 +117,9 @@ class TokenIssuer:
         refusals = [self._refusal(token, judged_by, now) for token in found]
         if keys is None and any(map(partial(began_after, judged_by), found, refusals)):
             return self.verify_many(found, self._reader.read().key_set)
-        verdicts = [refusal is None for refusal in refusals]
-        self._activity.accepted.add_many(verdicts.count(True))
-        return verdicts
+        accepted = refusals.count(None)
+        self._activity.accepted += accepted
+        return [refusal is None for refusal in refusals]
 
     def authenticate(
         self, token: object, max_age: float | None = None, keys: KeySet | None = None
@@ -151,7 +137,7 @@ class TokenIssuer:
             )
             self._note_refusal(error)
             raise error
-        self._count_accepted()
+        self._activity.accepted += 1
         return Authenticated(claims, key.generation)
 
     def authenticate_many(
@@ -159,7 +145,7 @@ class TokenIssuer:
         batch: Iterable[object],
         max_age: float | None = None,
         keys: KeySet | None = None,
-    ) -> list[Authenticated | TokenRefusedError]:
+    ) -> list[Answer]:
         """Return of each whose token it is, or why it is not good: see `AuthenticateTokens`."""
         self._require_running()
         found = check_batch(batch)
@@ -194,7 +180,7 @@ class TokenIssuer:
             claims=session.claims,
             session=session,
         )
-        self._activity.refreshed.add()
+        self._activity.refreshed += 1
         return refreshed
 
     def session_of(self, token: object, keys: KeySet | None = None) -> Session | None:
@@ -213,9 +199,7 @@ class TokenIssuer:
             return error.reason
         return None
 
-    def _authenticated(
-        self, token: object, max_age: float | None, keys: KeySet
-    ) -> Authenticated | TokenRefusedError:
+    def _authenticated(self, token: object, max_age: float | None, keys: KeySet) -> Answer:
         try:
             return self.authenticate(token, max_age, keys)
         except TokenRefusedError as error:
@@ -234,7 +218,7 @@ class TokenIssuer:
             raise
 
     def _note_refusal(self, error: TokenRefusedError) -> None:
-        self._activity.refused[error.reason].add()
+        self._activity.note_refusal(error.reason)
         self._logger.debug("token refused", reason=error.reason.value, kid=error.key_id)
 
     def _no_key(self) -> NoReturn:

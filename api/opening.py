@@ -139,7 +139,7 @@ def open(  # noqa: A001 - as keyturn.open
     try:
         if anchor_file is not None and not is_first_start and not accept_rollback:
             _refuse_emptied_log(log, anchor_file, known)
-        parts = ManagerParts.of(
+        parts = ManagerParts(
             log,
             key_ring,
             known.manager_options(),

@@ -333,7 +333,7 @@ class Service(TokenMethods, Record):
 
     def _open_named(self, name: str, create: bool) -> Self:
         self._require_open()
-        parts = ManagerParts.of(
+        parts = ManagerParts(
             self._log,
             self._parts.key_ring,
             replace(self._parts.options, name=name),

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FOLDERS = ["actors", "api", "config", "domain", "projections"]
 LIBRARIES = {"click", "eventsourcing", "psycopg", "pykka", "rich", "structlog"}
-HOOKS = {"_create_future", "_create_actor_inbox"}
+HOOKS = {"_create_future", "_create_actor_inbox", "_start_actor_loop"}
 """Of pykka: documented for whoever makes a new type of actor."""
 
 

@@ -136,7 +136,7 @@ class Command:
             settings.key_ring_path, self.password(), group_readable=settings.group_readable
         )
         anchor = Anchor(settings.anchor_path, key_ring.node_id)
-        parts = ManagerParts.of(self.log(), key_ring, settings.manager_options(), anchor=anchor)
+        parts = ManagerParts(self.log(), key_ring, settings.manager_options(), anchor=anchor)
         if parts.reader.open(trust_log=settings.trust_log).position == 0:
             raise manager_not_found(parts.name, parts.log.location, parts.log.managers())
         mark = anchor.read(parts.name)

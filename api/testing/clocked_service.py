@@ -94,7 +94,7 @@ def serve(
     faults: Faults | None = None,
 ) -> ClockedService:
     """Return a service on a log that may hold a history already."""
-    parts = ManagerParts.of(log, key_ring, options, clock=clock)
+    parts = ManagerParts(log, key_ring, options, clock=clock)
     service = ClockedService(parts, log, partial(SessionManager.start_on, ticker=None))
     clock.drive(service)
     return service.with_faults(faults or Faults())

@@ -235,9 +235,9 @@ def test_the_end_of_an_overlap_is_told_once_though_the_actor_was_started_again()
         assert heard.next_kinds(3) == ["rotated", "OverlapEnded", "ManagerStopped"]
 
 
-def test_the_end_of_an_overlap_is_told_with_the_real_clock(stored_service: Service) -> None:
+def test_the_end_of_an_overlap_is_told_with_the_real_clock(service: Service) -> None:
     heard = Heard()
-    stored_service.subscribe(heard)
-    stored_service.rotate_key(1)
+    service.subscribe(heard)
+    service.rotate_key(1)
 
     assert heard.next_kinds(2) == ["rotated", "OverlapEnded"]

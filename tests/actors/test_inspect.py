@@ -16,6 +16,7 @@ import pytest
 
 import keyturn
 from keyturn import Refusal, Service, SessionManager, TokenReport
+from tests.actors.in_memory import call_style, store_url  # noqa: F401 - fixtures
 from tests.actors.reading import claims_of
 from tests.actors.ways import Way
 
@@ -47,11 +48,9 @@ def test_a_good_token_was_revoked_by_nobody(manager: Way) -> None:
     assert (report.revoked_at, report.revoked_by, report.revoked_because) == (None, None, None)
 
 
-@pytest.mark.parametrize("nonsense", ["", "a.b.c", None, 5, b"x", "ä.ö.ü", "a" * 9000])
-def test_what_is_no_token_is_malformed(manager: Way, nonsense: object) -> None:
-    report = manager.inspect_token(nonsense)
-
-    assert report == TokenReport(False, Refusal.MALFORMED)
+def test_what_is_no_token_is_malformed(manager: Way) -> None:
+    for nonsense in ["", "a.b.c", None, 5, b"x", "ä.ö.ü", "a" * 9000]:
+        assert manager.inspect_token(nonsense) == TokenReport(False, Refusal.MALFORMED)
 
 
 def test_a_token_of_a_key_that_never_was_is_of_an_unknown_key(

@@ -24,6 +24,7 @@ from keyturn.domain.errors import (
     RunningError,
 )
 from tests.actors.conftest import WORK
+from tests.actors.in_memory import call_style, store_url  # noqa: F401 - fixtures
 from tests.actors.ways import Way
 
 Ref = pykka.ActorRef[Any]

@@ -16,6 +16,7 @@ from keyturn import (
 )
 from keyturn.domain.errors import SessionManagerNotRunningError, UnknownMessageError
 from tests.actors.conftest import Ear
+from tests.actors.in_memory import store_url  # noqa: F401 - a fixture
 
 Ref = pykka.ActorRef[Any]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 import keyturn
 from keyturn.domain.errors import AnchorError, LogNotTrustedError, LogRolledBackError
+from keyturn.domain.head import Head
+from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.session_keys import manager_id
 from tests.actors.reading import kinds
 
@@ -218,6 +221,37 @@ def test_the_anchor_follows_what_another_process_wrote(data: Data) -> None:
     with pytest.raises(LogRolledBackError) as caught:
         data.open()
     assert caught.value.expected_position == 5
+
+
+def test_the_anchor_goes_on_following_after_a_change_that_came_while_it_followed(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        data.open() as service,
+        data.open(anchor=tmp_path / "other.json", trust_log=True) as other,
+    ):
+        reader, activity = service.parts.reader, service.parts.activity
+        get, note = reader.get, activity.note
+
+        def get_what_other_wrote_just_now() -> Head:
+            monkeypatch.setattr(reader, "get", get)
+            other.reset_key()
+            return get()
+
+        def note_the_last_before_following(events: Sequence[KeyEvent]) -> None:
+            note(events)
+            monkeypatch.setattr(reader, "get", get_what_other_wrote_just_now)
+
+        monkeypatch.setattr(activity, "note", note_the_last_before_following)
+        service.reset_key()
+        other.reset_key()
+        service.verify_token("a.b.c")
+
+        anchor, deadline = service.parts.anchor, time.monotonic() + 10
+        assert anchor is not None
+        while anchor.peek("default") < 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
 
 
 def test_g5_a_log_whose_anchor_is_gone_is_refused_until_it_is_trusted(data: Data) -> None:

@@ -15,7 +15,7 @@ from keyturn import KeyChange, Service, Subscribe
 from tests.actors.conftest import Ear
 from tests.config.second_process import SecondProcess
 
-ROTATIONS = 4
+ROTATIONS = 2
 
 
 @pytest.fixture

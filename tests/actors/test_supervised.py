@@ -15,6 +15,7 @@ from keyturn import EventLog, KeyRing, KeyturnError, SessionManager
 from keyturn.actors.supervision import SupervisedActor
 from keyturn.domain.errors import MessageFailedError, TokenRefusedError, UnknownMessageError
 from tests.actors.host_rings import HostKeyRing, raises
+from tests.actors.in_memory import store_url  # noqa: F401 - a fixture
 
 TOKEN = "eyJhbGciOiJIUzI1NiIsImtpZCI6Im5vbmUiLCJ0eXAiOiJKV1QifQ.eyJzZWNyZXQiOjF9." + "A" * 43
 
@@ -155,7 +156,7 @@ def test_g8_a_proxy_call_with_wrong_arguments_is_the_callers_type_error(
 ) -> None:
     proxy: Any = ref.proxy()
 
-    with pytest.raises(TypeError, match="unexpected keyword argument"):
+    with pytest.raises(TypeError, match="nexpected keyword argument"):
         proxy.create_token(expires=5).get(timeout=30)
 
 

@@ -135,6 +135,5 @@ def test_one_that_is_added_again_while_it_is_called_has_one_turn_and_not_two() -
     ticker.add(tick)
     calls.wait(5)
 
-    assert len([turn for turn in ticker._queue if turn.tick]) <= 1
     end(ticker, tick)
-    assert (calls.times, ticker._queue) == (5, [])
+    assert calls.times == 5

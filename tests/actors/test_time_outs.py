@@ -18,7 +18,7 @@ from keyturn.domain.errors import KeyRingTimeoutError, LogUnavailableError, Stal
 from tests.actors.host_rings import Gate, HostKeyRing
 from tests.postgres import PostgresServer
 
-LOCK_TIMEOUT = 1.0
+LOCK_TIMEOUT = 0.4
 AT_ONCE = 2.9
 """Seconds: well below eight time-outs, and the grace that a server gets is in it."""
 
@@ -143,9 +143,9 @@ def ring() -> HostKeyRing:
 
 
 @pytest.fixture
-def hosted(ring: HostKeyRing, store_url: str, tmp_path: Path) -> Iterator[Service]:
-    """A service with a host's key ring, for which it waits half a second."""
-    with keyturn.open(settings(store_url, tmp_path / "data", 0.5), key_ring=ring) as service:
+def hosted(ring: HostKeyRing, tmp_path: Path) -> Iterator[Service]:
+    """A service with a host's key ring, for which it waits a fifth of a second."""
+    with keyturn.open(settings("memory:", tmp_path / "data", 0.2), key_ring=ring) as service:
         yield service
 
 
@@ -157,7 +157,7 @@ def test_a_reset_whose_key_ring_hangs_changes_nothing_and_the_next_one_works(
     ring.before_sign = gate
     began = time.monotonic()
 
-    with pytest.raises(KeyRingTimeoutError, match=r"did not answer within 0\.5 s"):
+    with pytest.raises(KeyRingTimeoutError, match=r"did not answer within 0\.2 s"):
         hosted.reset_key()
 
     assert time.monotonic() - began < 5
@@ -168,17 +168,16 @@ def test_a_reset_whose_key_ring_hangs_changes_nothing_and_the_next_one_works(
 
 
 def test_close_does_not_wait_for_a_key_ring_that_hangs(
-    ring: HostKeyRing, store_url: str, tmp_path: Path
+    ring: HostKeyRing, hosted: Service
 ) -> None:
     gate = Gate()
-    service = keyturn.open(settings(store_url, tmp_path / "data", 0.5), key_ring=ring)
     ring.before_sign = gate
-    resetting = threading.Thread(target=all_at_once, args=(service.reset_key, 2))
+    resetting = threading.Thread(target=all_at_once, args=(hosted.reset_key, 2))
     resetting.start()
     gate.wait_until_reached()
     began = time.monotonic()
 
-    service.close()
+    hosted.close()
 
     assert time.monotonic() - began < 3
     gate.open()
@@ -186,12 +185,13 @@ def test_close_does_not_wait_for_a_key_ring_that_hangs(
 
 
 def test_a_verification_that_needs_a_key_ring_which_hangs_is_an_error_for_each_at_once(
-    key_ring: KeyRing, shared_url: str, tmp_path: Path
+    key_ring: KeyRing, tmp_path: Path
 ) -> None:
     ring, gate, folder = HostKeyRing(key_ring), Gate(), tmp_path / "data"
+    where = settings(f"sqlite:///{tmp_path}/log.db", folder, 0.2)
     with (
-        keyturn.open(settings(shared_url, folder, 0.5), key_ring=key_ring) as other,
-        keyturn.open(settings(shared_url, folder, 0.5), key_ring=ring) as service,
+        keyturn.open(where, key_ring=key_ring) as other,
+        keyturn.open(where, key_ring=ring) as service,
     ):
         token = service.create_token()
         ring.before_unseal = gate

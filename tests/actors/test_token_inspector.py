@@ -61,7 +61,7 @@ def inspector(log: EventLog, key_ring: KeyRing) -> TokenInspector:
 
 def inspector_of(log: EventLog, key_ring: KeyRing, anchor: Any = None) -> TokenInspector:
     options = ManagerOptions()
-    return ManagerParts.of(log, key_ring, options, anchor=anchor).inspector
+    return ManagerParts(log, key_ring, options, anchor=anchor).inspector
 
 
 def at(minutes: float, reason: str | None = None) -> Origin:

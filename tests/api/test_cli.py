@@ -275,7 +275,7 @@ def test_a_bug_is_no_refused_token(cli: Keyturn, monkeypatch: pytest.MonkeyPatch
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("keyturn.cli.base.ManagerParts.of", fail)
+    monkeypatch.setattr("keyturn.cli.base.ManagerParts", fail)
 
     done = cli("token", "verify", "a.b.c", code=os.EX_SOFTWARE)
 
