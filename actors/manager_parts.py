@@ -16,7 +16,6 @@ from keyturn.config.anchor import Anchor
 from keyturn.config.clock import Clock, steady_time
 from keyturn.config.logging import HostLogger, Logger, safe
 from keyturn.config.timed_key_ring import timed
-from keyturn.domain.head import unsealing
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.options import ManagerOptions
@@ -83,7 +82,7 @@ class ManagerParts:
             log,
             options.name,
             key_ring.node_id,
-            key_set_of=unsealing(key_ring),
+            key_ring=key_ring,
             anchor=anchor,
             on_events=subscriptions.news.append,
             after_events=subscriptions.notify,

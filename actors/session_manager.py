@@ -30,7 +30,7 @@ from keyturn.domain.errors import (
     TokenRefusedError,
     UnknownMessageError,
 )
-from keyturn.domain.head import Head, unsealing
+from keyturn.domain.head import Head
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.options import ManagerOptions
@@ -291,7 +291,7 @@ class SessionManager(ReadingActor):
             self._see(self._writer.write(command))
             return
         tran.require_open(self._parts)
-        tran.carry_out(command, unsealing(self._parts.key_ring))
+        tran.carry_out(command, self._parts.key_ring)
 
     # --- transactions ---
 

@@ -19,12 +19,11 @@ from eventsourcing.persistence import Mapper, StoredEvent, Transcoder
 from keyturn.domain import chain
 from keyturn.domain.errors import (
     ForeignLogError,
-    LogDamagedError,
     LogVersionError,
     NotAKeyturnLogError,
     SettingsError,
 )
-from keyturn.domain.key_events import CLASS_VERSION, KeyEvent, fields_of
+from keyturn.domain.key_events import CLASS_VERSION, NEW_IN_VERSION_2, KeyEvent, fields_of
 from keyturn.domain.session_keys import EVENT_CLASSES, manager_id
 
 AnyStored = TypeVar("AnyStored", bound=StoredEvent)
@@ -102,12 +101,7 @@ def validated(row: AnyStored) -> AnyStored:
     """
     types = type(row.originator_version), type(row.topic), type(row.state)
     if types != (int, str, bytes):
-        raise LogDamagedError(
-            f"the row at position {row.originator_version!r:.40} of {row.originator_id} was "
-            f"altered: {BAD_VALUES}; put back an unaltered copy of the log",
-            position=row.originator_version if types[0] is int else None,
-            what=BAD_VALUES,
-        )
+        raise chain.altered(row, BAD_VALUES)
     return row
 
 
@@ -143,10 +137,16 @@ def read_genuine(stored: StoredEvent, node_id: str | None = None) -> KeyEvent:
         ForeignLogError: another node signed it.
     """
     event = read_event(stored)
+    check_genuine(event, node_id)
+    return event
+
+
+def check_genuine(event: KeyEvent, node_id: str | None = None) -> None:
+    """Raise what `read_genuine` raises for an event that was read already."""
     if event.originator_id != manager_id(event.manager):
-        raise chain.altered(stored, "it stands in a stream that is not its manager's")
+        raise chain.altered(event, "it stands in a stream that is not its manager's")
     if not event.is_genuine:
-        raise chain.altered(stored, "its signature is wrong")
+        raise chain.altered(event, "its signature is wrong")
     if node_id is not None and event.node_id != node_id:
         raise ForeignLogError(
             f"the event at position {event.originator_version} of manager {event.manager!r} was "
@@ -155,7 +155,6 @@ def read_genuine(stored: StoredEvent, node_id: str | None = None) -> KeyEvent:
             expected=node_id,
             found=event.node_id,
         )
-    return event
 
 
 def _values(
@@ -174,12 +173,13 @@ def _values(
             f"Keyturn reads {CLASS_VERSION}: install a newer Keyturn",
             position=position,
         )
-    fields["originator_version"] = stored.originator_version
-    for older in range(version, CLASS_VERSION):
-        getattr(event_class, f"upcast_v{older}_v{older + 1}")(fields)
-    del fields["originator_version"]
+    schema = _SCHEMAS[event_class]
+    if version == 1:
+        fields["since"] = stored.originator_version
+        new = NEW_IN_VERSION_2.items()
+        fields |= {name: value for name, value in new if name in schema.__struct_fields__}
     try:
-        return msgspec.convert(fields, _SCHEMAS[event_class])
+        return msgspec.convert(fields, schema)
     except msgspec.ValidationError as error:
         raise chain.altered(stored, f"{error}") from None
 

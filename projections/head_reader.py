@@ -19,8 +19,9 @@ from keyturn.domain.errors import (
     LogUnavailableError,
     StaleKeyError,
 )
-from keyturn.domain.head import Head, KeySetOf, blank_head, no_key_set
+from keyturn.domain.head import Head, blank_head
 from keyturn.domain.key_log import KeyLog
+from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.mark import Mark
 from keyturn.projections.stream import Events, Stream
 
@@ -42,7 +43,7 @@ class HeadReader:
         log: the log.
         manager: whose stream.
         node_id: the node that must have signed it.
-        key_set_of: unseals the keys; without it the heads have none.
+        key_ring: unseals the keys; without it the heads have none.
         anchor: what this node has seen; None: nothing that is kept.
         on_events: called with newer events, each once and in order, in whatever thread read
             them. It must not wait. To be sure of each, however often the main thread is
@@ -56,14 +57,14 @@ class HeadReader:
         manager: str,
         node_id: str,
         *,
-        key_set_of: KeySetOf = no_key_set,
+        key_ring: KeyRingLike | None = None,
         anchor: SeenElsewhere | None = None,
         on_events: Callable[[Events], None] = lambda events: None,
         after_events: Callable[[], None] = lambda: None,
     ) -> None:
         self._log = log
         self._manager = manager
-        self._stream = Stream(log, manager, node_id, key_set_of)
+        self._stream = Stream(log, manager, node_id, key_ring)
         self._anchor = anchor
         self._on_events = on_events
         self._after_events = after_events
@@ -123,20 +124,14 @@ class HeadReader:
         if accept_rollback or self._anchor is None:
             with self.regardless_of_anchor():
                 return self.get()
-        mark = self._anchor.read(self._manager)
         head = self.get()
-        if mark is None and head.position > 0:  # another process may have begun it meanwhile
-            mark = self._anchor.read(self._manager)
+        mark = self._anchor.read(self._manager)  # afterwards: others write the log first
         if mark is None:
             if head.position > 0 and not trust_log:
                 raise self._not_trusted()
             return head
-        while not self._stream.contains(head, mark):
-            newer = self.read()
-            if newer.position == head.position:
-                raise self._stream.rolled_back(head.position, mark.position)
-            head = newer  # a purge meanwhile: look at what it left
-        return head
+        reached, _ = self._stream.reaching(head, mark)
+        return head if reached is head else self.read()
 
     @contextlib.contextmanager
     def regardless_of_anchor(self) -> Iterator[None]:
@@ -157,13 +152,7 @@ class HeadReader:
 
     def holds(self, position: int, digest: str) -> bool:
         """Whether the stream, as it is now, has this event, or a later purge removed it."""
-        head = self.read()
-        if head.position <= position:
-            return (head.position, head.digest) == (position, digest)
-        event = self._stream.event_at(position)
-        if event is None:
-            return self._stream.gave_up(head, Mark(position, digest, ""))
-        return event.digest == digest
+        return self._stream.contains(self.read(), Mark(position, digest, ""))
 
     # --- the one reading for all threads that need it ---
 
@@ -215,14 +204,10 @@ class HeadReader:
         # Others write the log first and then the anchor, and go on meanwhile: only a log that
         # was read after the anchor must hold what the anchor has seen.
         mark = self._anchor.read(self._manager)
-        head, more = self._stream.newer(head)
-        events = [*events, *more]
-        while mark is not None and not self._stream.contains(head, mark):
-            newer, more = self._stream.newer(head)
-            if newer.position == head.position:
-                raise self._stream.rolled_back(head.position, mark.position)
-            head, events = newer, [*events, *more]  # a purge meanwhile: look at what it left
-        return head, events
+        if mark is None:
+            return head, events
+        head, more = self._stream.reaching(head, mark)
+        return head, [*events, *more]
 
     # --- errors ---
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from eventsourcing.persistence import StoredEvent
 
-from keyturn.domain.errors import LogDamagedError
+from keyturn.domain.chain import altered
 from keyturn.domain.key_log import Row
 from keyturn.domain.stored_events import BAD_VALUES, validated
 
@@ -28,13 +28,8 @@ def stored_of(row: Row) -> StoredEvent:
     Raises:
         LogDamagedError: its values are not those of an event; `position` says where, if known.
     """
-    id_, position = uuid_of(row.originator_id), row.originator_version
+    id_ = uuid_of(row.originator_id)
+    stored = StoredEvent(id_ or row.originator_id, *row[1:])  # type: ignore[arg-type]
     if id_ is None:
-        known = position if type(position) is int else None
-        raise LogDamagedError(
-            f"the row at position {position!r:.40} was altered: {BAD_VALUES}; put back an "
-            "unaltered copy of the log",
-            position=known,
-            what=BAD_VALUES,
-        )
-    return validated(StoredEvent(id_, position, row.topic, row.state))  # type: ignore[arg-type]
+        raise altered(stored, BAD_VALUES)
+    return validated(stored)
