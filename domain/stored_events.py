@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable
-from typing import Final, TypeVar, cast, get_type_hints
+from datetime import datetime
+from typing import Annotated, Final, TypeVar, cast, get_type_hints
 from uuid import UUID
 
 import msgspec
@@ -187,6 +188,7 @@ def _values(
 def _schema(event_class: type[KeyEvent]) -> type[msgspec.Struct]:
     """Return a struct of the event's fields, by which their types are checked."""
     hints = get_type_hints(event_class)
+    hints["timestamp"] = Annotated[datetime, msgspec.Meta(tz=True)]
     in_state = [
         (field.name, hints[field.name])
         for field in dataclasses.fields(event_class)
