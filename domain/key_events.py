@@ -133,10 +133,8 @@ class KeyGenerated(NewKeyEvent, Aggregate.Created):
         if aggregate is None:
             from keyturn.domain.session_keys import SessionKeys  # which has this class in it
 
-            keys = SessionKeys.before(self)
-            self.apply(keys)
-            return keys  # type: ignore[return-value]
-        return Aggregate.Event.mutate(self, aggregate)
+            aggregate = SessionKeys.before(self)  # type: ignore[assignment]
+        return Aggregate.Event.mutate(self, aggregate)  # a manager may begin more than once
 
 
 class KeyReset(NewKeyEvent):
