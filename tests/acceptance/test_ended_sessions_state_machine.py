@@ -356,13 +356,13 @@ def read_generation(logins: list[tuple[str, int, bool]], work: list[str], text: 
 
 
 EndedSessionsMachine.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=25,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 OnFilesMachine.TestCase.settings = settings(
-    EndedSessionsMachine.TestCase.settings, max_examples=10
+    EndedSessionsMachine.TestCase.settings, max_examples=4
 )
 TestG9ATokenIsGoodIfAndOnlyIfTheModelSaysSo = EndedSessionsMachine.TestCase
 TestG9ATokenIsGoodIfAndOnlyIfTheModelSaysSoOnFiles = OnFilesMachine.TestCase

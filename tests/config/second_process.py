@@ -42,6 +42,10 @@ class SecondProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    def serve(self, name: str) -> None:
+        """Serve another manager of the folder instead."""
+        self._do("serve", name=name)
+
     def reset(self, reason: str | None = None) -> int:
         """Reset the key, and return the new generation."""
         return int(self._do("reset", reason=reason))
@@ -105,6 +109,11 @@ def _main(folder: str, options: dict[str, Any]) -> None:
             request = json.loads(line)
             reply: object = None
             match request["command"]:
+                case "serve":
+                    service.close()
+                    service = stack.enter_context(
+                        keyturn.open(path=folder, password=None, name=request["name"])
+                    )
                 case "reset":
                     service.reset_key(request["reason"])
                     reply = next(service.history(newest_first=True)).generation
