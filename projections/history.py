@@ -169,25 +169,16 @@ class RotationHistory:
         if limit == 0:
             return iter(())
 
-        def events() -> Iterator[KeyEvent]:
-            page = None if limit is None or which != EVERYTHING else limit + _SPARE
-            if newest_first:
-                return self._log.key_events(
-                    self._manager, before=after, newest_first=True, page=page
-                )
-            return self._log.key_events(self._manager, after=after or 0, page=page)
+        page = None if limit is None or which != EVERYTHING else limit + _SPARE
+        events, again = (self._events(after, newest_first, page) for _ in range(2))
 
         def key_before_page() -> KeyEvent | None:
             if after is None:
                 return None
-            others = (
-                self._log.key_events(self._manager, after=after - 1)
-                if newest_first
-                else self._log.key_events(self._manager, before=after + 1, newest_first=True)
-            )
-            return next(_of_keys(others), None)
+            last = after - 1 if newest_first else after + 1
+            return next(_of_keys(self._events(last, not newest_first)), None)
 
-        rows = _rows_of(events(), events(), key_before_page, newest_first=newest_first)
+        rows = _rows_of(events, again, key_before_page, newest_first=newest_first)
         return islice((row for row in rows if which.fits(row)), limit)
 
     def at(self, moment: datetime) -> KeyChange | None:
@@ -197,6 +188,14 @@ class RotationHistory:
             if change.at <= moment and not change.is_of_sessions:
                 return None if change.kind == "destroyed" else change
         return None
+
+    def _events(
+        self, after: int | None, newest_first: bool, page: int | None = None
+    ) -> Iterator[KeyEvent]:
+        """Return the events that come after a position, one way round or the other."""
+        if newest_first:
+            return self._log.key_events(self._manager, before=after, newest_first=True, page=page)
+        return self._log.key_events(self._manager, after=after or 0, page=page)
 
 
 def changes_of(events: Iterable[KeyEvent]) -> dict[str, list[KeyChange]]:

@@ -7,6 +7,7 @@ not follow the event before it, is an error that names the row and the statement
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from itertools import chain
 
 from eventsourcing.persistence import StoredEvent
@@ -62,7 +63,7 @@ class Stream:
             if len(rows) == 1:
                 return old, ()
             events = list(self._linked(self._events(rows[1:]), old.keys.link))
-            keys = SessionKeys.fold(events, old.keys.__copy__())
+            keys = SessionKeys.fold(events, copy(old.keys))
         else:
             purge = self._event(rows[0], is_signed=True) if rows else None
             if purge is None or not purge.is_purge or purge.originator_version <= old.position:

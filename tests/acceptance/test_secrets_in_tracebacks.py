@@ -28,10 +28,11 @@ def printed(call: Callable[[], object]) -> str:
     return "".join(report.format())
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    keyturn.open(path=tmp_path / "data", password=SECRET).close()
-    return tmp_path / "data"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    keyturn.open(path=folder, password=SECRET).close()
+    return folder
 
 
 async def open_async(folder: Path, password: str) -> None:
