@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterable
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Final, TypeVar, cast, get_type_hints
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from keyturn.domain.errors import (
     SettingsError,
 )
 from keyturn.domain.key_events import CLASS_VERSION, NEW_IN_VERSION_2, KeyEvent, fields_of
+from keyturn.domain.key_log import Row
 from keyturn.domain.session_keys import EVENT_CLASSES, manager_id
 
 AnyStored = TypeVar("AnyStored", bound=StoredEvent)
@@ -104,6 +106,29 @@ def validated(row: AnyStored) -> AnyStored:
     if types != (int, str, bytes):
         raise chain.altered(row, BAD_VALUES)
     return row
+
+
+@lru_cache(maxsize=1024)  # a log has few ids, each in many rows
+def uuid_of(value: object) -> UUID | None:
+    """Return the id that a column holds as eventsourcing writes it, else None."""
+    try:
+        uuid = UUID(hex=value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return uuid if uuid is not None and uuid.hex == value else None
+
+
+def stored_of(row: Row) -> StoredEvent:
+    """Return a row as eventsourcing has it.
+
+    Raises:
+        LogDamagedError: its values are not those of an event; `position` says where, if known.
+    """
+    id_ = uuid_of(row.originator_id)
+    stored = StoredEvent(id_ or row.originator_id, *row[1:])  # type: ignore[arg-type]
+    if id_ is None:
+        raise chain.altered(stored, BAD_VALUES)
+    return validated(stored)
 
 
 def read_event(stored: StoredEvent) -> KeyEvent:

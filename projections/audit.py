@@ -27,10 +27,9 @@ from keyturn.domain.key_log import KeyLog
 from keyturn.domain.mark import Mark
 from keyturn.domain.node import decode_node_id
 from keyturn.domain.session_keys import manager_id
-from keyturn.domain.stored_events import check_host_topics
+from keyturn.domain.stored_events import check_host_topics, uuid_of
 from keyturn.projections.audited_rows import AuditedRows, History
 from keyturn.projections.findings import AuditReport, FindingKind, HeldAgainst, NodeIdFrom
-from keyturn.projections.rows import uuid_of
 from keyturn.projections.stream import Stream
 
 _PROGRESS = 500

@@ -20,9 +20,8 @@ from keyturn.domain.key_events import Abandoned, KeyEvent
 from keyturn.domain.key_log import Row
 from keyturn.domain.mark import Mark
 from keyturn.domain.session_keys import EVENT_CLASSES, SessionKeys, manager_id
-from keyturn.domain.stored_events import BAD_VALUES, read_event
+from keyturn.domain.stored_events import BAD_VALUES, read_event, stored_of, uuid_of
 from keyturn.projections.findings import Finding, FindingKind
-from keyturn.projections.rows import stored_of, uuid_of
 from keyturn.projections.unproven import Unproven, said_by_event, said_by_row
 
 _MAX_TRIES = 10_000

@@ -32,8 +32,9 @@ from keyturn.domain.stored_events import (
     check_host_topics,
     read_event,
     read_genuine,
+    stored_of,
+    uuid_of,
 )
-from keyturn.projections.rows import stored_of, uuid_of
 
 FORMAT: Final = "keyturn export"
 VERSION: Final = 1

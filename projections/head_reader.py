@@ -25,6 +25,8 @@ from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.mark import Mark
 from keyturn.projections.stream import Events, Stream
 
+_CannotRead = KeyRingTimeoutError | LogUnavailableError
+
 
 class SeenElsewhere(Protocol):
     """What the reader asks of an anchor."""
@@ -70,7 +72,7 @@ class HeadReader:
         self._after_events = after_events
         self._lock = threading.Lock()
         self._read_began = float("-inf")
-        self._why_not: LogUnavailableError | None = None
+        self._why_not: _CannotRead | None = None
         self._state: tuple[object, Head] = (object(), blank_head(manager))
 
     # --- reading ---
@@ -171,7 +173,7 @@ class HeadReader:
 
     def _read(self) -> None:
         began = time.monotonic()
-        why_not: LogUnavailableError | None = None
+        why_not: _CannotRead | None = None
         try:
             # Asked before reading: what is committed meanwhile is then read again next time.
             seen = self._log.changes()
@@ -184,13 +186,9 @@ class HeadReader:
                     tell(events)
                     self._after_events()
             self._read_began = began
-        except KeyRingTimeoutError as error:
-            self._read_began = began
-            why_not = LogUnavailableError(str(error), location=self._log.location)
-            raise self._stale(why_not) from error
-        except LogUnavailableError as error:
+        except (KeyRingTimeoutError, LogUnavailableError) as error:
             self._read_began, why_not = began, error
-            raise self._stale(why_not) from error
+            raise self._stale(error) from error
         finally:
             self._why_not = why_not  # of another error nobody gets a share
 
@@ -211,13 +209,13 @@ class HeadReader:
 
     # --- errors ---
 
-    def _stale(self, why: LogUnavailableError | None) -> StaleKeyError:
+    def _stale(self, why: _CannotRead) -> StaleKeyError:
         message = "no token is made or checked while the keys may be out of date"
         return StaleKeyError(
             f"{message}: {why}",
             location=self._log.location,
             recorded=False,  # what was to follow the reading was not even tried
-            is_busy=why is not None and why.is_busy,
+            is_busy=isinstance(why, LogUnavailableError) and why.is_busy,
         )
 
     def _not_trusted(self) -> LogNotTrustedError:
