@@ -170,7 +170,13 @@ class SessionKeys(Aggregate):
         *,
         abandoned: Abandoned | None = None,
     ) -> None:
-        """Give a manager that has no current key a new one: see `reset`.
+        """Give a manager that has no current key a new one.
+
+        Args:
+            secret: the new key.
+            key_ring: seals and signs.
+            by: who, why and when.
+            abandoned: what was seen before, when a rollback is accepted.
 
         Raises:
             ValueError: there is a current key.
