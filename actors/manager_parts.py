@@ -16,7 +16,6 @@ from keyturn.domain.errors import (
     SessionManagerNotRunningError,
     SessionManagerRunningError,
 )
-from keyturn.domain.head import unsealing
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.options import ManagerOptions
@@ -77,7 +76,7 @@ class ManagerParts:
             log,
             self.name,
             self.key_ring.node_id,
-            key_set_of=unsealing(self.key_ring),
+            key_ring=self.key_ring,
             anchor=anchor,
             on_events=self.subscriptions.news.append,
             after_events=self.subscriptions.notify,

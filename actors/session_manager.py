@@ -32,7 +32,6 @@ from keyturn.domain.errors import (
     TokenRefusedError,
     UnknownMessageError,
 )
-from keyturn.domain.head import unsealing
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.options import ManagerOptions
@@ -261,7 +260,7 @@ class SessionManager(ReadingActor):
             self._writer.write(change)
         else:
             tran.require_open(self._parts)
-            tran.carry_out(change, unsealing(self._parts.key_ring))
+            tran.carry_out(change, self._parts.key_ring)
         return result[0]
 
     # --- transactions ---

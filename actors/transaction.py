@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from keyturn.actors.asking import ask
 from keyturn.actors.messages import BeginTransaction, CommitTransaction
 from keyturn.domain.errors import TransactionClosedError
+from keyturn.domain.head import key_set_of
 
 if TYPE_CHECKING:
     import pykka
     from eventsourcing.domain import Aggregate
 
-    from keyturn.domain.head import Head, KeySetOf
+    from keyturn.domain.head import Head
+    from keyturn.domain.key_ring import KeyRingLike
     from keyturn.domain.session_keys import SessionKeys
     from keyturn.domain.tokens import KeySet
 
@@ -48,15 +50,15 @@ class Transaction:
         self.require_open(self._owner)
         self._aggregates.extend(aggregates)
 
-    def carry_out(self, command: Callable[[SessionKeys], None], key_set_of: KeySetOf) -> None:
+    def carry_out(self, command: Callable[[SessionKeys], None], key_ring: KeyRingLike) -> None:
         """Carry out a command on the keys, and have tokens see its effect.
 
         Args:
             command: changes the keys.
-            key_set_of: unseals them.
+            key_ring: unseals them.
         """
         command(self.keys)
-        key_set = key_set_of(self.keys, self.key_set)
+        key_set = key_set_of(self.keys, key_ring, self.key_set)
         if self.keys.key_position <= self._base:
             # The key is not the transaction's own, so its tokens are good without a commit:
             # for them the session begins where the transaction did.

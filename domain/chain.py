@@ -24,14 +24,17 @@ import enum
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 from eventsourcing.persistence import StoredEvent
 
-from keyturn.domain.errors import LogDamagedError, NodeIdError
+from keyturn.domain.errors import LogDamagedError
 from keyturn.domain.key_ring import KeyRingLike, is_signed_by
+
+if TYPE_CHECKING:
+    from keyturn.domain.key_events import KeyEvent
 
 NO_DIGEST: Final = "0" * 64
 """What stands for the digest of the event before the first."""
@@ -66,23 +69,6 @@ START: Final = Link(0, NO_DIGEST, 0)
 """Before the first event."""
 
 
-class Linked(Protocol):
-    """What the chain rule asks of an event."""
-
-    @property
-    def originator_version(self) -> int: ...
-    @property
-    def previous_digest(self) -> str: ...
-    @property
-    def digest(self) -> str: ...
-    @property
-    def generation(self) -> int: ...
-    @property
-    def makes_a_key(self) -> bool: ...
-    @property
-    def is_purge(self) -> bool: ...
-
-
 class Break(enum.Enum):
     """In what an event does not follow the one before it."""
 
@@ -92,12 +78,12 @@ class Break(enum.Enum):
     PURGE = "it says that all events before it were removed, and there are some"
 
 
-def link_of(event: Linked) -> Link:
+def link_of(event: KeyEvent) -> Link:
     """Return the end of a chain whose newest event this is."""
     return Link(event.originator_version, event.digest, event.generation)
 
 
-def break_between(end: Link, event: Linked) -> Break | None:
+def break_between(end: Link, event: KeyEvent) -> Break | None:
     """Return in what an event does not follow the end of a chain, None if it does.
 
     A purge says, signed, that the events before it were removed: it begins a stream, wherever.
@@ -159,18 +145,19 @@ def is_signed(node_id: str, id_: UUID, position: int, digest: str, signature: st
         raw = base64.urlsafe_b64decode(signature + "==")
         canonical = base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii") == signature
         return canonical and is_signed_by(node_id, raw, _statement(id_, position, digest))
-    except (NodeIdError, ValueError):
+    except ValueError:
         return False
 
 
-def altered(stored: StoredEvent, what: str) -> LogDamagedError:
-    """Return the error for an event that is not what was written."""
-    position = stored.originator_version
+def altered(stored: StoredEvent | KeyEvent, what: str) -> LogDamagedError:
+    """Return the error for a row that is not what was written; its values may be of any type."""
+    position: object = stored.originator_version
     message = (
-        f"the event at position {position} of {stored.originator_id} was altered: {what}; "
-        "put back an unaltered copy of the log"
+        f"the event at position {position!r:.40} of {stored.originator_id!s:.40} was altered: "
+        f"{what}; put back an unaltered copy of the log"
     )
-    return LogDamagedError(message, position=position, what=what)
+    known = position if isinstance(position, int) else None
+    return LogDamagedError(message, position=known, what=what)
 
 
 def _statement(id_: UUID, position: int, digest: str) -> bytes:

@@ -63,18 +63,17 @@ class Checkpoint:
         Raises:
             CheckpointError: it is not a whole checkpoint, or its node did not sign it.
         """
-        parts = line.strip().split(" ")
-        if len(parts) != 7 or parts[0] != _TAG:
-            raise CheckpointError(f"a checkpoint is one line that begins with {_TAG}")
-        _, node_id, name, position, digest, time, signature = parts
         try:
+            _, node_id, name, position, digest, time, signature = line.strip().split(" ")
             at = datetime.fromisoformat(time).astimezone(UTC)
             checkpoint = cls(node_id, unquote(name), int(position), digest, at, signature)
-            spelled = str(checkpoint)
+            is_whole = str(checkpoint) == line.strip()
         except (ValueError, OverflowError):
-            raise CheckpointError("the checkpoint has a bad name, position or time") from None
-        if spelled != line.strip():
-            raise CheckpointError("the checkpoint is not spelled as Keyturn spells it")
+            is_whole = False
+        if not is_whole:
+            raise CheckpointError(
+                f"a checkpoint is one whole line that begins with {_TAG}, as Keyturn wrote it"
+            )
         if not chain.is_signed(
             node_id, manager_id(checkpoint.manager), checkpoint.position, digest, signature
         ):

@@ -7,11 +7,18 @@ a key or a token: the text of an exception ends up in logs.
 from __future__ import annotations
 
 import enum
+from dataclasses import InitVar, dataclass
 from datetime import datetime
 
 
+@dataclass(eq=False, repr=False)
 class KeyturnError(Exception):
-    """The base of every error of Keyturn."""
+    """The base of every error of Keyturn: made of a message, and of facts by their names."""
+
+    message: InitVar[str]
+
+    def __post_init__(self, message: str) -> None:
+        super().__init__(message)
 
 
 # --- node ids and the key ring -----------------------------------------------------------------
@@ -21,12 +28,11 @@ class NodeIdError(KeyturnError, ValueError):
     """A text that is not a node id."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class KeyRingError(KeyturnError):
     """Something is wrong with a key ring. `path` names its file, if it has one."""
 
-    def __init__(self, message: str, *, path: str | None = None) -> None:
-        super().__init__(message)
-        self.path = path
+    path: str | None = None
 
 
 class KeyRingNotFoundError(KeyRingError):
@@ -72,14 +78,14 @@ class KeyRingTimeoutError(KeyRingError, TimeoutError):
 # --- the log -----------------------------------------------------------------------------------
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class LogError(KeyturnError):
     """Something is wrong with the log. `location` names it, without any password."""
 
-    def __init__(self, message: str, *, location: str | None = None) -> None:
-        super().__init__(message)
-        self.location = location
+    location: str | None = None
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class LogUnavailableError(LogError):
     """The log cannot be read or written now: locked, full, read-only, gone.
 
@@ -88,17 +94,8 @@ class LogUnavailableError(LogError):
     was being written or its fate is unknown. `is_busy`: others use it; trying again may do.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        location: str | None = None,
-        recorded: bool | None = None,
-        is_busy: bool = False,
-    ) -> None:
-        super().__init__(message, location=location)
-        self.recorded = recorded
-        self.is_busy = is_busy
+    recorded: bool | None = None
+    is_busy: bool = False
 
 
 class StaleKeyError(LogUnavailableError):
@@ -128,57 +125,38 @@ class LogNotEmptyError(LogError):
     """The log holds key events already; an export is loaded into an empty log only."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ForeignLogError(LogError):
     """The log belongs to another key ring. `expected` and `found` are node ids."""
 
-    def __init__(
-        self, message: str, *, location: str | None = None, expected: str = "", found: str = ""
-    ) -> None:
-        super().__init__(message, location=location)
-        self.expected = expected
-        self.found = found
+    expected: str = ""
+    found: str = ""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class LogDamagedError(LogError):
     """An event was altered: its encoding, signature or place is wrong.
 
     `position` says where, `what` in what, without the rest of the message.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        location: str | None = None,
-        position: int | None = None,
-        what: str = "",
-    ) -> None:
-        super().__init__(message, location=location)
-        self.position = position
-        self.what = what
+    position: int | None = None
+    what: str = ""
 
 
 class LogVersionError(LogDamagedError):
     """An event was written by a newer version of Keyturn."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class LogRolledBackError(LogError):
     """The log ends before, or differs at, what this node has seen: an old copy was put back.
 
     `expected_position` is the last position seen, `found_position` where the log ends now.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        location: str | None = None,
-        expected_position: int = 0,
-        found_position: int = 0,
-    ) -> None:
-        super().__init__(message, location=location)
-        self.expected_position = expected_position
-        self.found_position = found_position
+    expected_position: int = 0
+    found_position: int = 0
 
 
 class LogNotTrustedError(LogError):
@@ -188,24 +166,22 @@ class LogNotTrustedError(LogError):
     """
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ManagerNotFoundError(KeyturnError):
     """The log has no manager of this name, and none was to be made.
 
     `name` is the one that was asked for, `managers` are those that there are.
     """
 
-    def __init__(self, message: str, *, name: str = "", managers: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.name = name
-        self.managers = managers
+    name: str = ""
+    managers: tuple[str, ...] = ()
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class AnchorError(KeyturnError):
     """The anchor file is damaged, of another node, or cannot be read. `path` names it."""
 
-    def __init__(self, message: str, *, path: str | None = None) -> None:
-        super().__init__(message)
-        self.path = path
+    path: str | None = None
 
 
 class FilterError(KeyturnError, ValueError):
@@ -216,12 +192,11 @@ class CheckpointError(KeyturnError, ValueError):
     """A line that is not a checkpoint, or not one of this node."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ExportError(KeyturnError, ValueError):
     """A file that is not a whole and unaltered export of this node. `line` says where."""
 
-    def __init__(self, message: str, *, line: int | None = None) -> None:
-        super().__init__(message)
-        self.line = line
+    line: int | None = None
 
 
 class NodeIdRequiredError(KeyturnError, ValueError):
@@ -253,30 +228,22 @@ class Refusal(enum.Enum):
     TOO_LONG_AGO = "authenticated too long ago"
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class TokenRefusedError(KeyturnError):
     """A token is not good. `reason` says why; the token itself is never shown.
 
     `key_id` is the `kid` that it names, if it has the shape of a token.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        reason: Refusal = Refusal.MALFORMED,
-        key_id: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.key_id = key_id
+    reason: Refusal = Refusal.MALFORMED
+    key_id: str | None = None
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ClaimError(KeyturnError, ValueError):
     """A claim that cannot be put into a token. `claim` names it."""
 
-    def __init__(self, message: str, *, claim: str = "") -> None:
-        super().__init__(message)
-        self.claim = claim
+    claim: str = ""
 
 
 class DurationError(KeyturnError, ValueError):
@@ -291,6 +258,7 @@ class SessionArgumentError(KeyturnError, ValueError):
     """What to end, or to keep, was not said in a way that can be carried out."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class OverlapLimitError(KeyturnError):
     """Too many keys would overlap: wait until some have ended, or reset the key.
 
@@ -298,22 +266,19 @@ class OverlapLimitError(KeyturnError):
     ends.
     """
 
-    def __init__(self, message: str, *, limit: int = 0, until: datetime | None = None) -> None:
-        super().__init__(message)
-        self.limit = limit
-        self.until = until
+    limit: int = 0
+    until: datetime | None = None
 
 
 class BatchError(KeyturnError, ValueError):
     """A batch of tokens that is none, or is too large for one call."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class AuditTextError(KeyturnError, ValueError):
     """A reason, initiator or manager name that cannot be recorded. `field` names it."""
 
-    def __init__(self, message: str, *, field: str = "") -> None:
-        super().__init__(message)
-        self.field = field
+    field: str = ""
 
 
 # --- actors ------------------------------------------------------------------------------------
@@ -359,18 +324,17 @@ class SessionDestroyedError(DestroyedError, SessionNotRunningError):
     """The session was destroyed."""
 
 
+@dataclass(eq=False, repr=False)
 class NoThreadError(KeyturnError):
     """The system has no room for another thread; nothing was changed.
 
     Raise its limits (`ulimit -u`, the number of processes of a container), or use fewer.
     """
 
-    def __init__(
-        self,
-        message: str = "the system has no room for another thread: raise its limit (ulimit -u, "
-        "or the number of processes of the container)",
-    ) -> None:
-        super().__init__(message)
+    message: InitVar[str] = (
+        "the system has no room for another thread: raise its limit (ulimit -u, or the number of "
+        "processes of the container)"
+    )
 
 
 class UnknownMessageError(KeyturnError, TypeError):
@@ -384,22 +348,20 @@ class MessageFailedError(KeyturnError):
 # --- token files and settings ------------------------------------------------------------------
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class TokenFileError(KeyturnError):
     """A token file cannot be read or written. `path` names it."""
 
-    def __init__(self, message: str, *, path: str | None = None) -> None:
-        super().__init__(message)
-        self.path = path
+    path: str | None = None
 
 
 class TokenFileLockedError(TokenFileError):
     """Another process has held the file's lock for longer than we wait."""
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class SettingsError(KeyturnError, ValueError):
     """A setting is unknown or has a bad value. `key` names it, `source` says where it stood."""
 
-    def __init__(self, message: str, *, key: str = "", source: str = "") -> None:
-        super().__init__(message)
-        self.key = key
-        self.source = source
+    key: str = ""
+    source: str = ""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from eventsourcing.persistence import StoredEvent
 
-from keyturn.domain.chain import Link
-from keyturn.domain.ended_sessions import EndedSessions
 from keyturn.domain.key_ring import KeyRingLike, unseal_key
 from keyturn.domain.mark import Mark
 from keyturn.domain.session_keys import SessionKeys
@@ -41,53 +38,40 @@ class Head:
         return cls(keys.version, keys.digest, keys.signature, stored, keys, key_set)
 
     @property
-    def link(self) -> Link:
-        """What the next event must follow."""
-        return self.keys.link
-
-    @property
     def mark(self) -> Mark:
         """What an anchor remembers of it."""
         return Mark(self.position, self.digest, self.signature)
 
 
-KeySetOf = Callable[[SessionKeys, KeySet], KeySet]
-"""Returns the key set of a state, given the one before it."""
+def key_set_of(
+    keys: SessionKeys, key_ring: KeyRingLike | None = None, before: KeySet | None = None
+) -> KeySet:
+    """Return the keys of a state, unsealed.
 
+    Args:
+        keys: the state.
+        key_ring: unseals; None: there are no keys in the set.
+        before: of an earlier state; its keys are not unsealed again.
+    """
+    if key_ring is None or keys.sealed_key is None:
+        return KeySet(None, {}, keys.ended, keys.version)
+    known = {key.key_id: key for key, _ in before.accepted.values()} if before else {}
 
-def no_key_set(keys: SessionKeys, before: KeySet) -> KeySet:  # noqa: ARG001 - a `KeySetOf`
-    """Return an empty key set: for who reads a log without its key ring."""
-    return KeySet(None, {}, keys.ended, keys.version)
+    def signing_key(sealed_key: str, generation: int, key_id: str) -> SigningKey:
+        if key_id in known:  # a key ring may be far away
+            return known[key_id]
+        secret = unseal_key(key_ring, sealed_key, keys.manager, generation, key_id)
+        return SigningKey(SessionKey(generation, key_id, secret))
 
-
-def unsealing(key_ring: KeyRingLike) -> KeySetOf:
-    """Return a function that unseals the keys of a state, each once."""
-
-    def key_set_of(keys: SessionKeys, before: KeySet) -> KeySet:
-        if keys.sealed_key is None:
-            return KeySet(None, {}, keys.ended, keys.version)
-        known = {key.key_id: key for key, _ in before.accepted.values()}
-
-        def signing_key(sealed_key: str, generation: int, key_id: str) -> SigningKey:
-            if key_id in known:  # a key ring may be far away
-                return known[key_id]
-            secret = unseal_key(key_ring, sealed_key, keys.manager, generation, key_id)
-            return SigningKey(SessionKey(generation, key_id, secret))
-
-        current = signing_key(keys.sealed_key, keys.generation, keys.key_id)
-        accepted: dict[str, tuple[SigningKey, float | None]] = {}
-        for retiring in keys.retiring:
-            key = signing_key(retiring.sealed_key, retiring.generation, retiring.key_id)
-            accepted[key.header] = (key, retiring.good_until.timestamp())
-        accepted[current.header] = (current, None)
-        return KeySet(current, accepted, keys.ended, keys.version)
-
-    return key_set_of
-
-
-NO_KEYS = KeySet(None, {}, EndedSessions(), 0)
+    current = signing_key(keys.sealed_key, keys.generation, keys.key_id)
+    accepted: dict[str, tuple[SigningKey, float | None]] = {current.header: (current, None)}
+    for retiring in keys.retiring:
+        key = signing_key(retiring.sealed_key, retiring.generation, retiring.key_id)
+        accepted[key.header] = (key, retiring.good_until.timestamp())
+    return KeySet(current, accepted, keys.ended, keys.version)
 
 
 def blank_head(manager: str) -> Head:
     """Return the head of a stream without events."""
-    return Head.of(SessionKeys.blank(manager), None, NO_KEYS)
+    keys = SessionKeys.blank(manager)
+    return Head.of(keys, None, key_set_of(keys))

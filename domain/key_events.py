@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 from eventsourcing.domain import Aggregate, TAggregate
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from keyturn.domain.session_keys import SessionKeys
 
 CLASS_VERSION = 2
-"""Of every event: 1 lacked `since`, `recorded_by`, `abandoned` and `purged`."""
+"""Of every event: 1 lacked `since`, where each event was its own, and the fields below."""
+NEW_IN_VERSION_2 = {"recorded_by": None, "abandoned": None, "purged": False}
+"""The fields, each with what holds of the events that lack it."""
 
 
 class RetiringKey(msgspec.Struct, frozen=True):
@@ -66,12 +68,6 @@ class KeyEvent(Aggregate.Event):
     recorded_by: str | None
     reason: str | None
     signature: str
-
-    @staticmethod
-    def upcast_v1_v2(state: dict[str, Any]) -> None:
-        """Fill in what schema 1 did not say: its events are their own `since`."""
-        state["since"] = state["originator_version"]
-        state["recorded_by"] = None
 
     @property
     def is_purge(self) -> bool:
@@ -133,19 +129,12 @@ class KeyGenerated(NewKeyEvent, Aggregate.Created):
     kind = "generated"
     abandoned: Abandoned | None
 
-    @staticmethod
-    def upcast_v1_v2(state: dict[str, Any]) -> None:
-        KeyEvent.upcast_v1_v2(state)
-        state["abandoned"] = None
-
     def mutate(self, aggregate: TAggregate | None) -> TAggregate | None:
         if aggregate is None:
             from keyturn.domain.session_keys import SessionKeys  # which has this class in it
 
-            keys = SessionKeys.before(self)
-            self.apply(keys)
-            return keys  # type: ignore[return-value]
-        return Aggregate.Event.mutate(self, aggregate)
+            aggregate = SessionKeys.before(self)  # type: ignore[assignment]
+        return Aggregate.Event.mutate(self, aggregate)  # a manager may begin more than once
 
 
 class KeyReset(NewKeyEvent):
@@ -158,11 +147,6 @@ class KeyReset(NewKeyEvent):
     TOPIC = "keyturn.KeyReset"
     kind = "reset"
     abandoned: Abandoned | None
-
-    @staticmethod
-    def upcast_v1_v2(state: dict[str, Any]) -> None:
-        KeyEvent.upcast_v1_v2(state)
-        state["abandoned"] = None
 
 
 class KeyRotated(NewKeyEvent):
@@ -195,11 +179,6 @@ class KeysDestroyed(KeyEvent):
     kind = "destroyed"
     makes_a_key = False
     purged: bool
-
-    @staticmethod
-    def upcast_v1_v2(state: dict[str, Any]) -> None:
-        KeyEvent.upcast_v1_v2(state)
-        state["purged"] = False
 
     @property
     def is_purge(self) -> bool:

@@ -44,11 +44,11 @@ class ManagerOptions:
         check_name(self.name)
         if self.initiator is not None:
             check_text(self.initiator, "initiator", MAX_INITIATOR)
-        rotation = RotationPolicy.of(self.rotate_every, self.overlap, check_expiry(self.expiry))
+        expiry = check_expiry(self.expiry)
         checked = {
-            "expiry": check_expiry(self.expiry),
+            "expiry": expiry,
             "max_lifetime": check_expiry(self.max_lifetime),
-            "rotation": rotation,
+            "rotation": RotationPolicy.of(self.rotate_every, self.overlap, expiry),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)  # the way of a frozen dataclass

@@ -33,11 +33,7 @@ class RotationPolicy:
 
     @classmethod
     def of(
-        cls,
-        rotate_every: float | None,
-        overlap: int | None,
-        expiry: float | None,
-        source: str = "the arguments",
+        cls, rotate_every: float | None, overlap: int | None, expiry: float | None
     ) -> Self | None:
         """Return the policy that these settings say, None for none.
 
@@ -45,28 +41,35 @@ class RotationPolicy:
             rotate_every: seconds; None: never.
             overlap: whole seconds; None: as long as a token lives.
             expiry: seconds that a token lives; None: for ever.
-            source: where they stood, for the error.
 
         Raises:
             SettingsError: one of them is bad, or they do not go together.
         """
         if overlap is not None:
-            try:
-                check_overlap(overlap)
-            except ExpiryError as error:
-                raise SettingsError(str(error), key="overlap", source=source) from None
+            overlap = _overlap(overlap)
         if rotate_every is None:
             return None
-        every = _check_every(rotate_every, source)
+        try:
+            every = check_seconds(rotate_every, "rotate_every", least=MIN_SECONDS)
+        except DurationError as error:
+            raise _bad("rotate_every", f"{error} (None: never)") from error
         if overlap is None:
-            overlap = _overlap_of(expiry, source)
+            if expiry is None:
+                raise _bad(
+                    "overlap",
+                    "tokens live for ever (expiry is never), and keys are to be rotated "
+                    "(rotate_every): say with overlap for how many seconds tokens under an old "
+                    "key stay good",
+                )
+            why = "tokens live too long for an overlap (expiry), so say one: "
+            overlap = _overlap(ceil(expiry), why)
         if overlap > every * MAX_RETIRING:
-            message = (
+            raise _bad(
+                "rotate_every",
                 f"with rotate_every {_plain(every)} and an overlap of {overlap} s more than "
                 f"{MAX_RETIRING} keys would overlap: rotate every {ceil(overlap / MAX_RETIRING)} "
-                "s or less often, or shorten the overlap"
+                "s or less often, or shorten the overlap",
             )
-            raise SettingsError(message, key="rotate_every", source=source)
         return cls(every, overlap)
 
     @property
@@ -105,26 +108,15 @@ class KeyAge:
         return max((self._wall() - made_at).total_seconds(), self._lasting() - seen_at)
 
 
-def _check_every(rotate_every: object, source: str) -> float:
+def _overlap(seconds: int, why: str = "") -> int:
     try:
-        return check_seconds(rotate_every, "rotate_every", least=MIN_SECONDS)
-    except DurationError as error:
-        message = f"{error} (None: never)"
-        raise SettingsError(message, key="rotate_every", source=source) from error
-
-
-def _overlap_of(expiry: float | None, source: str) -> int:
-    if expiry is None:
-        message = (
-            "tokens live for ever (expiry is never), and keys are to be rotated (rotate_every): "
-            "say with overlap for how many seconds tokens under an old key stay good"
-        )
-        raise SettingsError(message, key="overlap", source=source)
-    try:
-        return check_overlap(ceil(expiry))
+        return check_overlap(seconds)
     except ExpiryError as error:
-        message = f"tokens live too long for an overlap (expiry), so say one: {error}"
-        raise SettingsError(message, key="overlap", source=source) from None
+        raise _bad("overlap", f"{why}{error}") from None
+
+
+def _bad(key: str, message: str) -> SettingsError:
+    return SettingsError(message, key=key, source="the arguments")
 
 
 def _plain(seconds: float) -> str:

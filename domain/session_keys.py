@@ -101,7 +101,7 @@ class SessionKeys(Aggregate):
     @classmethod
     def before(cls, event: KeyEvent) -> Self:
         """Return what is known before the first event of a fold, to apply it to."""
-        keys = cls._new(event.originator_id, event.originator_version, event.timestamp)
+        keys = cls._new(event.originator_id, event.originator_version - 1, event.timestamp)
         keys.digest = event.previous_digest
         return keys
 
@@ -117,11 +117,8 @@ class SessionKeys(Aggregate):
             ValueError: there are neither events nor keys.
         """
         for event in events:
-            if keys is None:
-                keys = cls.before(event)
-                event.apply(keys)
-            else:
-                event.mutate(keys)
+            keys = keys or cls.before(event)
+            event.mutate(keys)
         if keys is None:
             raise ValueError("a fold needs an event, or keys to go on from")
         return keys
@@ -187,14 +184,8 @@ class SessionKeys(Aggregate):
         """
         if not self.is_destroyed:
             raise ValueError("there is a current key: reset it instead")
-        self._new_key(
-            self.KeyGenerated,
-            secret,
-            key_ring,
-            by,
-            abandoned=abandoned,
-            originator_topic=self.TOPIC,
-        )
+        own = {"abandoned": abandoned, "originator_topic": self.TOPIC}
+        self._new_key(self.KeyGenerated, secret, key_ring, by, **own)
 
     def reset(
         self,
@@ -231,10 +222,9 @@ class SessionKeys(Aggregate):
             ExpiryError: the overlap is not a whole number of seconds from 0 to `MAX_OVERLAP`.
             OverlapLimitError: more than `MAX_RETIRING` keys would overlap.
         """
-        self._require_current()
+        sealed_key = self._require_current()
         good_until = by.at + timedelta(seconds=check_overlap(overlap))
-        assert self.sealed_key is not None
-        ending = RetiringKey(self.generation, self.key_id, self.sealed_key, good_until)
+        ending = RetiringKey(self.generation, self.key_id, sealed_key, good_until)
         retiring = tuple(k for k in (ending, *self.retiring) if k.good_until > by.at)
         if len(retiring) > MAX_RETIRING:
             until = min(key.good_until for key in retiring)
@@ -246,15 +236,9 @@ class SessionKeys(Aggregate):
                 until=until,
             )
         oldest = min((key.generation for key in retiring), default=self.generation + 1)
-        self._new_key(
-            self.KeyRotated,
-            secret,
-            key_ring,
-            by,
-            since=self.ended.remembering(oldest).oldest,
-            overlap=overlap,
-            retiring=retiring,
-        )
+        since = self.ended.remembering(oldest).oldest or self.version + 1
+        own = {"since": since, "overlap": overlap, "retiring": retiring}
+        self._new_key(self.KeyRotated, secret, key_ring, by, **own)
 
     def destroy(self, key_ring: KeyRingLike, by: Origin, *, purge: bool = False) -> None:
         """End all keys.
@@ -286,7 +270,8 @@ class SessionKeys(Aggregate):
             SessionManagerDestroyedError: there is no current key.
         """
         self._require_current()
-        self._trigger(self.SessionEnded, key_ring, by, since=self.since, sid=sid, subject=subject)
+        own = {"since": self.since, "sid": sid, "subject": subject}
+        self._trigger(self.SessionEnded, key_ring, by, **own)
 
     def end_sessions(
         self, subject: str, key_ring: KeyRingLike, by: Origin, *, keep: str | None = None
@@ -303,27 +288,22 @@ class SessionKeys(Aggregate):
             SessionManagerDestroyedError: there is no current key.
         """
         self._require_current()
-        self._trigger(
-            self.SubjectSessionsEnded,
-            key_ring,
-            by,
-            since=self.since,
-            subject=subject,
-            keep=keep,
-        )
+        own = {"since": self.since, "subject": subject, "keep": keep}
+        self._trigger(self.SubjectSessionsEnded, key_ring, by, **own)
 
     def unseal(self, key_ring: KeyRingLike) -> bytes:
         """Return the secret of the current key."""
-        self._require_current()
-        assert self.sealed_key is not None
-        return unseal_key(key_ring, self.sealed_key, self.manager, self.generation, self.key_id)
+        sealed_key = self._require_current()
+        return unseal_key(key_ring, sealed_key, self.manager, self.generation, self.key_id)
 
-    def _require_current(self) -> None:
-        if self.is_destroyed:
+    def _require_current(self) -> str:
+        """Return the sealed key, if there is a current key."""
+        if self.sealed_key is None:
             raise SessionManagerDestroyedError(
                 f"the keys of manager {self.manager!r} were destroyed: open it again for new "
                 "ones, with create=True or with `keyturn init`"
             )
+        return self.sealed_key
 
     def _new_key(
         self,
@@ -331,39 +311,30 @@ class SessionKeys(Aggregate):
         secret: Secret[bytes] | bytes,
         key_ring: KeyRingLike,
         by: Origin,
-        **fields: Any,  # the fields of the event: each event class has its own
+        **fields: Any,
     ) -> None:
         secret = Secret.of(secret)
         generation, key_id = self.generation + 1, key_id_of(secret.reveal())
         sealed_key = seal_key(key_ring, secret, self.manager, generation, key_id)
-        self._trigger(
-            event_class,
-            key_ring,
-            by,
-            generation=generation,
-            key_id=key_id,
-            sealed_key=sealed_key,
-            **fields,
-        )
+        fields |= {"generation": generation, "key_id": key_id, "sealed_key": sealed_key}
+        self._trigger(event_class, key_ring, by, **fields)
 
     def _trigger(
         self,
         event_class: type[KeyEvent],
         key_ring: KeyRingLike,
         by: Origin,
-        *,
-        since: int | None = None,
-        **own: Any,
+        **own: Any,  # the fields of the event: each event class has its own
     ) -> None:
         position = self.version + 1
         fields = {
             "generation": self.generation,
             "key_id": self.key_id,
+            "since": position,
             **own,
             "manager": self.manager,
             "node_id": key_ring.node_id,
             "previous_digest": self.digest,
-            "since": position if since is None else since,
             "initiator": by.initiator,
             "recorded_by": by.recorded_by,
             "reason": by.reason,

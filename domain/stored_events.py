@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable
-from typing import Final, TypeVar, cast, get_type_hints
+from datetime import datetime
+from functools import lru_cache
+from typing import Annotated, Final, TypeVar, cast, get_type_hints
 from uuid import UUID
 
 import msgspec
@@ -19,12 +21,12 @@ from eventsourcing.persistence import Mapper, StoredEvent, Transcoder
 from keyturn.domain import chain
 from keyturn.domain.errors import (
     ForeignLogError,
-    LogDamagedError,
     LogVersionError,
     NotAKeyturnLogError,
     SettingsError,
 )
-from keyturn.domain.key_events import CLASS_VERSION, KeyEvent, fields_of
+from keyturn.domain.key_events import CLASS_VERSION, NEW_IN_VERSION_2, KeyEvent, fields_of
+from keyturn.domain.key_log import Row
 from keyturn.domain.session_keys import EVENT_CLASSES, manager_id
 
 AnyStored = TypeVar("AnyStored", bound=StoredEvent)
@@ -102,13 +104,31 @@ def validated(row: AnyStored) -> AnyStored:
     """
     types = type(row.originator_version), type(row.topic), type(row.state)
     if types != (int, str, bytes):
-        raise LogDamagedError(
-            f"the row at position {row.originator_version!r:.40} of {row.originator_id} was "
-            f"altered: {BAD_VALUES}; put back an unaltered copy of the log",
-            position=row.originator_version if types[0] is int else None,
-            what=BAD_VALUES,
-        )
+        raise chain.altered(row, BAD_VALUES)
     return row
+
+
+@lru_cache(maxsize=1024)  # a log has few ids, each in many rows
+def uuid_of(value: object) -> UUID | None:
+    """Return the id that a column holds as eventsourcing writes it, else None."""
+    try:
+        uuid = UUID(hex=value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return uuid if uuid is not None and uuid.hex == value else None
+
+
+def stored_of(row: Row) -> StoredEvent:
+    """Return a row as eventsourcing has it.
+
+    Raises:
+        LogDamagedError: its values are not those of an event; `position` says where, if known.
+    """
+    id_ = uuid_of(row.originator_id)
+    stored = StoredEvent(id_ or row.originator_id, *row[1:])  # type: ignore[arg-type]
+    if id_ is None:
+        raise chain.altered(stored, BAD_VALUES)
+    return validated(stored)
 
 
 def read_event(stored: StoredEvent) -> KeyEvent:
@@ -143,10 +163,16 @@ def read_genuine(stored: StoredEvent, node_id: str | None = None) -> KeyEvent:
         ForeignLogError: another node signed it.
     """
     event = read_event(stored)
+    check_genuine(event, node_id)
+    return event
+
+
+def check_genuine(event: KeyEvent, node_id: str | None = None) -> None:
+    """Raise what `read_genuine` raises for an event that was read already."""
     if event.originator_id != manager_id(event.manager):
-        raise chain.altered(stored, "it stands in a stream that is not its manager's")
+        raise chain.altered(event, "it stands in a stream that is not its manager's")
     if not event.is_genuine:
-        raise chain.altered(stored, "its signature is wrong")
+        raise chain.altered(event, "its signature is wrong")
     if node_id is not None and event.node_id != node_id:
         raise ForeignLogError(
             f"the event at position {event.originator_version} of manager {event.manager!r} was "
@@ -155,7 +181,6 @@ def read_genuine(stored: StoredEvent, node_id: str | None = None) -> KeyEvent:
             expected=node_id,
             found=event.node_id,
         )
-    return event
 
 
 def _values(
@@ -174,12 +199,13 @@ def _values(
             f"Keyturn reads {CLASS_VERSION}: install a newer Keyturn",
             position=position,
         )
-    fields["originator_version"] = stored.originator_version
-    for older in range(version, CLASS_VERSION):
-        getattr(event_class, f"upcast_v{older}_v{older + 1}")(fields)
-    del fields["originator_version"]
+    schema = _SCHEMAS[event_class]
+    if version == 1:
+        fields["since"] = stored.originator_version
+        new = NEW_IN_VERSION_2.items()
+        fields |= {name: value for name, value in new if name in schema.__struct_fields__}
     try:
-        return msgspec.convert(fields, _SCHEMAS[event_class])
+        return msgspec.convert(fields, schema)
     except msgspec.ValidationError as error:
         raise chain.altered(stored, f"{error}") from None
 
@@ -187,6 +213,7 @@ def _values(
 def _schema(event_class: type[KeyEvent]) -> type[msgspec.Struct]:
     """Return a struct of the event's fields, by which their types are checked."""
     hints = get_type_hints(event_class)
+    hints["timestamp"] = Annotated[datetime, msgspec.Meta(tz=True)]
     in_state = [
         (field.name, hints[field.name])
         for field in dataclasses.fields(event_class)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
 from typing import Protocol
+from uuid import UUID
 
-from keyturn.domain import chain
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.errors import (
     AnchorError,
@@ -20,15 +21,16 @@ from keyturn.domain.errors import (
     LogUnavailableError,
     NodeIdRequiredError,
 )
-from keyturn.domain.key_events import KeyEvent
+from keyturn.domain.head import blank_head
+from keyturn.domain.key_events import Abandoned, KeyEvent
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.mark import Mark
 from keyturn.domain.node import decode_node_id
-from keyturn.domain.stored_events import check_host_topics
-from keyturn.projections.audited_history import History
-from keyturn.projections.audited_rows import AuditedRows
+from keyturn.domain.session_keys import manager_id
+from keyturn.domain.stored_events import check_host_topics, uuid_of
+from keyturn.projections.audited_rows import AuditedRows, History
 from keyturn.projections.findings import AuditReport, FindingKind, HeldAgainst, NodeIdFrom
-from keyturn.projections.head_reader import HeadReader
+from keyturn.projections.stream import Stream
 
 _PROGRESS = 500
 
@@ -85,174 +87,154 @@ def audit(
         )
     if node_id is not None:
         decode_node_id(node_id)
-    host_topics = check_host_topics(host_topics)
+    rows = AuditedRows(node_id, check_host_topics(host_topics), quick=quick, on_event=on_event)
     marks: dict[str, Mark] = {}
-    damaged_anchor: AnchorError | None = None
     try:
         marks |= {} if anchor is None else anchor.marks()
     except AnchorError as error:
-        damaged_anchor = error
-    wanted = [(point.manager, point.position) for point in against]
-    wanted += [(name, mark.position) for name, mark in marks.items()]
-    rows = AuditedRows(node_id, host_topics, wanted, quick=quick, on_event=on_event)
-    if damaged_anchor is not None:
-        rows.find(FindingKind.ALTERED, None, None, str(damaged_anchor))
-    found = log.rows()
-    try:
+        rows.find(None, FindingKind.ALTERED, None, str(error))
+    rows.wanted |= {(manager_id(point.manager), point.position) for point in against}
+    rows.wanted |= {(id_, mark.position) for name, mark in marks.items() for id_ in _ids_of(name)}
+    with closing(log.rows()) as found:  # or else the traceback of an interrupt keeps it open
         for row in found:
             rows.look_at(row)
             if rows.events % _PROGRESS == 0:
                 progress(rows.events)
-    finally:
-        found.close()  # or else the traceback of an interrupt would keep it open
+    histories = _histories(rows, marks, against)
+    _judge(log, rows, histories, against)
+    checkpoints: dict[str, tuple[int, ...]] = defaultdict(tuple)
+    for point in against:
+        checkpoints[point.manager] += (point.position,)
+    seen = {name: h.mark.position for name, h in histories.items() if h.mark is not None}
     source = None if node_id is None else node_id_from
-    report = _Verdict(log, rows, node_id, source, marks, against).report()
-    progress(report.events)
-    return report
+    progress(rows.events)
+    return AuditReport(
+        rows.node_id,
+        rows.events,
+        {name: Checkpoint.of(h.event) for name, h in histories.items() if h.event is not None},
+        tuple(sorted(rows.findings, key=lambda f: (f.manager or "", f.position or 0))),
+        HeldAgainst(node_id, seen, dict(checkpoints), source),
+        frozenset(name for name, history in histories.items() if history.is_end_known),
+        quick,
+    )
 
 
-class _Verdict:
-    """Holds what the rows say against what others have seen, and what the service reads."""
+def _histories(
+    rows: AuditedRows, marks: Mapping[str, Mark], against: Collection[Checkpoint]
+) -> dict[str, History]:
+    """Return the history of each manager that the rows, the anchor or a checkpoint know."""
+    for name, mark in marks.items():
+        ids = _ids_of(name)
+        history = rows.history(next((id_ for id_ in ids if id_ in rows.histories), ids[0]))
+        history.mark = mark
+        history.manager = history.manager or name
+    for point in against:
+        rows.history(manager_id(point.manager)).manager = point.manager
+    return {h.manager: h for h in rows.histories.values() if h.manager is not None}
 
-    def __init__(
-        self,
-        log: KeyLog,
-        rows: AuditedRows,
-        expected: str | None,
-        expected_by: NodeIdFrom | None,
-        marks: Mapping[str, Mark],
-        against: Collection[Checkpoint],
-    ) -> None:
-        self._log = log
-        self._rows = rows
-        self._expected = expected
-        self._expected_by = expected_by
-        # Where the anchor had only the hex of an id.
-        names = {history.id.hex: name for name, history in rows.histories.items()}
-        self._marks = {names.get(name, name): mark for name, mark in marks.items()}
-        self._against = against
-        self._ends_known: set[str] = set()
 
-    def report(self) -> AuditReport:
-        rows = self._rows
-        managers = {*rows.histories, *self._marks, *(point.manager for point in self._against)}
-        rows.finish(managers)
-        for name, mark in self._marks.items():
-            self._hold_against_mark(rows.history_of(name), mark)
-        for point in self._against:
-            self._hold_against_checkpoint(point)
-        if rows.node_id is not None:
-            for name in sorted(managers):
-                self._compare_with_reader(rows.history_of(name), rows.node_id)
-        for problem in self._log.schema_problems():
-            rows.find(FindingKind.STORE, None, None, problem)
-        heads = {
-            name: Checkpoint.of(history.event)
-            for name, history in rows.histories.items()
-            if history.event is not None
-        }
-        findings = sorted(rows.findings, key=lambda f: (f.manager or "", f.position or 0))
-        return AuditReport(
-            rows.node_id,
-            rows.events,
-            heads,
-            tuple(findings),
-            self._held_against(),
-            frozenset(self._ends_known),
-            rows.is_quick,
+def _judge(
+    log: KeyLog,
+    rows: AuditedRows,
+    histories: Mapping[str, History],
+    against: Collection[Checkpoint],
+) -> None:
+    """Find what is wrong with whole histories, and with the store."""
+    rows.finish()
+    for history in histories.values():
+        _hold_against_mark(rows, history)
+    for point in against:
+        _hold_against_checkpoint(rows, histories[point.manager], point)
+    if rows.node_id is not None:
+        for name in sorted(histories):
+            _compare_with_stream(rows, histories[name], Stream(log, name, rows.node_id))
+    for problem in log.schema_problems():
+        rows.find(None, FindingKind.STORE, None, problem)
+
+
+def _ids_of(name: str) -> list[UUID]:
+    """Return the ids of the streams that an anchor may mean: it may have only the hex of one."""
+    id_ = uuid_of(name)
+    return [manager_id(name)] if id_ is None else [manager_id(name), id_]
+
+
+# --- what somebody has seen --------------------------------------------------------------------
+
+
+def _hold_against_mark(rows: AuditedRows, history: History) -> None:
+    mark = history.mark
+    if mark is None:
+        return
+    if not mark.purged or history.purge > mark.position:
+        _look_for(rows, history, mark.position, mark.digest, "the anchor")
+        return
+    history.is_end_known = True
+    if history.event is not None:
+        place = f"position {mark.position}, says the anchor"
+        rows.find_put_back(history, history.first, place)
+
+
+def _hold_against_checkpoint(rows: AuditedRows, history: History, point: Checkpoint) -> None:
+    position = point.position
+    if rows.node_id not in (None, point.node_id):
+        message = f"the checkpoint is of another node, {point.node_id}"
+        rows.find(history, FindingKind.FOREIGN, position, message)
+        return
+    _look_for(rows, history, position, point.digest, "the checkpoint")
+    event = history.wanted.get(position)
+    if event is not None and event.digest == point.digest and event.timestamp != point.at:
+        message = f"the checkpoint was altered: this happened at {event.timestamp}"
+        rows.find(history, FindingKind.ALTERED, position, message)
+
+
+def _look_for(
+    rows: AuditedRows, history: History, position: int, digest: str, witness: str
+) -> None:
+    """Hold a history against an event that somebody has seen in it."""
+    event = history.wanted.get(position)
+    is_there = event is not None and event.digest == digest
+    accepted_at = history.rollbacks.get(Abandoned(position, digest))
+    if accepted_at is not None and not is_there:
+        message = (
+            f"{witness} has seen an event here that was abandoned, when a rollback was "
+            f"accepted at position {accepted_at}: it knows nothing of what came then"
         )
-
-    def _held_against(self) -> HeldAgainst:
-        checkpoints: dict[str, tuple[int, ...]] = defaultdict(tuple)
-        for point in self._against:
-            checkpoints[point.manager] += (point.position,)
-        anchor = {name: mark.position for name, mark in self._marks.items()}
-        return HeldAgainst(self._expected, anchor, dict(checkpoints), self._expected_by)
-
-    # --- what somebody has seen ---
-
-    def _hold_against_mark(self, history: History, mark: Mark) -> None:
-        if not mark.purged or history.purge > mark.position:
-            self._look_for(history, mark.position, mark.digest, "the anchor")
-            return
-        self._ends_known.add(history.manager)
-        if history.event is not None:
-            place = f"position {mark.position}, says the anchor"
-            self._rows.find_put_back(history, history.first, history.count, place)
-
-    def _hold_against_checkpoint(self, point: Checkpoint) -> None:
-        position, manager = point.position, point.manager
-        if self._rows.node_id not in (None, point.node_id):
-            message = f"the checkpoint is of another node, {point.node_id}"
-            self._rows.find(FindingKind.FOREIGN, position, manager, message)
-            return
-        history = self._rows.history_of(manager)
-        self._look_for(history, position, point.digest, "the checkpoint")
-        event = history.wanted.get(position)
-        if event is not None and event.digest == point.digest and event.timestamp != point.at:
-            message = f"the checkpoint was altered: this happened at {event.timestamp}"
-            self._rows.find(FindingKind.ALTERED, position, manager, message)
-
-    def _look_for(self, history: History, position: int, digest: str, witness: str) -> None:
-        """Hold a history against an event that somebody has seen in it."""
-        event = history.wanted.get(position)
-        is_there = event is not None and event.digest == digest
-        accepted_at = None if is_there else history.abandoned_at(position, digest)
-        if accepted_at is not None:
-            message = (
-                f"{witness} has seen an event here that was abandoned, when a rollback was "
-                f"accepted at position {accepted_at}: it knows nothing of what came then"
-            )
-            self._rows.find(FindingKind.ABANDONED, position, history.manager, message)
-            return
-        self._ends_known.add(history.manager)
-        if event is not None and not is_there:
-            message = f"{witness} has seen another event here"
-            self._rows.find(FindingKind.ALTERED, position, history.manager, message)
-        elif position > history.position and not self._rows.is_damaged(history, position):
-            message = f"the history ends before position {position}, which {witness} has seen"
-            self._rows.find(FindingKind.TRUNCATED, position, history.manager, message)
-
-    # --- what the service reads ---
-
-    def _compare_with_reader(self, history: History, node_id: str) -> None:
-        """Read the head of a manager as the service does: it must be the newest genuine row."""
-        manager = history.manager
-        reader = HeadReader(self._log, manager, node_id, anchor=_ForReader(self._marks))
-        try:
-            head = reader.open(trust_log=True)
-            agrees = (head.position, head.digest) == _place(history.event)
-            if not agrees and head.position > history.position > 0:  # it went on meanwhile
-                agrees = reader.holds(*_place(history.event))
-        except LogUnavailableError:
-            raise
-        except KeyturnError as error:
-            if not self._rows.is_flawed(history):  # else it is known why
-                position = getattr(error, "position", None)
-                message = f"its rows hold, but a service refuses them: {error}"
-                self._rows.find(FindingKind.READER, position, manager, message)
-            return
-        if not agrees:
-            message = (
-                f"a service takes position {head.position} for the newest event, but the rows "
-                f"end at {history.position}"
-            )
-            self._rows.find(FindingKind.READER, head.position, manager, message)
+        rows.find(history, FindingKind.ABANDONED, position, message)
+        return
+    history.is_end_known = True
+    if event is not None and not is_there:
+        rows.find(
+            history, FindingKind.ALTERED, position, f"{witness} has seen another event here"
+        )
+    elif position > history.position and position not in history.damaged:
+        message = f"the history ends before position {position}, which {witness} has seen"
+        rows.find(history, FindingKind.TRUNCATED, position, message)
 
 
-class _ForReader:
-    """Marks, as a `HeadReader` asks for them."""
-
-    def __init__(self, marks: Mapping[str, Mark]) -> None:
-        self._marks = marks
-
-    def read(self, manager: str) -> Mark | None:
-        return self._marks.get(manager)
-
-    def peek(self, manager: str) -> int:
-        mark = self.read(manager)
-        return 0 if mark is None else mark.position
+# --- what the service reads --------------------------------------------------------------------
 
 
-def _place(event: KeyEvent | None) -> tuple[int, str]:
-    return (0, chain.NO_DIGEST) if event is None else (event.originator_version, event.digest)
+def _compare_with_stream(rows: AuditedRows, history: History, stream: Stream) -> None:
+    """Read the head of a manager as the service does: it must be the newest genuine row."""
+    assert history.manager is not None
+    event, position = history.event, None
+    try:
+        head, _ = stream.newer(blank_head(history.manager))
+        if history.mark is not None:
+            head, _ = stream.reaching(head, history.mark)
+        if event is None:
+            agrees = head.position == 0
+        else:  # the log may have gone on meanwhile
+            agrees = stream.contains(head, Mark(history.position, event.digest, event.signature))
+        position = head.position
+        message = (
+            f"a service takes position {position} for the newest event, but the rows end at "
+            f"{history.position}"
+        )
+    except LogUnavailableError:
+        raise
+    except KeyturnError as error:
+        agrees, position = False, getattr(error, "position", None)
+        message = f"its rows hold, but a service refuses them: {error}"
+    if not agrees and not history.is_flawed:  # else it is known why
+        rows.find(history, FindingKind.READER, position, message)

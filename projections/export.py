@@ -27,8 +27,14 @@ from keyturn.domain.errors import ExportError, LogDamagedError, LogError, NodeId
 from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.key_log import Row
 from keyturn.domain.node import decode_node_id
-from keyturn.domain.stored_events import check_host_topics, read_event, read_genuine
-from keyturn.projections.rows import stored_of, uuid_of
+from keyturn.domain.stored_events import (
+    check_genuine,
+    check_host_topics,
+    read_event,
+    read_genuine,
+    stored_of,
+    uuid_of,
+)
 
 FORMAT: Final = "keyturn export"
 VERSION: Final = 1
@@ -83,7 +89,7 @@ def export_lines(
         ExportError: an event is too long for a line.
     """
     host_topics = check_host_topics(host_topics)
-    streams = _Streams(node_id)
+    ends: dict[UUID, Link] = {}
     digest, events = hashlib.sha256(), 0
     yield (line := _encode(_Header(FORMAT, VERSION, node_id)))
     digest.update(line)
@@ -91,7 +97,7 @@ def export_lines(
         if isinstance(row.topic, str) and row.topic in host_topics:
             continue
         stored = stored_of(row)
-        streams.follow(stored)
+        _follow(ends, read_genuine(stored, node_id))
         events += 1
         yield (line := _event_line(stored, events + 1))
         digest.update(line)
@@ -114,29 +120,25 @@ def read_lines(
     Raises:
         ExportError: it is not a whole and unaltered export of this node.
     """
-    whole = _whole_lines(lines)
-    number, line = next(whole, (1, b""))
-    streams = _Streams(_read_header(line, node_id))
-    digest = hashlib.sha256(line)
-    newest: dict[UUID | str, tuple[int, StoredEvent]] = {}
-    for number, line in whole:
-        if line.startswith(_CLOSING):
-            for place, stored in newest.values():
-                with _naming(place):
-                    streams.check(stored)
-            _check_closing(line, number, digest.hexdigest())
-            break
-        stored = _read_event(line, number)
-        with _naming(number):
-            streams.follow(stored, is_checked=each_signature)
-        if not each_signature:
-            newest[stored.originator_id] = number, stored
-        digest.update(line)
+    reader = _Reader(node_id)
+    ends: dict[UUID, Link] = {}
+    newest: dict[UUID, tuple[int, KeyEvent]] = {}
+    for line in lines:
+        if line.startswith(_CLOSING) and not each_signature:
+            for number, event in newest.values():
+                with _naming(number):
+                    check_genuine(event, reader.node_id)
+        stored = reader.take(line)
+        if stored is None:
+            continue
+        with _naming(reader.number):
+            event = read_event(stored)
+            if each_signature:
+                check_genuine(event, reader.node_id)
+            _follow(ends, event)
+        newest[event.originator_id] = reader.number, event
         yield stored
-    else:
-        raise _no_closing(number + 1)
-    for number, _ in whole:
-        raise _bad(number, "it stands after the closing line")
+    reader.check_end()
 
 
 def look_at_lines(lines: Iterable[bytes], problems: list[str]) -> Iterator[StoredEvent]:
@@ -146,24 +148,17 @@ def look_at_lines(lines: Iterable[bytes], problems: list[str]) -> Iterator[Store
         lines: each with its end.
         problems: gets a text for each thing that is wrong with a line, or with the whole.
     """
-    digest, number, is_closed = hashlib.sha256(), 0, False
-    for number, line in enumerate(lines, 1):
+    reader = _Reader(None)
+    for line in lines:
         try:
-            if is_closed:
-                raise _bad(number, "it stands after the closing line")
-            _check_whole(line, number)
-            if number == 1:
-                _read_header(line, None)
-            elif line.startswith(_CLOSING):
-                is_closed = True
-                _check_closing(line, number, digest.hexdigest())
-            else:
-                yield _read_event(line, number)
+            if (stored := reader.take(line)) is not None:
+                yield stored
         except ExportError as error:
             problems.append(str(error))
-        digest.update(line)
-    if not is_closed:
-        problems.append(str(_no_closing(number + 1)))
+    try:
+        reader.check_end()
+    except ExportError as error:
+        problems.append(str(error))
 
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:
@@ -172,36 +167,63 @@ def lines_of(file: BinaryIO) -> Iterator[bytes]:
         yield line
 
 
-class _Streams:
-    """The streams of one node as far as they were read: only their ends."""
+class _Reader:
+    """Reads the lines of an export, one after the other.
 
-    def __init__(self, node_id: str) -> None:
-        self._node_id = node_id
-        self._ends: dict[UUID, Link] = {}
+    Attributes:
+        node_id: whose export it should be, and is once the first line was taken; None: any.
+        number: of the line that was taken last.
+    """
 
-    def follow(self, stored: StoredEvent, *, is_checked: bool = True) -> None:
-        """Take the next event, which must follow its stream's last one, and be genuine.
+    def __init__(self, node_id: str | None) -> None:
+        self.node_id = node_id
+        self.number = 0
+        self._digest = hashlib.sha256()
+        self._is_closed = False
 
-        Args:
-            stored: the event.
-            is_checked: whether its signature is looked at; see `check`.
-
-        Raises:
-            LogError: it does not, or is not; its subclasses say why.
-        """
-        event = self.check(stored) if is_checked else read_event(stored)
-        broken = break_between(self._ends.get(event.originator_id, START), event)
-        if broken is not None:
-            raise altered(stored, broken.value)
-        self._ends[event.originator_id] = link_of(event)
-
-    def check(self, stored: StoredEvent) -> KeyEvent:
-        """Return an event that this node has signed.
+    def take(self, line: bytes) -> StoredEvent | None:
+        """Return the event of the next line; None for the first line and the closing one.
 
         Raises:
-            LogError: it has not; its subclasses say why.
+            ExportError: the line is bad. The next one may be taken all the same.
         """
-        return read_genuine(stored, self._node_id)
+        self.number += 1
+        if len(line) > MAX_LINE:
+            raise _bad(self.number, f"it has more than {MAX_LINE} bytes")
+        if not line.endswith(b"\n"):
+            raise _bad(self.number, "it is cut off")
+        if self._is_closed:
+            raise _bad(self.number, "it stands after the closing line")
+        if self.number > 1 and line.startswith(_CLOSING):
+            self._close(_parse(line, self.number, _Closing))
+            return None
+        self._digest.update(line)
+        if self.number > 1:
+            return _read_event(line, self.number)
+        self.node_id = _read_header(line, self.node_id)
+        return None
+
+    def _close(self, closing: _Closing) -> None:
+        self._is_closed = True
+        events = self.number - 2  # all lines but the first and the last
+        if closing.events != events:
+            raise _bad(self.number, f"it says {closing.events} events, there are {events}")
+        if closing.sha256 != self._digest.hexdigest():
+            raise _bad(self.number, "its SHA-256 is not that of the lines before it")
+
+    def check_end(self) -> None:
+        """Raise `ExportError` if the lines end before the closing one."""
+        if not self._is_closed:
+            why = "ends before its closing line" if self.number else "is empty"
+            raise _bad(self.number + 1, f"it is missing: the file {why}")
+
+
+def _follow(ends: dict[UUID, Link], event: KeyEvent) -> None:
+    """Note the new end of a stream; raise `LogDamagedError` if it does not follow the old one."""
+    broken = break_between(ends.get(event.originator_id, START), event)
+    if broken is not None:
+        raise altered(event, broken.value)
+    ends[event.originator_id] = link_of(event)
 
 
 def _event_line(stored: StoredEvent, number: int) -> bytes:
@@ -220,8 +242,6 @@ def _event_line(stored: StoredEvent, number: int) -> bytes:
 
 def _read_header(line: bytes, node_id: str | None) -> str:
     """Return the node id of the first line."""
-    if not line:
-        raise _bad(1, "it is missing: the file is empty")
     try:
         head = msgspec.json.decode(line, type=_Format)
     except (ValueError, RecursionError):
@@ -250,32 +270,10 @@ def _read_header(line: bytes, node_id: str | None) -> str:
 
 def _read_event(line: bytes, number: int) -> StoredEvent:
     event = _parse(line, number, _Event)
-    uuid = uuid_of(event.originator_id)
-    if uuid is None:
+    id_ = uuid_of(event.originator_id)
+    if id_ is None:
         raise _bad(number, "its originator id is none")
-    return StoredEvent(uuid, event.originator_version, event.topic, bytes(event.state))
-
-
-def _check_closing(line: bytes, number: int, sha256: str) -> None:
-    found, events = _parse(line, number, _Closing), number - 2  # all lines but first and last
-    if found.events != events:
-        raise _bad(number, f"it says {found.events} events, there are {events}")
-    if found.sha256 != sha256:
-        raise _bad(number, "its SHA-256 is not that of the lines before it")
-
-
-def _whole_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield each line with its number; raise at one that is cut off or too long."""
-    for number, line in enumerate(lines, 1):
-        _check_whole(line, number)
-        yield number, line
-
-
-def _check_whole(line: bytes, number: int) -> None:
-    if len(line) > MAX_LINE:
-        raise _bad(number, f"it has more than {MAX_LINE} bytes")
-    if not line.endswith(b"\n"):
-        raise _bad(number, "it is cut off")
+    return StoredEvent(id_, event.originator_version, event.topic, bytes(event.state))
 
 
 def _parse(line: bytes, number: int, kind: type[_Line]) -> _Line:
@@ -299,18 +297,10 @@ def _naming(number: int) -> Iterator[None]:
     try:
         yield
     except LogError as error:
-        raise _bad(number, _what(error)) from error
-
-
-def _what(error: LogError) -> str:
-    """Return what is wrong with an event, without what to do about a log."""
-    if isinstance(error, LogDamagedError) and error.what:
-        return f"the event at position {error.position} was altered: {error.what}"
-    return str(error)
-
-
-def _no_closing(number: int) -> ExportError:
-    return _bad(number, "it is missing: the file ends before its closing line")
+        what = str(error)
+        if isinstance(error, LogDamagedError) and error.what:  # without what to do about a log
+            what = f"the event at position {error.position} was altered: {error.what}"
+        raise _bad(number, what) from error
 
 
 def _bad(number: int, what: str) -> ExportError:

@@ -19,10 +19,13 @@ from keyturn.domain.errors import (
     LogUnavailableError,
     StaleKeyError,
 )
-from keyturn.domain.head import Head, KeySetOf, blank_head, no_key_set
+from keyturn.domain.head import Head, blank_head
 from keyturn.domain.key_log import KeyLog
+from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.mark import Mark
 from keyturn.projections.stream import Events, Stream
+
+_CannotRead = KeyRingTimeoutError | LogUnavailableError
 
 
 class SeenElsewhere(Protocol):
@@ -42,7 +45,7 @@ class HeadReader:
         log: the log.
         manager: whose stream.
         node_id: the node that must have signed it.
-        key_set_of: unseals the keys; without it the heads have none.
+        key_ring: unseals the keys; without it the heads have none.
         anchor: what this node has seen; None: nothing that is kept.
         on_events: called with newer events, each once and in order, in whatever thread read
             them. It must not wait. To be sure of each, however often the main thread is
@@ -56,20 +59,20 @@ class HeadReader:
         manager: str,
         node_id: str,
         *,
-        key_set_of: KeySetOf = no_key_set,
+        key_ring: KeyRingLike | None = None,
         anchor: SeenElsewhere | None = None,
         on_events: Callable[[Events], None] = lambda events: None,
         after_events: Callable[[], None] = lambda: None,
     ) -> None:
         self._log = log
         self._manager = manager
-        self._stream = Stream(log, manager, node_id, key_set_of)
+        self._stream = Stream(log, manager, node_id, key_ring)
         self._anchor = anchor
         self._on_events = on_events
         self._after_events = after_events
         self._lock = threading.Lock()
         self._read_began = float("-inf")
-        self._why_not: LogUnavailableError | None = None
+        self._why_not: _CannotRead | None = None
         self._state: tuple[object, Head] = (object(), blank_head(manager))
 
     # --- reading ---
@@ -123,20 +126,14 @@ class HeadReader:
         if accept_rollback or self._anchor is None:
             with self.regardless_of_anchor():
                 return self.get()
-        mark = self._anchor.read(self._manager)
         head = self.get()
-        if mark is None and head.position > 0:  # another process may have begun it meanwhile
-            mark = self._anchor.read(self._manager)
+        mark = self._anchor.read(self._manager)  # afterwards: others write the log first
         if mark is None:
             if head.position > 0 and not trust_log:
                 raise self._not_trusted()
             return head
-        while not self._stream.contains(head, mark):
-            newer = self.read()
-            if newer.position == head.position:
-                raise self._stream.rolled_back(head.position, mark.position)
-            head = newer  # a purge meanwhile: look at what it left
-        return head
+        reached, _ = self._stream.reaching(head, mark)
+        return head if reached is head else self.read()
 
     @contextlib.contextmanager
     def regardless_of_anchor(self) -> Iterator[None]:
@@ -157,13 +154,7 @@ class HeadReader:
 
     def holds(self, position: int, digest: str) -> bool:
         """Whether the stream, as it is now, has this event, or a later purge removed it."""
-        head = self.read()
-        if head.position <= position:
-            return (head.position, head.digest) == (position, digest)
-        event = self._stream.event_at(position)
-        if event is None:
-            return self._stream.gave_up(head, Mark(position, digest, ""))
-        return event.digest == digest
+        return self._stream.contains(self.read(), Mark(position, digest, ""))
 
     # --- the one reading for all threads that need it ---
 
@@ -182,7 +173,7 @@ class HeadReader:
 
     def _read(self) -> None:
         began = time.monotonic()
-        why_not: LogUnavailableError | None = None
+        why_not: _CannotRead | None = None
         try:
             # Asked before reading: what is committed meanwhile is then read again next time.
             seen = self._log.changes()
@@ -195,13 +186,9 @@ class HeadReader:
                     tell(events)
                     self._after_events()
             self._read_began = began
-        except KeyRingTimeoutError as error:
-            self._read_began = began
-            why_not = LogUnavailableError(str(error), location=self._log.location)
-            raise self._stale(why_not) from error
-        except LogUnavailableError as error:
+        except (KeyRingTimeoutError, LogUnavailableError) as error:
             self._read_began, why_not = began, error
-            raise self._stale(why_not) from error
+            raise self._stale(error) from error
         finally:
             self._why_not = why_not  # of another error nobody gets a share
 
@@ -215,24 +202,20 @@ class HeadReader:
         # Others write the log first and then the anchor, and go on meanwhile: only a log that
         # was read after the anchor must hold what the anchor has seen.
         mark = self._anchor.read(self._manager)
-        head, more = self._stream.newer(head)
-        events = [*events, *more]
-        while mark is not None and not self._stream.contains(head, mark):
-            newer, more = self._stream.newer(head)
-            if newer.position == head.position:
-                raise self._stream.rolled_back(head.position, mark.position)
-            head, events = newer, [*events, *more]  # a purge meanwhile: look at what it left
-        return head, events
+        if mark is None:
+            return head, events
+        head, more = self._stream.reaching(head, mark)
+        return head, [*events, *more]
 
     # --- errors ---
 
-    def _stale(self, why: LogUnavailableError | None) -> StaleKeyError:
+    def _stale(self, why: _CannotRead) -> StaleKeyError:
         message = "no token is made or checked while the keys may be out of date"
         return StaleKeyError(
             f"{message}: {why}",
             location=self._log.location,
             recorded=False,  # what was to follow the reading was not even tried
-            is_busy=why is not None and why.is_busy,
+            is_busy=isinstance(why, LogUnavailableError) and why.is_busy,
         )
 
     def _not_trusted(self) -> LogNotTrustedError:

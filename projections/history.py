@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import Any
 
 from keyturn.domain.errors import FilterError
 from keyturn.domain.key_events import Abandoned, KeyEvent
@@ -17,7 +18,11 @@ _OF_SESSIONS = (SessionKeys.SessionEnded, SessionKeys.SubjectSessionsEnded)
 _SPARE = 20
 """Rows to read beyond a page: for how long its last key lived."""
 _MAX_NUMBER = 2**62
-_SOME_HAVE = ("overlap", "sid", "subject", "keep")
+_SAME = (
+    *("kind", "generation", "key_id", "initiator", "reason", "node_id", "digest", "manager"),
+    *("recorded_by", "overlap", "sid", "subject", "keep"),
+)
+"""The attributes of a row that are called the same in an event, if it has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,25 +169,16 @@ class RotationHistory:
         if limit == 0:
             return iter(())
 
-        def events() -> Iterator[KeyEvent]:
-            page = None if limit is None or which != EVERYTHING else limit + _SPARE
-            if newest_first:
-                return self._log.key_events(
-                    self._manager, before=after, newest_first=True, page=page
-                )
-            return self._log.key_events(self._manager, after=after or 0, page=page)
+        page = None if limit is None or which != EVERYTHING else limit + _SPARE
+        events, again = (self._events(after, newest_first, page) for _ in range(2))
 
         def key_before_page() -> KeyEvent | None:
             if after is None:
                 return None
-            others = (
-                self._log.key_events(self._manager, after=after - 1)
-                if newest_first
-                else self._log.key_events(self._manager, before=after + 1, newest_first=True)
-            )
-            return next(_of_keys(others), None)
+            last = after - 1 if newest_first else after + 1
+            return next(_of_keys(self._events(last, not newest_first)), None)
 
-        rows = _rows_of(events(), events(), key_before_page, newest_first=newest_first)
+        rows = _rows_of(events, again, key_before_page, newest_first=newest_first)
         return islice((row for row in rows if which.fits(row)), limit)
 
     def at(self, moment: datetime) -> KeyChange | None:
@@ -192,6 +188,14 @@ class RotationHistory:
             if change.at <= moment and not change.is_of_sessions:
                 return None if change.kind == "destroyed" else change
         return None
+
+    def _events(
+        self, after: int | None, newest_first: bool, page: int | None = None
+    ) -> Iterator[KeyEvent]:
+        """Return the events that come after a position, one way round or the other."""
+        if newest_first:
+            return self._log.key_events(self._manager, before=after, newest_first=True, page=page)
+        return self._log.key_events(self._manager, after=after or 0, page=page)
 
 
 def changes_of(events: Iterable[KeyEvent]) -> dict[str, list[KeyChange]]:
@@ -231,7 +235,7 @@ def _rows_of(
         newest_first: whether that is their order.
     """
     keys_again = _of_keys(again)
-    last = key_before
+    last: KeyEvent | None = None
     for event in events:
         if isinstance(event, _OF_SESSIONS):
             yield _row(event, None)
@@ -241,10 +245,10 @@ def _rows_of(
         if is_end is newest_first:
             other = next((key for key in keys_again if _follows(key, event, newest_first)), None)
         else:
-            other = last()
+            other = last or key_before()
         begin, end = (other, event) if is_end else (event, other)
         yield _row(event, end.timestamp - begin.timestamp if begin and end else None)
-        last = _returning(event)
+        last = event
 
 
 def _of_keys(events: Iterator[KeyEvent]) -> Iterator[KeyEvent]:
@@ -256,26 +260,14 @@ def _follows(one: KeyEvent, other: KeyEvent, newest_first: bool) -> bool:
     return positions[0] < positions[1] if newest_first else positions[0] > positions[1]
 
 
-def _returning(event: KeyEvent) -> Callable[[], KeyEvent]:
-    return lambda: event
-
-
 def _row(event: KeyEvent, lifetime: timedelta | None) -> KeyChange:
     abandoned: Abandoned | None = getattr(event, "abandoned", None)
+    fields: dict[str, Any] = {name: getattr(event, name, None) for name in _SAME}
     return KeyChange(
         position=event.originator_version,
-        kind=event.kind,
-        generation=event.generation,
-        key_id=event.key_id,
         at=event.timestamp,
-        initiator=event.initiator,
-        reason=event.reason,
-        node_id=event.node_id,
-        digest=event.digest,
         lifetime=lifetime,
-        manager=event.manager,
-        recorded_by=event.recorded_by,
         abandoned=None if abandoned is None else abandoned.position,
         clock_went_back=lifetime is not None and lifetime < timedelta(0),
-        **{name: getattr(event, name, None) for name in _SOME_HAVE},
+        **fields,
     )

@@ -15,7 +15,6 @@ from itertools import chain, islice
 from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.session_keys import MAX_RETIRING, SessionKeys
-from keyturn.domain.stored_events import read_event
 
 NEARBY = 200
 """How many events around the time of a token are looked at."""
@@ -142,12 +141,10 @@ class KeyLifetimes:
         return found
 
     def _newest(self) -> KeyEvent | None:
-        row = self._log.newest(self._manager)
-        return None if row is None else read_event(row)
+        return next(self._log.key_events(self._manager, newest_first=True, page=1), None)
 
     def _at_or_after(self, position: int) -> KeyEvent | None:
-        rows = self._log.stored(self._manager, after=position - 1, limit=1)
-        return read_event(rows[0]) if rows else None
+        return next(self._log.key_events(self._manager, after=position - 1, page=1), None)
 
 
 def _ends(event: KeyEvent, sid: str, subject: str) -> bool:

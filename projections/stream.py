@@ -6,19 +6,21 @@ not follow the event before it, is an error that names the row and the statement
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from itertools import chain
 
 from eventsourcing.persistence import StoredEvent
 
 from keyturn.domain.chain import Link, break_between, link_of
 from keyturn.domain.errors import LogDamagedError, LogRolledBackError, NotAKeyturnLogError
-from keyturn.domain.head import Head, KeySetOf, blank_head
+from keyturn.domain.head import Head, key_set_of
 from keyturn.domain.key_events import Abandoned, KeyEvent
 from keyturn.domain.key_log import KeyLog
+from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.mark import Mark
 from keyturn.domain.session_keys import SessionKeys
-from keyturn.domain.stored_events import read_event, read_genuine
+from keyturn.domain.stored_events import check_genuine, read_event
 
 _PAGE = 500
 
@@ -32,14 +34,16 @@ class Stream:
         log: the log.
         manager: whose stream.
         node_id: the node that must have signed it.
-        key_set_of: unseals the keys; see `head.unsealing`.
+        key_ring: unseals the keys; without it the heads have none.
     """
 
-    def __init__(self, log: KeyLog, manager: str, node_id: str, key_set_of: KeySetOf) -> None:
+    def __init__(
+        self, log: KeyLog, manager: str, node_id: str, key_ring: KeyRingLike | None = None
+    ) -> None:
         self._log = log
         self._manager = manager
         self._node_id = node_id
-        self._key_set_of = key_set_of
+        self._key_ring = key_ring
 
     def newer(self, old: Head) -> tuple[Head, Events]:
         """Return the head of now, and the events since an older one.
@@ -53,37 +57,60 @@ class Stream:
             LogUnavailableError: the log cannot be read.
         """
         if old.position == 0:
-            return self._first(), ()
+            return self._first(old), ()
         rows = list(self._each(old.position - 1))
         if rows and rows[0] == old.stored:
             if len(rows) == 1:
                 return old, ()
-            events = self._linked(rows[1:], old.link)
-            keys = SessionKeys.fold(events, old.keys.__copy__())
+            events = list(self._linked(self._events(rows[1:]), old.keys.link))
+            keys = SessionKeys.fold(events, copy(old.keys))
         else:
-            purge = self._genuine(rows[0]) if rows else None
+            purge = self._event(rows[0], is_signed=True) if rows else None
             if purge is None or not purge.is_purge or purge.originator_version <= old.position:
                 found = rows[-1].originator_version if rows else 0
                 raise self.rolled_back(found, old.position)
-            events = [purge, *self._linked(rows[1:], link_of(purge))]
+            events = [purge, *self._linked(self._events(rows[1:]), link_of(purge))]
             keys = SessionKeys.fold(events)
         return self._head(keys, rows[-1], old), events
+
+    def reaching(self, head: Head, mark: Mark) -> tuple[Head, Events]:
+        """Return a head of a stream that holds what the anchor has seen, and the events since.
+
+        That is the given one, unless a purge or others' writing went on meanwhile.
+
+        Raises:
+            LogRolledBackError: the stream does not hold it.
+            LogError: as for `newer`.
+        """
+        events: list[KeyEvent] = []
+        if mark.position > head.position:
+            head, more = self.newer(head)
+            events.extend(more)
+        while not self.contains(head, mark):
+            newer, more = self.newer(head)
+            if newer.position == head.position:
+                raise self.rolled_back(head.position, mark.position)
+            head = newer
+            events.extend(more)
+        return head, events
 
     def contains(self, head: Head, mark: Mark) -> bool:
         """Whether the stream holds what the anchor has seen, or gave it up for good."""
         if mark.position == 0:  # the history was about to begin
             return True
         if mark.purged:
-            return head.position == 0 or self.gave_up(head, mark)
+            return head.position == 0 or self._gave_up(head, mark)
         if mark.position == head.position and mark.digest == head.digest:
             return True
         if mark.position < head.position:
-            seen = self.event_at(mark.position)
+            seen = next(
+                self._log.key_events(self._manager, after=mark.position - 1, page=1), None
+            )
             if seen is not None and seen.digest == mark.digest and self._leads_to(seen, head):
                 return True
-        return self.gave_up(head, mark)
+        return self._gave_up(head, mark)
 
-    def gave_up(self, head: Head, mark: Mark) -> bool:
+    def _gave_up(self, head: Head, mark: Mark) -> bool:
         """Whether a purge removed the event of a mark, or an accepted rollback abandoned it."""
         wanted = Abandoned(mark.position, mark.digest)
         for event in self._log.key_events(self._manager, before=head.position + 1):
@@ -93,70 +120,6 @@ class Stream:
             if event.originator_version > mark.position:
                 return False
         return False
-
-    def event_at(self, position: int) -> KeyEvent | None:
-        """Return the event at a position, its signature unchecked; None if there is none."""
-        rows = self._log.stored(self._manager, after=position - 1, before=position + 1)
-        return read_event(rows[0]) if rows else None
-
-    def _first(self) -> Head:
-        newest = self._log.newest(self._manager)
-        if newest is None:
-            return blank_head(self._manager)
-        event = self._genuine(newest)
-        if not 0 < event.since <= event.originator_version:
-            raise self._does_not_follow(newest, "its `since` is no position before it")
-        keys = None
-        # One after the other, for they may be many; the newest one's signature vouches for all.
-        for row in chain(self._each(event.since - 1, event.originator_version), (newest,)):
-            earlier = event if row is newest else self._event(row)
-            if keys is None and earlier.originator_version != event.since:
-                what = f"the event at position {event.since} is missing"
-                raise self._does_not_follow(newest, what)
-            if keys is not None and (problem := break_between(keys.link, earlier)) is not None:
-                raise self._does_not_follow(row, problem.value)
-            keys = SessionKeys.fold((earlier,), keys)
-        assert keys is not None
-        return self._head(keys, newest, blank_head(self._manager))
-
-    def _head(self, keys: SessionKeys, stored: StoredEvent, before: Head) -> Head:
-        return Head.of(keys, stored, self._key_set_of(keys, before.key_set))
-
-    def _linked(self, rows: list[StoredEvent], end: Link) -> list[KeyEvent]:
-        """Return the events of rows that follow the end of a chain.
-
-        The last one's signature is checked: it vouches for those before it.
-        """
-        events = []
-        for row in rows:
-            event = self._event(row)
-            if (problem := break_between(end, event)) is not None:
-                raise self._does_not_follow(row, problem.value)
-            end = link_of(event)
-            events.append(event)
-        if rows:
-            self._genuine(rows[-1])
-        return events
-
-    def _each(self, after: int, before: int | None = None) -> Iterator[StoredEvent]:
-        """Yield the rows between two positions."""
-        page = None
-        while (page is None or len(page) == _PAGE) and before != after + 1:
-            page = self._log.stored(self._manager, after=after, before=before, limit=_PAGE)
-            yield from page
-            after = page[-1].originator_version if page else after
-
-    def _event(self, row: StoredEvent) -> KeyEvent:
-        try:
-            return read_event(row)
-        except (LogDamagedError, NotAKeyturnLogError) as error:
-            raise self._does_not_follow(row, str(getattr(error, "what", "") or error)) from error
-
-    def _genuine(self, row: StoredEvent) -> KeyEvent:
-        try:
-            return read_genuine(row, self._node_id)
-        except (LogDamagedError, NotAKeyturnLogError) as error:
-            raise self._does_not_follow(row, str(getattr(error, "what", "") or error)) from error
 
     def _leads_to(self, event: KeyEvent, head: Head) -> bool:
         """Whether the chain goes on from an event to the head without a break."""
@@ -168,7 +131,57 @@ class Stream:
             if break_between(end, following) is not None:
                 return False
             end = link_of(following)
-        return end == head.link
+        return end == head.keys.link
+
+    def _first(self, blank: Head) -> Head:
+        newest = self._log.newest(self._manager)
+        if newest is None:
+            return blank
+        event = self._event(newest, is_signed=True)
+        # One after the other, for they may be many; the newest one's signature vouches for all.
+        earlier = map(self._event, self._each(event.since - 1, event.originator_version))
+        events = chain(earlier, (event,))
+        first = next(events)
+        if first.originator_version != event.since:
+            what = f"the event at position {event.since} is missing"
+            raise self._does_not_follow(event, what)
+        keys = SessionKeys.fold(self._linked(events, link_of(first)), SessionKeys.fold((first,)))
+        return self._head(keys, newest, blank)
+
+    def _head(self, keys: SessionKeys, stored: StoredEvent, before: Head) -> Head:
+        return Head.of(keys, stored, key_set_of(keys, self._key_ring, before.key_set))
+
+    def _each(self, after: int, before: int | None = None) -> Iterator[StoredEvent]:
+        """Yield the rows between two positions."""
+        page = None
+        while (page is None or len(page) == _PAGE) and before != after + 1:
+            page = self._log.stored(self._manager, after=after, before=before, limit=_PAGE)
+            yield from page
+            after = page[-1].originator_version if page else after
+
+    def _events(self, rows: Sequence[StoredEvent]) -> Iterator[KeyEvent]:
+        """Yield the events of rows; the last one's signature vouches for those before it."""
+        for number, row in enumerate(rows, 1):
+            yield self._event(row, is_signed=number == len(rows))
+
+    def _event(self, row: StoredEvent, *, is_signed: bool = False) -> KeyEvent:
+        """Return the event of a row; with `is_signed` its signature is checked."""
+        try:
+            event = read_event(row)
+            if is_signed:
+                check_genuine(event, self._node_id)
+            return event
+        except (LogDamagedError, NotAKeyturnLogError) as error:
+            what = str(getattr(error, "what", "") or error)
+            raise self._does_not_follow(row, what) from error
+
+    def _linked(self, events: Iterable[KeyEvent], end: Link) -> Iterator[KeyEvent]:
+        """Yield events that follow the end of a chain, one the other."""
+        for event in events:
+            if (problem := break_between(end, event)) is not None:
+                raise self._does_not_follow(event, problem.value)
+            end = link_of(event)
+            yield event
 
     def rolled_back(self, found: int, seen: int) -> LogRolledBackError:
         """Return the error for a stream in which something that was seen is missing.
@@ -188,7 +201,7 @@ class Stream:
             found_position=found,
         )
 
-    def _does_not_follow(self, row: StoredEvent, what: str) -> LogDamagedError:
+    def _does_not_follow(self, row: StoredEvent | KeyEvent, what: str) -> LogDamagedError:
         position = row.originator_version
         statement = self._log.removal_of(self._manager, position)
         return LogDamagedError(

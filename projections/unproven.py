@@ -19,6 +19,8 @@ from keyturn.domain.session_keys import EVENT_CLASSES
 MAX_TEXT: Final = 1_000
 """Characters that are kept of each text."""
 
+_TEXTS = ("manager", "initiator", "recorded_by", "reason", "node_id")
+
 
 @dataclass(frozen=True, slots=True)
 class Unproven:
@@ -69,13 +71,9 @@ def _unproven(topic: object, fields: Mapping[str, object]) -> Unproven:
     generation = fields.get("generation")
     return Unproven(
         kind=_text(topic) if known is None else known.kind,
-        manager=_text(fields.get("manager")),
         generation=generation if type(generation) is int else None,
         at=_text(fields.get("timestamp")),
-        initiator=_text(fields.get("initiator")),
-        recorded_by=_text(fields.get("recorded_by")),
-        reason=_text(fields.get("reason")),
-        node_id=_text(fields.get("node_id")),
+        **{name: _text(fields.get(name)) for name in _TEXTS},
     )
 
 

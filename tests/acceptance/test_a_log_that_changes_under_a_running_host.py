@@ -24,6 +24,7 @@ from keyturn.domain.errors import (
     SessionManagerDestroyedError,
 )
 from keyturn.domain.session_keys import Origin
+from tests.api.command_line import Keyturn
 from tests.heads import keys_at_head
 
 
@@ -157,7 +158,7 @@ def test_several_starts_at_once_after_a_purge_share_one_new_key(folder: Path) ->
         service.destroy(purge=True)
     starters = [
         subprocess.Popen([sys.executable, "-c", code, folder], stdin=subprocess.PIPE)
-        for _ in range(5)
+        for _ in range(3)
     ]
 
     for starter in starters:
@@ -167,7 +168,7 @@ def test_several_starts_at_once_after_a_purge_share_one_new_key(folder: Path) ->
     for starter in starters:
         starter.communicate(timeout=60)
 
-    assert [starter.returncode for starter in starters] == [0] * 5
+    assert [starter.returncode for starter in starters] == [0] * 3
     with keyturn.open(path=folder, password=None) as service:
         assert [change.kind for change in service.history()] == ["destroyed", "generated"]
 
@@ -230,25 +231,20 @@ def test_a_client_reads_its_token_while_a_writer_hangs(service: Service, tmp_pat
         assert service.session(tmp_path / "token").read_token() == token
 
 
-def test_a_token_in_place_of_a_path_is_never_echoed(service: Service, folder: Path) -> None:
-    token = service.create_token()
+def test_a_token_in_place_of_a_path_is_never_echoed(
+    service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, run = service.create_token(), Keyturn(folder)
+    monkeypatch.chdir(folder)
 
-    for arguments in (
-        ("token", "verify", "--file", token),
-        ("session", "read", token),
-        ("session", "clear", token),
-        ("session", "write", token, "token"),
-        ("audit", "--against", token),
+    for code, *arguments in (
+        (os.EX_IOERR, "token", "verify", "--file", token),
+        (os.EX_IOERR, "session", "read", token),
+        (os.EX_IOERR, "session", "clear", token),
+        (os.EX_IOERR, "session", "write", token, "token"),
+        (os.EX_DATAERR, "audit", "--against", token),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "keyturn", "--path", str(folder), *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode not in (0, 1), arguments
+        done = run(*arguments, code=code)
         assert token.split(".")[2] not in done.stderr, arguments
 
     assert not [name for name in os.listdir(folder) if "eyJ" in name]

@@ -22,7 +22,6 @@ import keyturn
 from keyturn import KeyRing, Service, Transaction
 from keyturn.domain import tokens
 from keyturn.domain.errors import SessionArgumentError, TokenRefusedError
-from keyturn.domain.head import unsealing
 from keyturn.domain.options import ManagerOptions
 from keyturn.domain.session_keys import SessionKeys
 from keyturn.projections.head_reader import HeadReader
@@ -283,7 +282,7 @@ class EndedSessionsMachine(RuleBasedStateMachine):
             self.services[0].log,
             "default",
             self.services[0].node_id,
-            key_set_of=unsealing(self.services[0].parts.key_ring),
+            key_ring=self.services[0].parts.key_ring,
         ).get()
         for token in self.model.tokens:
             should_be = self.model.is_good(token, now)
@@ -357,13 +356,13 @@ def read_generation(logins: list[tuple[str, int, bool]], work: list[str], text: 
 
 
 EndedSessionsMachine.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=25,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 OnFilesMachine.TestCase.settings = settings(
-    EndedSessionsMachine.TestCase.settings, max_examples=10
+    EndedSessionsMachine.TestCase.settings, max_examples=4
 )
 TestG9ATokenIsGoodIfAndOnlyIfTheModelSaysSo = EndedSessionsMachine.TestCase
 TestG9ATokenIsGoodIfAndOnlyIfTheModelSaysSoOnFiles = OnFilesMachine.TestCase

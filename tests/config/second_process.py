@@ -39,6 +39,10 @@ class SecondProcess:
     def pid(self) -> int:
         return self._process.pid
 
+    def serve(self, name: str) -> None:
+        """Serve another manager of the folder instead."""
+        self._do("serve", name=name)
+
     def reset(self, reason: str | None = None) -> int:
         """Reset the key, and return the new generation."""
         return int(self._do("reset", reason=reason))
@@ -97,6 +101,11 @@ def be_told() -> None:
             request = json.loads(line)
             reply: object = None
             match request["command"]:
+                case "serve":
+                    service.close()
+                    service = stack.enter_context(
+                        keyturn.open(path=folder, password=None, name=request["name"])
+                    )
                 case "reset":
                     service.reset_key(request["reason"])
                     reply = next(service.history(newest_first=True)).generation

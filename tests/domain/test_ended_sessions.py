@@ -268,7 +268,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(st.lists(steps, max_size=40))
 def test_whatever_happens_the_sessions_that_a_model_has_ended_are_ended_here_and_no_others(
     done: list[tuple[Any, ...]],
@@ -283,7 +283,7 @@ def test_whatever_happens_the_sessions_that_a_model_has_ended_are_ended_here_and
             assert is_ended == should_be[sid]
 
 
-@settings(max_examples=500)
+@settings(max_examples=150)
 @given(st.lists(steps, max_size=40))
 @example([("begin", "alice", 0), *[("end_all", "alice", keep) for keep in (None, 0)], ROTATE])
 @example(

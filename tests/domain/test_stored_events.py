@@ -171,16 +171,15 @@ def test_the_topics_are_those_of_version_0_1_and_two_more() -> None:
 
 
 @each_row
-def test_g5_an_event_with_any_bit_flipped_is_refused(row: StoredEvent) -> None:
+def test_g5_an_event_with_a_bit_of_any_byte_flipped_is_refused(row: StoredEvent) -> None:
     for position in range(len(row.state)):
-        for bit in range(8):
-            state = bytearray(row.state)
-            state[position] ^= 1 << bit
-            with pytest.raises(LogDamagedError):
-                MAPPER.to_domain_event(with_state(row, bytes(state)))
+        state = bytearray(row.state)
+        state[position] ^= 1 << position % 8
+        with pytest.raises(LogDamagedError):
+            MAPPER.to_domain_event(with_state(row, bytes(state)))
 
 
-@each_row
+@pytest.mark.parametrize("row", [ROWS[0], ROWS[-1]], ids=name_of)
 def test_g5_an_event_cut_short_anywhere_is_refused(row: StoredEvent) -> None:
     for length in range(len(row.state)):
         with pytest.raises(LogDamagedError):
@@ -336,7 +335,7 @@ def test_g5_a_version_that_was_not_signed_is_damage_and_not_news(
     assert not isinstance(caught.value, LogVersionError)
 
 
-@each_golden_row
+@pytest.mark.parametrize("row", golden.ROWS[:1], ids=name_of)
 @given(version=json_values.filter(lambda value: not (type(value) is int and value == 1)))
 def test_g5_no_version_makes_reading_fail_in_another_way(
     row: StoredEvent, version: object

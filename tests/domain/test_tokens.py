@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keyturn.domain.claims import RESERVED_CLAIMS, Claims, check_claims
@@ -68,6 +68,7 @@ def refusal_of(token: object, now: float, max_lifetime: float | None = None) -> 
 # --- minting -----------------------------------------------------------------------------------
 
 
+@settings(max_examples=40)
 @given(host_claims)
 def test_what_a_host_puts_into_a_token_comes_out_of_it(claims: Claims) -> None:
     found = claims_of(claims=check_claims(claims))

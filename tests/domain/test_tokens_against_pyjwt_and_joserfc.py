@@ -10,7 +10,7 @@ import joserfc.jwt
 import jwt
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keyturn.domain.claims import RESERVED_CLAIMS, Claims
@@ -67,6 +67,7 @@ def by_us(token: str) -> Claims | None:
 
 
 @pytest.mark.parametrize("decode", [by_pyjwt, by_joserfc])
+@settings(max_examples=30)
 @given(claims=any_claims, expiry=st.none() | st.integers(0, 10**9))
 def test_our_tokens_are_read_by_others_with_the_same_claims(
     decode: Any, claims: Claims, expiry: int | None
@@ -91,6 +92,7 @@ def test_others_refuse_our_tokens_under_another_key() -> None:
         by_pyjwt(token)
 
 
+@settings(max_examples=30)
 @given(ascii_claims)
 def test_a_token_of_pyjwt_is_accepted_if_it_is_written_as_ours_are(claims: Claims) -> None:
     all_claims = {**good_claims(), **claims}
@@ -102,6 +104,7 @@ def test_a_token_of_pyjwt_is_accepted_if_it_is_written_as_ours_are(claims: Claim
     assert by_us(token) == all_claims
 
 
+@settings(max_examples=30)
 @given(ascii_claims)
 def test_a_token_of_joserfc_is_accepted_if_it_is_written_as_ours_are(claims: Claims) -> None:
     all_claims = {**good_claims(), **claims}
@@ -166,6 +169,7 @@ def test_g3_whatever_we_accept_of_signed_payloads_pyjwt_reads_alike(data: st.Dat
     assert agree(forge(KEY, payload[:start] + piece + payload[end:]))
 
 
+@settings(max_examples=30)
 @given(any_claims)
 def test_g3_whatever_we_accept_of_any_claims_pyjwt_reads_alike(claims: Claims) -> None:
     assert agree(forge(KEY, msgspec.json.encode({**good_claims(), **claims})))

@@ -1,4 +1,4 @@
-"""A log over each store, and a hand that writes key events into it."""
+"""A log, and a hand that writes key events into it."""
 
 from __future__ import annotations
 
@@ -79,8 +79,9 @@ class Hand:
 
 
 @pytest.fixture
-def log(store_url: str) -> Iterator[EventLog]:
-    log = keyturn.open_event_log(store_url)
+def log() -> Iterator[EventLog]:
+    """A log in memory: that each store reads and writes alike is for the tests of the stores."""
+    log = keyturn.open_event_log("memory:")
     yield log
     log.close()
 

@@ -10,8 +10,8 @@ from keyturn.config.event_log import EventLog
 from keyturn.config.memory import MemoryStore
 from keyturn.config.store import Store
 from keyturn.domain.mark import Mark
+from keyturn.domain.stored_events import stored_of
 from keyturn.projections.findings import AuditReport, FindingKind
-from keyturn.projections.rows import stored_of
 
 
 class Marks(dict[str, Mark]):

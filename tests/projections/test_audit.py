@@ -316,7 +316,7 @@ def test_progress_is_told_every_500_events_and_at_the_end(
 
 def test_an_audit_of_a_long_log_takes_no_more_memory(tmp_path: Path, key_ring: KeyRing) -> None:
     peaks = []
-    for name, resets in (("warm", 10), ("short", 200), ("long", 4000)):
+    for name, resets in (("warm", 10), ("short", 200), ("long", 2000)):
         record_at_once(tmp_path / name, key_ring, resets)
         with opened(tmp_path / name) as log:
             tracemalloc.start()
@@ -324,4 +324,4 @@ def test_an_audit_of_a_long_log_takes_no_more_memory(tmp_path: Path, key_ring: K
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
 
-    assert peaks[2] < 5 * peaks[1]  # twenty times as many events
+    assert peaks[2] < 3 * peaks[1]  # ten times as many events

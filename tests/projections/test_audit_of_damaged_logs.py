@@ -28,7 +28,9 @@ from tests.projections.sqlite_log import (
 
 ALTERED, MISSING, FOREIGN = FindingKind.ALTERED, FindingKind.MISSING, FindingKind.FOREIGN
 OTHER_VALUES = [None, 7, -1, 1.5, 1e300, 2**63 - 1, -(2**63), "", "text", b"", b"\xff", b"{}"]
-shared_log = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+shared_log = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50
+)
 
 
 class Vandal:
@@ -85,15 +87,13 @@ def flipped(value: str | bytes, place: int, bit: int) -> bytes:
 # --- flipped bits ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("position", [1, 3, LAST])
-def test_g5_a_flipped_bit_in_any_byte_of_a_state_is_found_at_its_position(
-    vandal: Vandal, position: int
-) -> None:
+def test_g5_flipped_bits_all_over_a_state_are_found_at_its_position(vandal: Vandal) -> None:
+    position = 3  # a rotation: it has all there is
     state = vandal.rows[position][3]
 
     found = {
         tuple(vandal.findings_after(position, "state", flipped(state, place, place % 8)))
-        for place in range(len(state))
+        for place in range(0, len(state), 3)
     }
 
     assert found == {((ALTERED, position),)}
@@ -111,8 +111,8 @@ def test_g5_any_flipped_bit_of_a_state_is_found_at_its_position(
     assert found == [(ALTERED, position)]
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-def test_g5_any_flipped_bit_of_a_topic_is_found_at_its_position(
+@pytest.mark.parametrize("position", [1, 4, LAST])
+def test_g5_a_flipped_bit_in_any_byte_of_a_topic_is_found_at_its_position(
     vandal: Vandal, position: int
 ) -> None:
     topic = vandal.rows[position][2]
@@ -120,26 +120,27 @@ def test_g5_any_flipped_bit_of_a_topic_is_found_at_its_position(
     found = [
         vandal.findings_after(position, "topic", flipped(topic, place, bit), as_text=True)
         for place in range(len(topic))
-        for bit in range(8)
+        for bit in (place % 8, 5)  # the second one makes other letters of it
     ]
 
     assert all(f in ([(FOREIGN, position)], [(ALTERED, position)]) for f in found)
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-def test_g5_any_flipped_bit_of_an_originator_id_is_found_at_its_position(
+@pytest.mark.parametrize("position", [1, 3, LAST])
+def test_g5_a_flipped_bit_in_any_byte_of_an_originator_id_is_found_at_its_position(
     vandal: Vandal, position: int
 ) -> None:
     found = [
-        vandal.findings_after(position, "originator_id", flipped(ID, place, bit), as_text=True)
+        vandal.findings_after(
+            position, "originator_id", flipped(ID, place, place % 8), as_text=True
+        )
         for place in range(len(ID))
-        for bit in range(8)
     ]
 
     assert all((ALTERED, position) in f for f in found)
 
 
-@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("position", [1, 3, LAST])
 def test_g5_any_flipped_bit_of_a_version_is_found_where_the_row_was_or_stands_now(
     vandal: Vandal, position: int
 ) -> None:
@@ -174,7 +175,7 @@ def test_g5_a_flipped_bit_in_the_version_of_the_newest_row_is_found_against_the_
 def test_g5_a_value_that_is_none_of_an_event_is_found_at_its_position(
     vandal: Vandal, column: str, value: object
 ) -> None:
-    found = {p: vandal.findings_after(p, column, value) for p in POSITIONS}
+    found = {p: vandal.findings_after(p, column, value) for p in (1, LAST)}
 
     assert all(position in {where for _, where in f} for position, f in found.items())
 
