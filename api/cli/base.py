@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 from msgspec import UNSET, UnsetType
@@ -13,6 +14,7 @@ import keyturn
 from keyturn import Service, Settings, show
 from keyturn.actors.manager_parts import ManagerParts
 from keyturn.cli import output
+from keyturn.cli.parameters import PATH
 from keyturn.config import key_ring_file
 from keyturn.config.anchor import Anchor
 from keyturn.config.event_log import EventLog
@@ -31,24 +33,12 @@ from keyturn.domain.manager_state import manager_not_found
 from keyturn.opening import lost_key_ring, no_log
 
 
-class _Group(click.Group):
-    """All commands. What fails of standard output is told from what fails of anything else."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with output.watched():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with output.watched():
-            return super().invoke(ctx)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(keyturn.__version__, prog_name="keyturn")
-@click.option("--path", type=click.Path(path_type=Path), help="The data folder.")
+@click.option("--path", type=PATH, help="The data folder.")
 @click.option("--store", help="The URL of the log, if it is not in the data folder.")
 @click.option("--name", help="Which session manager of the log.")
-@click.option("--config", type=click.Path(path_type=Path), help="A TOML file with settings.")
+@click.option("--config", type=PATH, help="A TOML file with settings.")
 @click.option(
     "--host-topic",
     "host_topics",
@@ -86,23 +76,52 @@ def cli(
     settings = Settings.load(explicit, config=config)
     configure_for_command_line(settings.log_level)
     sources = Settings.sources(explicit, config=config)
-    context.obj = Command(settings, host_topics, accept_rollback, sources)
+    context.obj = Command(settings, sources, host_topics, accept_rollback)
 
 
+@dataclass
 class Command:
-    """What every command needs: the settings, and a service when it asks for one."""
+    """What every command needs: the settings, a service if it asks for one, a way to answer.
 
-    def __init__(
-        self,
-        settings: Settings,
-        host_topics: tuple[str, ...],
-        accept_rollback: bool,
-        sources: dict[str, str],
-    ) -> None:
-        self.settings = settings
-        self.sources = sources
-        self.host_topics = host_topics
-        self.accept_rollback = accept_rollback
+    Attributes:
+        settings: of this call.
+        sources: where each of them comes from.
+        host_topics: topics of the host's own events in the same log.
+        accept_rollback: whether to take a log as it is, and reset its key.
+        as_json: whether the answer is for programs.
+    """
+
+    settings: Settings
+    sources: dict[str, str]
+    host_topics: tuple[str, ...]
+    accept_rollback: bool
+    as_json: bool = False
+
+    def answer(self, facts: object, text: str) -> None:
+        """Write the answer: facts for programs, a text for people."""
+        click.echo(show.json_line(facts) if self.as_json else text)
+
+    def answer_with_change(self, parts: ManagerParts) -> None:
+        """Write which change this command has made."""
+        events = parts.activity.last_written
+        event = events[-1]
+        facts = {
+            "kind": event.kind,
+            "events": len(events),
+            "manager": event.manager,
+            "generation": event.generation,
+            "position": event.originator_version,
+            "at": event.timestamp,
+            "initiator": event.initiator,
+            "recorded_by": event.recorded_by,
+            "reason": event.reason,
+        }
+        what = event.kind if len(events) == 1 else f"{len(events)} times {event.kind}"
+        self.answer(
+            facts,
+            f"{what}: manager {event.manager}, generation {event.generation}, "
+            f"{show.time_text(event.timestamp)} UTC",
+        )
 
     def open(
         self,
@@ -154,9 +173,7 @@ class Command:
         password = find_password(self.settings)
         if not stored.has_password:
             return None
-        if password is UNSET:
-            password = ask_for_password("Password")
-        return None if isinstance(password, UnsetType) else password
+        return ask_for_password("Password") if password is UNSET else password
 
     def stored_key_ring(self) -> StoredKeyRing:
         """Read the file of the key ring, which needs no password."""
@@ -194,6 +211,19 @@ class Command:
 command = click.pass_obj
 
 
+def _set_as_json(context: click.Context, _: click.Parameter, value: bool) -> None:
+    context.obj.as_json = value
+
+
+json_option = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=_set_as_json,
+    help="JSON, for programs.",
+)
+
+
 def ask_for_password(prompt: str, *, confirm: bool = False) -> str:
     """Ask the person at the terminal; never standard input, which may be a token.
 
@@ -219,28 +249,3 @@ def warn_of_unreadable(ids: list[str]) -> None:
             f"a manager is left out: its newest row (originator_id {id_[:40]}) cannot be read; "
             "run `keyturn audit`"
         )
-
-
-def show_change(parts: ManagerParts, as_json: bool) -> None:
-    """Show the change that this command made."""
-    events = parts.activity.last_written
-    event = events[-1]
-    if as_json:
-        facts = {
-            "kind": event.kind,
-            "events": len(events),
-            "manager": event.manager,
-            "generation": event.generation,
-            "position": event.originator_version,
-            "at": event.timestamp,
-            "initiator": event.initiator,
-            "recorded_by": event.recorded_by,
-            "reason": event.reason,
-        }
-        click.echo(show.json_line(facts))
-        return
-    what = event.kind if len(events) == 1 else f"{len(events)} times {event.kind}"
-    click.echo(
-        f"{what}: manager {event.manager}, generation {event.generation}, "
-        f"{event.timestamp:%Y-%m-%d %H:%M:%S} UTC"
-    )

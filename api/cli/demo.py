@@ -10,23 +10,26 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.text import Text
+import click
 
 import keyturn
 from keyturn import Service, show
 from keyturn.cli import tables
+from keyturn.cli.base import cli
+from keyturn.cli.parameters import PATH
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 WIDTH = 104
 
 
-def run(svg: Path | None = None) -> None:
-    """Show the main job on standard output.
-
-    Args:
-        svg: where to put a picture of it, too.
-    """
+@cli.command()
+@click.option("--svg", type=PATH, help="Also write it as a picture.")
+def demo(svg: Path | None) -> None:
+    """Show what Keyturn does, in a temporary folder."""
     console = show.console(record=svg is not None, width=WIDTH if svg else None)
     with tempfile.TemporaryDirectory(prefix="keyturn-demo-") as folder:
         _Demo(console, Path(folder)).run()
@@ -52,7 +55,7 @@ class _Demo:
         with keyturn.open(path=self._folder / "data", password=self._password) as service:
             self._say("The service was closed, and rebuilt its key from the log")
             token = service.create_token(subject="carol")
-            self._fact("a new token", self._verdict(service, token))
+            self._fact("a new token", *_verdict(service, token))
             self._say("The history of the keys, each line signed and chained to the one before")
             self._console.print(
                 tables.history_table(list(service.history()), self._console.width)
@@ -60,18 +63,18 @@ class _Demo:
 
     def _issue_and_verify(self, service: Service) -> None:
         self._say("Two tokens, of half an hour each")
-        self._tokens = [
-            service.create_token(expiry=1800, subject=subject) for subject in ("alice", "bob")
-        ]
-        for token in self._tokens:
-            self._fact(_subject(service, token), self._verdict(service, token))
-        forged = self._tokens[0][:-8] + "AAAAAAAA"
-        self._fact("forged", self._verdict(service, forged))
+        self._tokens = {
+            subject: service.create_token(expiry=1800, subject=subject)
+            for subject in ("alice", "bob")
+        }
+        forged = self._tokens["alice"][:-8] + "AAAAAAAA"
+        for subject, token in (*self._tokens.items(), ("forged", forged)):
+            self._fact(subject, *_verdict(service, token))
 
     def _keep_in_a_file(self, service: Service) -> None:
         path = self._folder / "client" / "token"
-        session = service.session(path, self._tokens[0])
-        same = "the same" if session.read_token() == self._tokens[0] else "another"
+        session = service.session(path, self._tokens["alice"])
+        same = "the same" if session.read_token() == self._tokens["alice"] else "another"
         self._say("A client keeps its token in a file")
         self._fact(f"mode {path.stat().st_mode & 0o777:04o}", f"read back: {same}")
 
@@ -83,26 +86,22 @@ class _Demo:
             [*command, *arguments], env=environment, stdout=subprocess.DEVNULL, check=True
         )
         self._say(f"Another process: keyturn {shlex.join(arguments)}")
-        for token in self._tokens:
-            self._fact(_subject(service, token), self._verdict(service, token))
-
-    def _verdict(self, service: Service, token: str) -> Text:
-        if service.verify_token(token):
-            return Text("good", "green")
-        report = service.inspect_token(token)
-        assert report.refusal is not None
-        why = f" by {report.revoked_by}: {report.revoked_because}" if report.revoked_at else ""
-        return Text(f"refused, {report.refusal.value}{why}", "red")
+        for subject, token in self._tokens.items():
+            self._fact(subject, *_verdict(service, token))
 
     def _say(self, text: str) -> None:
-        self._console.print(Text(f"\n{text}", "bold"))
+        self._console.print(f"\n{text}", style="bold", markup=False)
 
-    def _fact(self, what: str, value: Text | str) -> None:
-        self._console.print(
-            Text("  ").append(f"{what:12} ", "dim").append_text(Text.assemble(value))
-        )
+    def _fact(self, what: str, value: str, style: str = "") -> None:
+        from rich.text import Text
+
+        self._console.print(Text.assemble("  ", (f"{what:12} ", "dim"), (value, style)))
 
 
-def _subject(service: Service, token: str) -> str:
-    claims = service.inspect_token(token).claims
-    return "" if claims is None else str(claims["sub"])
+def _verdict(service: Service, token: str) -> tuple[str, str]:
+    """Return what is known of a token, and the colour that it is shown in."""
+    report = service.inspect_token(token)
+    if report.refusal is None:
+        return "good", "green"
+    why = f" by {report.revoked_by}: {report.revoked_because}" if report.revoked_at else ""
+    return f"refused, {report.refusal.value}{why}", "red"

@@ -7,9 +7,12 @@ import sqlite3
 from collections.abc import Iterator
 from importlib.metadata import version
 
+import click
 from msgspec import UNSET
 
-from keyturn.cli.base import Command
+from keyturn import show
+from keyturn.cli.base import Command, cli, command, json_option
+from keyturn.cli.exit_codes import REFUSED
 from keyturn.cli.health import Health, Level
 from keyturn.cli.places import look_at_places
 from keyturn.cli.texts import for_command_line
@@ -26,6 +29,34 @@ WAL_RESET_FIXED = (3, 51, 3)
 """SQLite before this version can, very rarely, corrupt a WAL that is reset at a bad moment."""
 
 _PACKAGES = ("keyturn", "pykka", "eventsourcing", "cryptography")
+
+
+@cli.command()
+@click.option("--strict", is_flag=True, help="Warnings are wrong, too.")
+@json_option
+@command
+def doctor(obj: Command, strict: bool) -> None:
+    """Check the health of this installation and its data.
+
+    It opens key ring and log, tries the password if there is one, compares the log with the
+    anchor, and shows the settings with where each comes from. It changes nothing. The exit code
+    is 0 if nothing is wrong, and 1 if something is.
+    """
+    findings = list(examine(obj))
+    wrong = sum(finding.level is Level.WRONG for finding in findings)
+    warnings = sum(finding.level is Level.WARNING for finding in findings)
+    is_bad = wrong or (strict and warnings)
+    if not obj.as_json:
+        counts = [(wrong, "wrong"), (warnings, "to be warned of")]
+        text = ", ".join(f"{count} {what}" for count, what in counts if count)
+        click.echo(f"{'NOT healthy' if is_bad else 'healthy'}{f': {text}' if text else ''}")
+    for finding in findings:
+        text = f"{finding.what:22} {show.plain(finding.value)}"
+        if finding.message:
+            text += f"\n{'':22} {finding.level.value}: {show.plain(finding.message)}"
+        obj.answer(finding, text)
+    if is_bad:
+        raise click.exceptions.Exit(REFUSED)
 
 
 def examine(obj: Command) -> Iterator[Health]:
@@ -165,13 +196,3 @@ def _managers(obj: Command, log: EventLog) -> Iterator[Health]:
 
 def _wrong(what: str, value: str, error: KeyturnError) -> Health:
     return Health.wrong(what, value, for_command_line(str(error)))
-
-
-def verdict(findings: list[Health], *, strict: bool) -> str:
-    """Return the line that stands first; strict: a warning is not healthy either."""
-    wrong = sum(finding.level is Level.WRONG for finding in findings)
-    warnings = sum(finding.level is Level.WARNING for finding in findings)
-    counts = [(wrong, "wrong"), (warnings, "to be warned of")]
-    text = ", ".join(f"{count} {what}" for count, what in counts if count)
-    is_bad = wrong or (strict and warnings)
-    return f"{'NOT healthy' if is_bad else 'healthy'}{f': {text}' if text else ''}"

@@ -10,8 +10,8 @@ import click
 from keyturn import show
 from keyturn.actors.key_writer import KeyWriter
 from keyturn.actors.manager_parts import ManagerParts
-from keyturn.cli.base import Command, cli, command, show_change, warn_of_unreadable
-from keyturn.cli.parameters import DURATION, as_json, initiator_option, reason_option
+from keyturn.cli.base import Command, cli, command, json_option, warn_of_unreadable
+from keyturn.cli.parameters import DURATION, PATH, initiator_option, reason_option
 from keyturn.config.token_file import TokenFile
 from keyturn.domain.errors import SessionManagerDestroyedError
 
@@ -21,22 +21,16 @@ _ROW = "{:24} {:>10} {:>10}  {:19}  {}"
 @cli.command()
 @reason_option
 @initiator_option
-@click.option(
-    "--clear-file", type=click.Path(path_type=Path), help="Remove a token file afterwards."
-)
-@as_json
+@click.option("--clear-file", type=PATH, help="Remove a token file afterwards.")
+@json_option
 @command
 def reset(
-    obj: Command,
-    reason: str | None,
-    initiator: str | None,
-    clear_file: Path | None,
-    as_json: bool,
+    obj: Command, reason: str | None, initiator: str | None, clear_file: Path | None
 ) -> None:
     """Make a new key: all tokens are refused at once, everywhere."""
     with obj.open(initiator=initiator) as service:
         service.reset_key(reason)
-        show_change(service.parts, as_json)
+        obj.answer_with_change(service.parts)
     if clear_file is not None:
         TokenFile(clear_file).clear()
 
@@ -50,17 +44,15 @@ def reset(
 )
 @reason_option
 @initiator_option
-@as_json
+@json_option
 @command
-def rotate(
-    obj: Command, overlap: float, reason: str | None, initiator: str | None, as_json: bool
-) -> None:
+def rotate(obj: Command, overlap: float, reason: str | None, initiator: str | None) -> None:
     """Make a new key; earlier tokens stay good until an overlap ends."""
     if not overlap.is_integer():
         raise click.BadParameter("an overlap is of whole seconds", param_hint="--overlap")
     with obj.open(initiator=initiator) as service:
         service.rotate_key(int(overlap), reason)
-        show_change(service.parts, as_json)
+        obj.answer_with_change(service.parts)
 
 
 @cli.command()
@@ -68,15 +60,10 @@ def rotate(
 @initiator_option
 @click.option("--purge", is_flag=True, help="Remove the history, too, for good.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@as_json
+@json_option
 @command
 def destroy(
-    obj: Command,
-    reason: str | None,
-    initiator: str | None,
-    purge: bool,
-    yes: bool,
-    as_json: bool,
+    obj: Command, reason: str | None, initiator: str | None, purge: bool, yes: bool
 ) -> None:
     """End a manager: it has no key, and all its tokens are refused.
 
@@ -92,18 +79,17 @@ def destroy(
         with obj.open(initiator=initiator) as service:
             service.stop()
             service.destroy(purge, reason)
-            show_change(service.parts, as_json)
+            obj.answer_with_change(service.parts)
     except SessionManagerDestroyedError:
         if not purge:
             raise
-        show_change(_purge_destroyed(obj, initiator, reason), as_json)
+        obj.answer_with_change(_purge_destroyed(obj, initiator, reason))
 
 
 def _purge_destroyed(obj: Command, initiator: str | None, reason: str | None) -> ManagerParts:
     """Remove the history of a manager that was destroyed: no actor runs without a key."""
     parts = obj.read_only()
-    writer = KeyWriter(parts)
-    writer.destroy(initiator, reason, purge=True, only_if_destroyed=True)
+    KeyWriter(parts).destroy(initiator, reason, purge=True, only_if_destroyed=True)
     if not parts.activity.last_written:
         name = obj.settings.name
         raise SessionManagerDestroyedError(f"manager {name!r} was destroyed and purged before")
@@ -111,26 +97,24 @@ def _purge_destroyed(obj: Command, initiator: str | None, reason: str | None) ->
 
 
 @cli.command()
-@as_json
+@json_option
 @command
-def managers(obj: Command, as_json: bool) -> None:
+def managers(obj: Command) -> None:
     """Show the managers of the log. Needs no password.
 
     This is what the log says; whether it is true, `keyturn audit` tells.
     """
     states, unreadable = obj.log().readable_managers()
     warn_of_unreadable(unreadable)
-    if as_json:
-        for state in states:
-            click.echo(show.json_line(state))
-        return
-    click.echo(_ROW.format("manager", "generation", "position", "changed (UTC)", "").rstrip())
+    if not obj.as_json:
+        heading = _ROW.format("manager", "generation", "position", "changed (UTC)", "")
+        click.echo(heading.rstrip())
     for state in states:
         row = _ROW.format(
             show.plain(state.name),
             state.generation,
             state.position,
-            f"{state.changed_at:%Y-%m-%d %H:%M:%S}",
+            show.time_text(state.changed_at),
             "destroyed" if state.is_destroyed else "",
         )
-        click.echo(row.rstrip())
+        obj.answer(state, row.rstrip())

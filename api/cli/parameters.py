@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
 
@@ -66,7 +67,8 @@ MOMENT = _Moment()
 DURATION = _Duration()
 DURATION_OR_NEVER = _Duration(may_be_never=True)
 
-as_json = click.option("--json", "as_json", is_flag=True, help="JSON, for programs.")
+PATH = click.Path(path_type=Path)
+
 reason_option = click.option("--reason", help="Why, for the record.")
 initiator_option = click.option(
     "--initiator", help="Who, for the record; user@host if not given."

@@ -14,24 +14,29 @@ import click
 
 from keyturn import show
 from keyturn.cli import output
-from keyturn.cli.base import Command, cli, command
+from keyturn.cli.base import Command, cli, command, json_option
 from keyturn.cli.evidence import (
     checkpoints_of,
     expectations,
     open_evidence,
-    refuse_unnamed,
     report_of_unreadable,
 )
-from keyturn.cli.parameters import MOMENT, as_json
+from keyturn.cli.parameters import MOMENT, PATH
 from keyturn.config.anchor import Anchor
 from keyturn.config.event_log import EventLog
-from keyturn.domain.errors import AnchorError, CheckpointError, NodeIdError, SettingsError
+from keyturn.domain.errors import (
+    AnchorError,
+    CheckpointError,
+    NodeIdError,
+    NodeIdRequiredError,
+    SettingsError,
+)
 from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.mark import Mark
 from keyturn.domain.node import decode_node_id
 from keyturn.domain.session_keys import manager_id
 from keyturn.projections.audit import audit
-from keyturn.projections.findings import AuditReport, NodeIdFrom
+from keyturn.projections.findings import AuditReport
 from keyturn.projections.history import changes_of
 
 _PROGRESS_FROM = 20_000
@@ -65,7 +70,7 @@ def _check_node_id(ctx: click.Context, param: click.Parameter, value: str | None
 @click.option("--quick", is_flag=True, help="Check the signatures of the newest events only.")
 @click.option("--checkpoint", is_flag=True, help="Print a line to keep elsewhere, if it holds.")
 @click.option("--all", "all_managers", is_flag=True, help="With --checkpoint: of each manager.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write a page about it, too.")
+@click.option("--html", type=PATH, help="Write a page about it, too.")
 @click.option(
     "--since",
     type=MOMENT,
@@ -74,7 +79,7 @@ def _check_node_id(ctx: click.Context, param: click.Parameter, value: str | None
 @click.option(
     "--name", "names", multiple=True, help="Show only this manager on the page; may be repeated."
 )
-@as_json
+@json_option
 @command
 def audit_log(
     obj: Command,
@@ -88,24 +93,24 @@ def audit_log(
     html: Path | None,
     since: datetime | None,
     names: tuple[str, ...],
-    as_json: bool,
 ) -> None:
     """Look at every event, and say whether the record can be trusted. Needs no password.
 
     Whose record it should be is said by the key ring in the data folder, by --node-id, or not
     at all, with --any-node. The exit code is 0 only if the record holds.
     """
-    if checkpoint and as_json:
+    if checkpoint and obj.as_json:
         raise click.UsageError("a checkpoint is one line, and no JSON")
     if html is None and (since or names):
         raise click.UsageError("--since and --name are about the page: say --html FILE too")
     points = list(checkpoints_of(against))
     expected = expectations(obj, node_id, any_node=any_node, is_export=export is not None)
     log = open_evidence(obj, export)
-    refuse_unnamed(expected)
+    if expected.node_id is None and not any_node:
+        raise NodeIdRequiredError("say whose record it should be: --node-id, or --any-node")
     events: list[KeyEvent] = []
     if isinstance(log, str):
-        report = report_of_unreadable(log, expected)
+        report = report_of_unreadable(log, expected, points)
     else:
         with _progress(log) as progress:
             report = audit(
@@ -117,17 +122,17 @@ def audit_log(
                 host_topics=obj.host_topics,
                 quick=quick,
                 progress=progress,
-                node_id_from=expected.source or NodeIdFrom.CALLER,
+                node_id_from=expected.source,
                 on_event=(lambda event: None) if html is None else events.append,
             )
-    if as_json:
+    if obj.as_json:
         click.echo(show.json_line(show.audit_facts(report)))
     else:
         click.echo(show.audit_text(report), err=checkpoint)
     if html is not None:
         _write_html(html, report, events, since=since, names=names)
     if not report.holds:
-        sys.exit(os.EX_DATAERR)
+        raise click.exceptions.Exit(os.EX_DATAERR)
     if checkpoint:
         _write_checkpoints(report, None if all_managers else obj.settings.name)
 
@@ -213,11 +218,11 @@ def _write_html(
     known = {*changes, *report.heads, *against.anchor, *against.checkpoints}
     if unknown := [name for name in names if name not in known]:
         output.complain(f"the record has no manager {unknown[0]!r}: {path} was not written")
-        sys.exit(os.EX_NOINPUT)
+        raise click.exceptions.Exit(os.EX_NOINPUT)
     made_at = datetime.now(UTC)
     page = render(report, changes, made_at=made_at, since=since, names=names)
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
-        click.echo(f"keyturn: {path} cannot be written: {error.strerror}", err=True)
-        sys.exit(os.EX_CANTCREAT)
+        output.complain(f"{path} cannot be written: {error.strerror}")
+        raise click.exceptions.Exit(os.EX_CANTCREAT) from error

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from keyturn.cli.base import Command, cli, command
+from keyturn.cli.parameters import PATH
 
 
 class _Mode(click.ParamType[int]):
@@ -35,16 +36,11 @@ class _Mode(click.ParamType[int]):
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0: any."
 )
-@click.option(
-    "--socket",
-    "path",
-    type=click.Path(path_type=Path),
-    help="A Unix socket to listen at instead.",
-)
+@click.option("--socket", "path", type=PATH, help="A Unix socket to listen at instead.")
 @click.option("--socket-mode", type=_Mode(), default="600", help="Its mode: who may connect.")
 @click.option(
     "--client-secret-file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The secret of clients; without it only /auth, health and metrics are served.",
 )
 @click.option(
@@ -78,8 +74,7 @@ def serve(
             raise click.UsageError(f"--{name} and --socket are two places: say one")
     for name in ("starlette", "uvicorn", "prometheus_client"):
         if importlib.util.find_spec(name) is None:
-            message = f"this needs {name}: pip install 'keyturn[web]'"
-            raise click.UsageError(message)
+            raise click.UsageError(f"this needs {name}: pip install 'keyturn[web]'")
     from keyturn.web.options import WebOptions
     from keyturn.web.serve.app import ServeOptions
     from keyturn.web.serve.client_secret import read_client_secrets

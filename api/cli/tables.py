@@ -7,12 +7,12 @@ import dataclasses
 import io
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from keyturn.projections.history import KeyChange
-from keyturn.show import change_text, jsonable, lifetime_text, plain
+from keyturn.show import cell, change_text, lifetime_text, plain, time_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,6 +41,7 @@ def history_table(
         with_manager: whether they are of several managers.
     """
     from rich import box
+    from rich.bar import Bar
     from rich.table import Table
     from rich.text import Text
 
@@ -60,10 +61,10 @@ def history_table(
         table.add_column("when (UTC), lived", no_wrap=True)
         table.add_column("by, why", overflow="fold")
     if has_bars:
-        table.add_column("", no_wrap=True, style="blue")
-    longest = max((_seconds(change) for change in changes), default=0.0)
+        table.add_column("", no_wrap=True)
+    longest = max((_seconds(change) for change in changes), default=0.0) or 1.0
     for change in changes:
-        when, lived = f"{change.at:%Y-%m-%d %H:%M:%S}", _lived(change)
+        when, lived = time_text(change.at), _lived(change)
         by, why = Text(_who(change)), Text(plain(change.reason or ""))
         table.add_row(
             *([Text(plain(change.manager))] if with_manager else []),
@@ -71,7 +72,7 @@ def history_table(
             Text(change_text(change), _KIND_STYLES.get(change.kind, "")),
             _key(change),
             *([when, by, why, lived] if is_wide else [_below(when, lived), _below(by, why)]),
-            *([Text(_bar(_seconds(change), longest))] if has_bars else []),
+            *([Bar(longest, 0, _seconds(change), width=_BAR_WIDTH, color="blue")] * has_bars),
         )
     return table
 
@@ -82,28 +83,29 @@ def change_line(change: KeyChange, *, with_manager: bool = False) -> str:
     why = f": {plain(change.reason)}" if change.reason else ""
     key = f"key {_key(change)}, " if _key(change) else ""
     return (
-        f"{change.at:%Y-%m-%d %H:%M:%S}  {whose}{change.position}  {change_text(change)}, "
+        f"{time_text(change.at)}  {whose}{change.position}  {change_text(change)}, "
         f"{key}by {_who(change)}{why}"
     )
 
 
-def csv_lines(changes: Iterable[KeyChange], *, header: bool = True) -> Iterator[str]:
-    """Yield the history as CSV, in which nothing is a formula to a spreadsheet."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    if header:
-        writer.writerow([field.name for field in dataclasses.fields(KeyChange)])
-    for change in changes:
-        row = [jsonable(getattr(change, field.name)) for field in dataclasses.fields(change)]
-        writer.writerow([_cell(value) for value in row])
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
-    yield buffer.getvalue()
+def csv_header() -> str:
+    """Return the names of the columns of the history as CSV."""
+    return _csv(field.name for field in dataclasses.fields(KeyChange))
+
+
+def csv_line(change: KeyChange) -> str:
+    """Return a change as CSV, in which nothing is a formula to a spreadsheet."""
+    return _csv(getattr(change, field.name) for field in dataclasses.fields(change))
+
+
+def _csv(values: Iterable[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow([_cell(value) for value in values])
+    return line.getvalue().removesuffix("\n")
 
 
 def _cell(value: object) -> object:
-    return plain(_FORMULA.sub(r"\1'", value)) if isinstance(value, str) else value
+    return plain(_FORMULA.sub(r"\1'", value)) if isinstance(value, str) else cell(value)
 
 
 def _who(change: KeyChange) -> str:
@@ -140,9 +142,3 @@ def _seconds(change: KeyChange) -> float:
         return 0.0
     lifetime = datetime.now(UTC) - change.at if change.lifetime is None else change.lifetime
     return max(0.0, lifetime.total_seconds())
-
-
-def _bar(seconds: float, longest: float) -> str:
-    """Return a bar to scale, in eighths of a character."""
-    eighths = round(8 * _BAR_WIDTH * seconds / longest) if longest else 0
-    return "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8]).strip()

@@ -247,6 +247,19 @@ def test_g5_a_store_that_can_lie_is_a_finding_with_what_mends_it(
     assert "The record does NOT hold" in cli("audit", code=os.EX_DATAERR).stdout
 
 
+def test_g5_the_verdict_on_a_store_that_can_lie_says_what_is_not_compared_and_why(
+    cli: Keyturn,
+) -> None:
+    point = cli("audit", "--checkpoint").stdout.strip()
+    alter(cli, "CREATE VIEW spy AS SELECT * FROM stored_events")
+
+    shown = cli("audit", "--against", point, code=os.EX_DATAERR).stdout
+
+    assert "the anchor of 1 manager: default at 4; 1 checkpoint: default at 4" in shown
+    assert "No row was read, because such a store can show what was never written" in shown
+    assert "nobody can tell" not in shown
+
+
 def test_a_bad_node_id_is_a_usage_error(cli: Keyturn) -> None:
     cli("audit", "--node-id", "foo", code=os.EX_USAGE)
 
