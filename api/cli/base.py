@@ -89,6 +89,8 @@ class Command:
         host_topics: topics of the host's own events in the same log.
         accept_rollback: whether to take a log as it is, and reset its key.
         as_json: whether the answer is for programs.
+        reason: why, for the record.
+        initiator: who, for the record; None: the setting, or user@host.
     """
 
     settings: Settings
@@ -96,6 +98,8 @@ class Command:
     host_topics: tuple[str, ...]
     accept_rollback: bool
     as_json: bool = False
+    reason: str | None = None
+    initiator: str | None = None
 
     def answer(self, facts: object, text: str) -> None:
         """Write the answer: facts for programs, a text for people."""
@@ -123,18 +127,12 @@ class Command:
             f"{show.time_text(event.timestamp)} UTC",
         )
 
-    def open(
-        self,
-        *,
-        initiator: str | None = None,
-        expiry: float | None | UnsetType = UNSET,
-        create: bool = False,
-    ) -> Service:
+    def open(self, *, expiry: float | None | UnsetType = UNSET, create: bool = False) -> Service:
         """Open the service of the data folder, which `keyturn init` must have made."""
         return keyturn.open(
             self.settings,
             password=self.password(),
-            initiator=UNSET if initiator is None else initiator,
+            initiator=UNSET if self.initiator is None else self.initiator,
             expiry=expiry,
             rotate_every=None,  # a command does what it is told: the host has the policy
             accept_rollback=self.accept_rollback,
@@ -209,19 +207,6 @@ class Command:
 
 
 command = click.pass_obj
-
-
-def _set_as_json(context: click.Context, _: click.Parameter, value: bool) -> None:
-    context.obj.as_json = value
-
-
-json_option = click.option(
-    "--json",
-    is_flag=True,
-    expose_value=False,
-    callback=_set_as_json,
-    help="JSON, for programs.",
-)
 
 
 def ask_for_password(prompt: str, *, confirm: bool = False) -> str:

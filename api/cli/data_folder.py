@@ -8,8 +8,8 @@ import click
 from msgspec import UNSET, UnsetType
 
 import keyturn
-from keyturn.cli.base import Command, ask_for_password, cli, command, json_option
-from keyturn.cli.parameters import PATH
+from keyturn.cli.base import Command, ask_for_password, cli, command
+from keyturn.cli.parameters import PATH, json_option
 from keyturn.config.anchor import Anchor, folder_of
 from keyturn.config.local_key_ring import KeyRing
 from keyturn.config.secret_file import read_password_file

@@ -57,9 +57,7 @@ class _Demo:
             token = service.create_token(subject="carol")
             self._fact("a new token", *_verdict(service, token))
             self._say("The history of the keys, each line signed and chained to the one before")
-            self._console.print(
-                tables.history_table(list(service.history()), self._console.width)
-            )
+            tables.print_history(self._console, list(service.history()))
 
     def _issue_and_verify(self, service: Service) -> None:
         self._say("Two tokens, of half an hour each")

@@ -11,9 +11,10 @@ import click
 from msgspec import UNSET
 
 from keyturn import show
-from keyturn.cli.base import Command, cli, command, json_option
+from keyturn.cli.base import Command, cli, command
 from keyturn.cli.exit_codes import REFUSED
 from keyturn.cli.health import Health, Level
+from keyturn.cli.parameters import json_option
 from keyturn.cli.places import look_at_places
 from keyturn.cli.texts import for_command_line
 from keyturn.config.anchor import Anchor
@@ -66,12 +67,22 @@ def examine(obj: Command) -> Iterator[Health]:
         yield Health(package, version(package))
     yield from _settings(obj)
     yield from look_at_places(obj.settings)
-    yield from _key_ring(obj)
+    yield from _told("key ring", "cannot be opened", _key_ring(obj))
     if is_postgres(obj.settings.store_url):
-        yield from _postgres(obj)
+        yield from _told("postgresql", "cannot be asked", _postgres(obj))
     else:
         yield _sqlite()
-    yield from _log(obj)
+    yield from _told("log", shown(obj.settings.store_url), _log(obj))
+
+
+def _told(what: str, value: str, found: Iterator[Health]) -> Iterator[Health]:
+    """Yield what was found, and the error that ends it as what is wrong."""
+    try:
+        yield from found
+    except KeyturnError as error:
+        if isinstance(error, KeyRingNotFoundError):
+            value = "not there"
+        yield Health.wrong(what, value, for_command_line(str(error)))
 
 
 def _settings(obj: Command) -> Iterator[Health]:
@@ -93,21 +104,17 @@ def _settings(obj: Command) -> Iterator[Health]:
 
 
 def _key_ring(obj: Command) -> Iterator[Health]:
-    path = obj.settings.key_ring_path
-    try:
-        stored = obj.stored_key_ring()
-        yield Health("node", stored.node_id)
-        given = find_password(obj.settings)
-        if not stored.has_password:
-            yield Health("password", "none: the mode of the key ring is all that protects it")
-        elif given is UNSET:
-            yield Health("password", "not tried: none was given")
-        else:
-            KeyRing.open(path, given, group_readable=obj.settings.group_readable)
-            yield Health("password", "opens the key ring")
-    except KeyturnError as error:
-        is_there = not isinstance(error, KeyRingNotFoundError)
-        yield _wrong("key ring", "cannot be opened" if is_there else "not there", error)
+    stored = obj.stored_key_ring()
+    yield Health("node", stored.node_id)
+    given = find_password(obj.settings)
+    if not stored.has_password:
+        yield Health("password", "none: the mode of the key ring is all that protects it")
+    elif given is UNSET:
+        yield Health("password", "not tried: none was given")
+    else:
+        path, group_readable = obj.settings.key_ring_path, obj.settings.group_readable
+        KeyRing.open(path, given, group_readable=group_readable)
+        yield Health("password", "opens the key ring")
 
 
 def _sqlite() -> Health:
@@ -121,11 +128,7 @@ def _sqlite() -> Health:
 
 
 def _postgres(obj: Command) -> Iterator[Health]:
-    try:
-        facts = server_facts(obj.settings.store_url, timeout=obj.settings.lock_timeout)
-    except KeyturnError as error:
-        yield _wrong("postgresql", "cannot be asked", error)
-        return
+    facts = server_facts(obj.settings.store_url, timeout=obj.settings.lock_timeout)
     yield Health("postgresql", facts.version)
     if facts.encryption is not None or facts.is_local:
         yield Health("connection", facts.encryption or "on this machine")
@@ -151,48 +154,31 @@ def _postgres(obj: Command) -> Iterator[Health]:
 
 
 def _log(obj: Command) -> Iterator[Health]:
-    place = shown(obj.settings.store_url)
-    try:
-        log = obj.log()
-    except KeyturnError as error:
-        yield _wrong("log", place, error)
-        return
-    try:
-        yield Health("log", f"{place} (opened)")
-        yield from _managers(obj, log)
-    except KeyturnError as error:
-        yield _wrong("log", place, error)
-
-
-def _managers(obj: Command, log: EventLog) -> Iterator[Health]:
-    """Hold each manager of the log against the anchor, by the signatures of its newest events."""
+    log = obj.log()
+    yield Health("log", f"{shown(obj.settings.store_url)} (opened)")
     try:
         node_id = obj.stored_key_ring().node_id
     except KeyturnError:
         yield Health("anchor", "not looked at: there is no key ring to read it by")
         return
-    anchor = Anchor(obj.settings.anchor_path, node_id)
     states, unreadable = log.readable_managers()
     for id_ in unreadable:
         message = "its newest row cannot be read: run `keyturn audit`"
         yield Health.wrong("manager", f"originator_id {id_[:40]}", message)
-    marks = {}
-    try:
-        marks = anchor.marks()
-    except KeyturnError as error:
-        yield _wrong("anchor", str(obj.settings.anchor_path), error)
-        return
     names = {state.name for state in states}
-    names |= {name for name, mark in marks.items() if mark.position}
-    agreeing = 0
+    yield from _told("anchor", str(obj.settings.anchor_path), _managers(obj, log, node_id, names))
+
+
+def _managers(obj: Command, log: EventLog, node_id: str, names: set[str]) -> Iterator[Health]:
+    """Hold each manager of the log against the anchor, by the signatures of its newest events."""
+    anchor = Anchor(obj.settings.anchor_path, node_id)
+    names |= {name for name, mark in anchor.marks().items() if mark.position}
+    bad = 0
     for name in sorted(names):
+        reader = HeadReader(log, name, node_id, anchor=anchor)
         try:
-            HeadReader(log, name, node_id, anchor=anchor).open(trust_log=obj.settings.trust_log)
-            agreeing += 1
+            reader.open(trust_log=obj.settings.trust_log)
         except KeyturnError as error:
-            yield _wrong("manager", name, error)
-    yield Health("anchor", f"agrees with {agreeing} of {len(names)} managers")
-
-
-def _wrong(what: str, value: str, error: KeyturnError) -> Health:
-    return Health.wrong(what, value, for_command_line(str(error)))
+            bad += 1
+            yield Health.wrong("manager", name, for_command_line(str(error)))
+    yield Health("anchor", f"agrees with {len(names) - bad} of {len(names)} managers")

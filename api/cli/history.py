@@ -15,8 +15,8 @@ import click
 
 from keyturn import show
 from keyturn.cli import output, tables
-from keyturn.cli.base import Command, cli, command, json_option, warn_of_unreadable
-from keyturn.cli.parameters import MOMENT
+from keyturn.cli.base import Command, cli, command, warn_of_unreadable
+from keyturn.cli.parameters import json_option, moment
 from keyturn.config.event_log import EventLog
 from keyturn.domain.manager_state import manager_not_found
 from keyturn.domain.session_keys import KINDS
@@ -27,9 +27,9 @@ _FOLLOW_CHECK = 1.0  # seconds
 
 
 @cli.command()
-@click.option("--since", type=MOMENT, help="Not before this moment, or this long ago: 7d.")
-@click.option("--until", type=MOMENT, help="Not after this moment.")
-@click.option("--at", type=MOMENT, help="Only the change whose key was current at this moment.")
+@click.option("--since", type=moment, help="Not before this moment, or this long ago: 7d.")
+@click.option("--until", type=moment, help="Not after this moment.")
+@click.option("--at", type=moment, help="Only the change whose key was current at this moment.")
 @click.option("--generation", type=int, help="Only of this generation.")
 @click.option("--key-id", help="Only of the key of this id (the kid of a token).")
 @click.option(
@@ -87,8 +87,7 @@ def history(  # noqa: PLR0912 - what goes with what, and three ways to show it
         rows = list(found)
         count = len(rows)
         if rows:
-            console = show.console()
-            console.print(tables.history_table(rows, console.width, with_manager=all_managers))
+            tables.print_history(show.console(), rows, with_manager=all_managers)
         if rows and at is None:
             _say_what_is_left(histories.count(which), rows, newest_first, all_managers)
     else:

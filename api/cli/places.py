@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from keyturn.cli.health import Health
+from keyturn.cli.health import Health, Level
 from keyturn.config.anchor import folder_of
 from keyturn.config.file_system import problem_of
 from keyturn.config.settings import Settings
@@ -45,9 +45,8 @@ def _look_at(what: str, path: Path, *, refused: int = 0, checked: int = 0o077) -
     value = f"{path} (mode {mode:04o}, of {owner})"
     if mode & checked:
         right = "700" if stat.S_ISDIR(status.st_mode) else "600"
-        message = f"others can get at it: run chmod {right} on it"
-        is_wrong = mode & refused
-        return (Health.wrong if is_wrong else Health.warning)(what, value, message)
+        level = Level.WRONG if mode & refused else Level.WARNING
+        return Health(what, value, level, f"others can get at it: run chmod {right} on it")
     # Whose a file is that its group may read is for the container or systemd to say.
     if status.st_uid != os.geteuid() and checked != 0o007:
         message = f"it belongs to {owner}, and this is {_name_of(os.geteuid())}"
@@ -56,14 +55,13 @@ def _look_at(what: str, path: Path, *, refused: int = 0, checked: int = 0o077) -
 
 
 def _file_system(database: Path) -> Health:
-    kind = _kind_of_file_system(database.resolve())
+    kind = _kind_of_file_system(database.resolve()) or "unknown"
+    problem = problem_of(database.parent)
     if kind in _OF_SEVERAL_MACHINES:
-        message = "SQLite needs a local file system: move the log, or use PostgreSQL"
-        return Health.wrong("file system", kind, message)
-    problem = problem_of(database.parent) if database.parent.is_dir() else None
+        problem = "SQLite needs a local file system: move the log, or use PostgreSQL"
     if problem is not None:
-        return Health.wrong("file system", kind or "unknown", problem)
-    return Health("file system", kind or "unknown")
+        return Health.wrong("file system", kind, problem)
+    return Health("file system", kind)
 
 
 def _kind_of_file_system(path: Path) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -14,16 +13,15 @@ import click
 
 from keyturn import show
 from keyturn.cli import output
-from keyturn.cli.base import Command, cli, command, json_option
+from keyturn.cli.base import Command, cli, command
 from keyturn.cli.evidence import (
     checkpoints_of,
     expectations,
     open_evidence,
     report_of_unreadable,
 )
-from keyturn.cli.parameters import MOMENT, PATH
+from keyturn.cli.parameters import PATH, json_option, moment
 from keyturn.config.anchor import Anchor
-from keyturn.config.event_log import EventLog
 from keyturn.domain.errors import (
     AnchorError,
     CheckpointError,
@@ -73,7 +71,7 @@ def _check_node_id(ctx: click.Context, param: click.Parameter, value: str | None
 @click.option("--html", type=PATH, help="Write a page about it, too.")
 @click.option(
     "--since",
-    type=MOMENT,
+    type=moment,
     help="Show on the page only what came from this moment on, or this long ago: 7d.",
 )
 @click.option(
@@ -112,7 +110,10 @@ def audit_log(
     if isinstance(log, str):
         report = report_of_unreadable(log, expected, points)
     else:
-        with _progress(log) as progress:
+        # For a person who waits for a long log.
+        total = log.count() if sys.stderr.isatty() else 0
+        is_short = total < _PROGRESS_FROM
+        with click.progressbar(length=total, file=sys.stderr, hidden=is_short) as bar:
             report = audit(
                 log,
                 node_id=expected.node_id,
@@ -121,7 +122,7 @@ def audit_log(
                 against=points,
                 host_topics=obj.host_topics,
                 quick=quick,
-                progress=progress,
+                progress=lambda events: bar.update(events - bar.pos),
                 node_id_from=expected.source,
                 on_event=(lambda event: None) if html is None else events.append,
             )
@@ -186,21 +187,6 @@ def import_log(obj: Command) -> None:
 
     events = backup.import_log(obj.settings, sys.stdin.buffer, host_topics=obj.host_topics)
     click.echo(show.counted(events, "event"))
-
-
-@contextlib.contextmanager
-def _progress(log: EventLog) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar to a person who waits for a long log."""
-    total = log.count() if sys.stderr.isatty() else 0
-    if total < _PROGRESS_FROM:
-        yield lambda events: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("audit", total=total)
-        yield lambda events: progress.update(task, completed=events)
 
 
 def _write_html(

@@ -9,9 +9,9 @@ import click
 
 import keyturn
 from keyturn import show
-from keyturn.cli.base import Command, cli, command, json_option
+from keyturn.cli.base import Command, cli, command
 from keyturn.cli.exit_codes import REFUSED
-from keyturn.cli.parameters import PATH, initiator_option, reason_option
+from keyturn.cli.parameters import PATH, recorded
 from keyturn.cli.tokens import read_token, token_argument
 from keyturn.config.token_file import TokenFile
 from keyturn.token_file import ClientSession
@@ -67,24 +67,20 @@ def clear_session(path: Path) -> None:
 @click.option("--token", help="A token of the session; - for standard input.")
 @click.option("--sid", help="The id of the session.")
 @click.option("--file", type=PATH, help="A token file; it is cleared afterwards.")
-@reason_option
-@initiator_option
-@json_option
+@recorded
 @command
 def end_session(
     obj: Command,
     token: str | None,
     sid: str | None,
     file: Path | None,
-    reason: str | None,
-    initiator: str | None,
 ) -> None:
     """End one session: its tokens are refused at once. Exit code 1: there was none to end."""
     if [token, sid, file].count(None) != 2:
         raise click.UsageError("give one of --token, --sid and --file")
     text = read_token(token, file) if sid is None else None
     with obj.open() as service:
-        is_ended = service.end_session(text, sid, reason, initiator)
+        is_ended = service.end_session(text, sid, obj.reason)
         if is_ended:
             obj.answer_with_change(service.parts)
     if file is not None:
@@ -105,17 +101,13 @@ def sessions() -> None:
     help="But for this one: a good token of that subject, - for standard input, or a sid.",
 )
 @click.option("--sid", "sids", multiple=True, help="This one; may be given more than once.")
-@reason_option
-@initiator_option
-@json_option
+@recorded
 @command
 def end_sessions(
     obj: Command,
     subject: str | None,
     keep: str | None,
     sids: tuple[str, ...],
-    reason: str | None,
-    initiator: str | None,
 ) -> None:
     """End all sessions of a subject, or those of some ids, in one change."""
     if keep == "-":
@@ -123,7 +115,7 @@ def end_sessions(
         if not keep:
             raise click.UsageError("standard input holds no token to keep: nothing was ended")
     with obj.open() as service:
-        is_ended = service.end_sessions(subject, keep, sids or None, reason, initiator)
+        is_ended = service.end_sessions(subject, keep, sids or None, obj.reason)
         if is_ended:
             obj.answer_with_change(service.parts)
     if not is_ended:

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import io
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from keyturn.projections.history import KeyChange
 from keyturn.show import cell, change_text, lifetime_text, plain, time_text
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
     from rich.text import Text
 
 _BAR_WIDTH = 12
@@ -29,15 +28,15 @@ _FORMULA = re.compile(
 )
 
 
-def history_table(
-    changes: Sequence[KeyChange], width: int, *, with_manager: bool = False
-) -> Table:
-    """Return the history of key changes as a table for people.
+def print_history(
+    console: Console, changes: Sequence[KeyChange], *, with_manager: bool = False
+) -> None:
+    """Print the history of key changes as a table for people.
 
     Args:
+        console: where. If it is narrow, who and why stand below each other; if it is wide,
+            lifetimes are drawn to scale too.
         changes: in the order to show them in.
-        width: what there is, in characters. Where it is small, who and why stand below each
-            other; where it is large, lifetimes are drawn to scale too.
         with_manager: whether they are of several managers.
     """
     from rich import box
@@ -45,7 +44,8 @@ def history_table(
     from rich.table import Table
     from rich.text import Text
 
-    is_wide, has_bars = width >= _WIDTH_FOR_ONE_LINE, width >= _WIDTH_FOR_BARS and _can_draw()
+    is_wide = console.width >= _WIDTH_FOR_ONE_LINE
+    has_bars = console.width >= _WIDTH_FOR_BARS and console.encoding.startswith("utf")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     if with_manager:
         table.add_column("manager", overflow="fold")
@@ -74,7 +74,7 @@ def history_table(
             *([when, by, why, lived] if is_wide else [_below(when, lived), _below(by, why)]),
             *([Bar(longest, 0, _seconds(change), width=_BAR_WIDTH, color="blue")] * has_bars),
         )
-    return table
+    console.print(table)
 
 
 def change_line(change: KeyChange, *, with_manager: bool = False) -> str:
@@ -131,10 +131,6 @@ def _below(upper: str | Text, lower: str | Text) -> Text:
     from rich.text import Text
 
     return Text("\n").join([Text.assemble(part) for part in (upper, lower) if part])
-
-
-def _can_draw() -> bool:
-    return (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
 
 
 def _seconds(change: KeyChange) -> float:

@@ -12,9 +12,9 @@ import msgspec
 from msgspec import UNSET
 
 from keyturn import show
-from keyturn.cli.base import Command, cli, command, json_option
+from keyturn.cli.base import Command, cli, command
 from keyturn.cli.exit_codes import REFUSED
-from keyturn.cli.parameters import DURATION, DURATION_OR_NEVER, MOMENT, NEVER, PATH
+from keyturn.cli.parameters import NEVER, PATH, duration, duration_or_never, json_option, moment
 from keyturn.config.token_file import TokenFile
 from keyturn.domain.errors import ClaimError, Refusal, TokenFileError, TokenRefusedError
 
@@ -44,7 +44,8 @@ def token() -> None:
 @token.command("create")
 @click.option(
     "--expiry",
-    type=DURATION_OR_NEVER,
+    type=duration_or_never,
+    metavar="DURATION",
     help="How long it lives, instead of the default: seconds, or 30m, 24h, 90d, never.",
 )
 @click.option("--subject", help="Whose session it is; the node's if not given.")
@@ -79,7 +80,7 @@ def verify_token(obj: Command, token: str | None, file: Path | None) -> None:
 @token.command("authenticate")
 @token_argument
 @token_file
-@click.option("--max-age", type=DURATION, help="How long ago the session may have begun.")
+@click.option("--max-age", type=duration, help="How long ago the session may have begun.")
 @json_option
 @command
 def authenticate(
@@ -105,7 +106,7 @@ def authenticate(
 @token_file
 @click.option(
     "--expiry",
-    type=DURATION,
+    type=duration,
     help="How long the new one lives, instead of as long as the old one was to.",
 )
 @json_option
@@ -127,7 +128,7 @@ def refresh_token(
 @token.command("inspect")
 @token_argument
 @token_file
-@click.option("--at", type=MOMENT, help="Judge it as of this moment.")
+@click.option("--at", type=moment, help="Judge it as of this moment.")
 @json_option
 @command
 def inspect_token(
