@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 from msgspec import UNSET, UnsetType
@@ -30,6 +30,7 @@ from keyturn.domain.errors import (
     PasswordRequiredError,
 )
 from keyturn.domain.manager_state import manager_not_found
+from keyturn.exported import open_export
 from keyturn.opening import lost_key_ring, no_log
 
 
@@ -53,25 +54,23 @@ from keyturn.opening import lost_key_ring, no_log
 @click.option(
     "--trust-log",
     is_flag=True,
+    default=None,
     help="Take a log that this machine has never seen as it is: it may be an old copy.",
 )
 @click.pass_context
 def cli(
     context: click.Context,
-    path: Path | None,
-    store: str | None,
-    name: str | None,
+    /,
     config: Path | None,
     host_topics: tuple[str, ...],
     accept_rollback: bool,
-    trust_log: bool,
+    **given: Any,  # the options that are left: settings
 ) -> None:
     """Session tokens whose keys have a history.
 
     The password of the key ring is taken from KEYTURN_PASSWORD, from the file that
     KEYTURN_PASSWORD_FILE names, or asked for.
     """
-    given = {"path": path, "store": store, "name": name, "trust_log": trust_log or None}
     explicit = {key: value for key, value in given.items() if value is not None}
     settings = Settings.load(explicit, config=config)
     configure_for_command_line(settings.log_level)
@@ -199,8 +198,6 @@ class Command:
 
     def exported_log(self, file: BinaryIO, *, for_audit: bool = False) -> EventLog:
         """Open an export as a log; it is closed with the command."""
-        from keyturn.exported import open_export
-
         log = open_export(file, for_audit=for_audit)
         click.get_current_context().call_on_close(log.close)
         return log

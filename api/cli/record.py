@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import click
 
-from keyturn import show
+from keyturn import backup, show
 from keyturn.cli import output
 from keyturn.cli.base import Command, cli, command
 from keyturn.cli.evidence import (
@@ -40,19 +40,20 @@ from keyturn.projections.history import changes_of
 _PROGRESS_FROM = 20_000
 
 
-def _check_node_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    if value is not None:
-        try:
-            decode_node_id(value)
-        except NodeIdError as error:
-            raise click.BadParameter(str(error), ctx, param) from error
-    return value
+def node_id_of(text: str) -> str:
+    """Return a node id, if it is one."""
+    try:
+        decode_node_id(text)
+    except NodeIdError as error:
+        raise click.BadParameter(str(error)) from error
+    return text
 
 
 @cli.command("audit")
 @click.option(
     "--node-id",
-    callback=_check_node_id,
+    type=node_id_of,
+    metavar="ID",
     help="Whose record it should be; the key ring's if not given.",
 )
 @click.option(
@@ -151,14 +152,13 @@ def _write_checkpoints(report: AuditReport, name: str | None) -> None:
 @cli.command("export")
 @click.option(
     "--node-id",
-    callback=_check_node_id,
+    type=node_id_of,
+    metavar="ID",
     help="Whose log it is; the key ring's in the data folder if not given.",
 )
 @command
 def export_log(obj: Command, node_id: str | None) -> None:
     """Write the log as JSON Lines to standard output. Needs no password."""
-    from keyturn import backup
-
     node_id = node_id or obj.stored_key_ring().node_id
     log = obj.log()
     seen: dict[str, Mark] = {}
@@ -183,8 +183,6 @@ def export_log(obj: Command, node_id: str | None) -> None:
 @command
 def import_log(obj: Command) -> None:
     """Load an export from standard input into an empty log. It is of the same key ring."""
-    from keyturn import backup
-
     events = backup.import_log(obj.settings, sys.stdin.buffer, host_topics=obj.host_topics)
     click.echo(show.counted(events, "event"))
 
@@ -205,8 +203,7 @@ def _write_html(
     if unknown := [name for name in names if name not in known]:
         output.complain(f"the record has no manager {unknown[0]!r}: {path} was not written")
         raise click.exceptions.Exit(os.EX_NOINPUT)
-    made_at = datetime.now(UTC)
-    page = render(report, changes, made_at=made_at, since=since, names=names)
+    page = render(report, changes, made_at=datetime.now(UTC), since=since, names=names)
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:

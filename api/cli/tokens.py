@@ -33,6 +33,14 @@ _SHOWN = (
 )
 
 
+def json_object(text: str) -> dict[str, object]:
+    """Return the claims that a JSON object holds."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise ClaimError("claims are a JSON object") from error
+
+
 @cli.group()
 def token() -> None:
     """Create, verify, authenticate, refresh and inspect tokens.
@@ -49,18 +57,20 @@ def token() -> None:
     help="How long it lives, instead of the default: seconds, or 30m, 24h, 90d, never.",
 )
 @click.option("--subject", help="Whose session it is; the node's if not given.")
-@click.option("--claims", help="Claims of your own: a JSON object.")
+@click.option(
+    "--claims", type=json_object, metavar="JSON", help="Claims of your own: a JSON object."
+)
 @json_option
 @command
 def create_token(
-    obj: Command, expiry: float | None, subject: str | None, claims: str | None
+    obj: Command, expiry: float | None, subject: str | None, claims: dict[str, object] | None
 ) -> None:
     """Create a token, and with it a session."""
     is_for_ever = expiry == NEVER
     # None means the default, so that is what must be for ever.
     with obj.open(expiry=None if is_for_ever else UNSET) as service:
         own_expiry = None if is_for_ever else expiry
-        token = service.create_token(own_expiry, subject, _parse_claims(claims))
+        token = service.create_token(own_expiry, subject, claims)
         obj.answer({"token": token}, token)
 
 
@@ -156,15 +166,6 @@ def read_token(token: str | None, file: Path | None) -> str:
         token = sys.stdin.readline().strip()
     assert token is not None
     return token
-
-
-def _parse_claims(text: str | None) -> dict[str, object] | None:
-    if text is None:
-        return None
-    try:
-        return msgspec.json.decode(text, type=dict[str, object])
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise ClaimError("claims are a JSON object") from error
 
 
 def _refuse(obj: Command, refusal: Refusal) -> NoReturn:

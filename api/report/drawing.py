@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from keyturn.projections.history import KeyChange
@@ -18,37 +17,6 @@ _DIGIT_WIDTH = 0.9  # of the number of a generation, in percent
 _LONG_TEXT = 240
 _TOLD = 3  # resets of many that are told one by one
 _STEP = 0.5  # percents between two marks of ended sessions
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One piece of the timeline; places and widths are percents of it.
-
-    Attributes:
-        kind: of the change, or `merged`.
-        mark: the kind whose mark stands above; None: none.
-        row: the id of the row that it leads to, if that is shown.
-        state: bad or warn, if there is a finding; else empty.
-        number: of the generation, where it fits; else empty.
-        facts: for people.
-    """
-
-    kind: str
-    mark: str | None
-    left: float
-    width: float
-    row: str | None
-    state: str
-    number: str
-    facts: Mapping[str, str]
-
-    @property
-    def center(self) -> float:
-        return round(self.left + self.width / 2, 3)
-
-    @property
-    def mark_at(self) -> float:
-        return self.left if self.kind != "merged" else self.center
 
 
 def timeline_of(
@@ -85,7 +53,10 @@ def timeline_of(
     }
 
 
-def _bar(segment: Segment, ids: Mapping[int, str], marks: Mapping[int, Sequence[Marked]]) -> Bar:
+def _bar(
+    segment: Segment, ids: Mapping[int, str], marks: Mapping[int, Sequence[Marked]]
+) -> dict[str, object]:
+    """Return one piece of the timeline; places and widths are percents of it."""
     first, loud = segment.changes[0], segment.loud
     is_alone = len(segment.changes) == 1
     found = [mark for change in segment.changes for mark in marks.get(change.position, ())]
@@ -95,16 +66,19 @@ def _bar(segment: Segment, ids: Mapping[int, str], marks: Mapping[int, Sequence[
     number = str(first.generation)
     fits = segment.width >= 1.4 + _DIGIT_WIDTH * len(number)
     shown = [change.position for change in (*loud[-1:], *segment.changes)]
-    return Bar(
-        kind=first.kind if is_alone else "merged",
-        mark=first.kind if is_alone else loud[-1].kind if loud else None,
-        left=round(segment.left, 3),
-        width=round(segment.width, 3),
-        row=next((ids[position] for position in shown if position in ids), None),
-        state=min((mark.state for mark in found), default=""),
-        number=number if is_alone and fits and first.kind != "destroyed" else "",
-        facts={name: _clipped(value) for name, value in facts.items()},
-    )
+    left, center = round(segment.left, 3), round(segment.left + segment.width / 2, 3)
+    return {
+        "kind": first.kind if is_alone else "merged",
+        "mark": first.kind if is_alone else loud[-1].kind if loud else None,
+        "mark_at": left if is_alone else center,
+        "left": left,
+        "center": center,
+        "width": round(segment.width, 3),
+        "row": next((ids[position] for position in shown if position in ids), None),
+        "state": min((mark.state for mark in found), default=""),
+        "number": number if is_alone and fits and first.kind != "destroyed" else "",
+        "facts": {name: _clipped(value) for name, value in facts.items()},
+    }
 
 
 def _facts_of_one(change: KeyChange, segment: Segment) -> dict[str, str]:
