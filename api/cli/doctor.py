@@ -82,7 +82,7 @@ def _told(what: str, value: str, found: Iterator[Health]) -> Iterator[Health]:
     except KeyturnError as error:
         if isinstance(error, KeyRingNotFoundError):
             value = "not there"
-        yield Health.wrong(what, value, for_command_line(str(error)))
+        yield Health(what, value, Level.WRONG, for_command_line(str(error)))
 
 
 def _settings(obj: Command) -> Iterator[Health]:
@@ -123,7 +123,7 @@ def _sqlite() -> Health:
             "versions before 3.51.3 have a rare fault that can corrupt a log that several "
             "connections write to: keep backups, and use a newer SQLite where you can"
         )
-        return Health.warning("sqlite", sqlite3.sqlite_version, message)
+        return Health("sqlite", sqlite3.sqlite_version, Level.WARNING, message)
     return Health("sqlite", sqlite3.sqlite_version)
 
 
@@ -134,20 +134,24 @@ def _postgres(obj: Command) -> Iterator[Health]:
         yield Health("connection", facts.encryption or "on this machine")
     else:
         message = "anybody on the way can read and alter it: set sslmode=verify-full"
-        yield Health.warning("connection", "not encrypted", message)
+        yield Health("connection", "not encrypted", Level.WARNING, message)
     for problem in facts.problems:
-        yield Health.wrong("table", "not as Keyturn made it", problem)
+        yield Health("table", "not as Keyturn made it", Level.WRONG, problem)
     rights = facts.rights
     if rights is None:
         return
     yield Health("table", f"schema {facts.schema_version}")
     message = "run services as a role with SELECT and INSERT alone: docs/how-to/postgresql.md"
     if not rights.may_read:
-        yield Health.wrong("role", f"{rights.role} may not read", message)
+        yield Health("role", f"{rights.role} may not read", Level.WRONG, message)
     elif rights.may_rewrite:
-        yield Health.warning("role", f"{rights.role} may change and delete events", message)
+        yield Health(
+            "role", f"{rights.role} may change and delete events", Level.WARNING, message
+        )
     elif rights.may_choose_numbers:
-        yield Health.wrong("role", f"{rights.role} may choose the numbers of rows", message)
+        yield Health(
+            "role", f"{rights.role} may choose the numbers of rows", Level.WRONG, message
+        )
     else:
         may = "may read and append" if rights.may_append else "may only read"
         yield Health("role", f"{rights.role} {may}")
@@ -164,7 +168,7 @@ def _log(obj: Command) -> Iterator[Health]:
     states, unreadable = log.readable_managers()
     for id_ in unreadable:
         message = "its newest row cannot be read: run `keyturn audit`"
-        yield Health.wrong("manager", f"originator_id {id_[:40]}", message)
+        yield Health("manager", f"originator_id {id_[:40]}", Level.WRONG, message)
     names = {state.name for state in states}
     yield from _told("anchor", str(obj.settings.anchor_path), _managers(obj, log, node_id, names))
 
@@ -180,5 +184,5 @@ def _managers(obj: Command, log: EventLog, node_id: str, names: set[str]) -> Ite
             reader.open(trust_log=obj.settings.trust_log)
         except KeyturnError as error:
             bad += 1
-            yield Health.wrong("manager", name, for_command_line(str(error)))
+            yield Health("manager", name, Level.WRONG, for_command_line(str(error)))
     yield Health("anchor", f"agrees with {len(names) - bad} of {len(names)} managers")

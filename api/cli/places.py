@@ -40,7 +40,7 @@ def _look_at(what: str, path: Path, *, refused: int = 0, checked: int = 0o077) -
     except FileNotFoundError:
         return Health(what, f"{path} (not there)")
     except OSError as error:
-        return Health.wrong(what, str(path), f"cannot be looked at: {error.strerror}")
+        return Health(what, str(path), Level.WRONG, f"cannot be looked at: {error.strerror}")
     mode, owner = stat.S_IMODE(status.st_mode), _name_of(status.st_uid)
     value = f"{path} (mode {mode:04o}, of {owner})"
     if mode & checked:
@@ -50,7 +50,7 @@ def _look_at(what: str, path: Path, *, refused: int = 0, checked: int = 0o077) -
     # Whose a file is that its group may read is for the container or systemd to say.
     if status.st_uid != os.geteuid() and checked != 0o007:
         message = f"it belongs to {owner}, and this is {_name_of(os.geteuid())}"
-        return Health.warning(what, value, message)
+        return Health(what, value, Level.WARNING, message)
     return Health(what, value)
 
 
@@ -60,7 +60,7 @@ def _file_system(database: Path) -> Health:
     if kind in _OF_SEVERAL_MACHINES:
         problem = "SQLite needs a local file system: move the log, or use PostgreSQL"
     if problem is not None:
-        return Health.wrong("file system", kind, problem)
+        return Health("file system", kind, Level.WRONG, problem)
     return Health("file system", kind)
 
 

@@ -16,7 +16,7 @@ from keyturn.cli.base import Command, cli, command
 from keyturn.cli.exit_codes import REFUSED
 from keyturn.cli.parameters import NEVER, PATH, duration, duration_or_never, json_option, moment
 from keyturn.config.token_file import TokenFile
-from keyturn.domain.errors import ClaimError, Refusal, TokenFileError, TokenRefusedError
+from keyturn.domain.errors import Refusal, TokenFileError, TokenRefusedError
 
 token_argument = click.argument("token", required=False)
 token_file = click.option("--file", type=PATH, help="Take the token from a token file.")
@@ -38,7 +38,7 @@ def json_object(text: str) -> dict[str, object]:
     try:
         return msgspec.json.decode(text, type=dict[str, object])
     except (msgspec.DecodeError, UnicodeError) as error:
-        raise ClaimError("claims are a JSON object") from error
+        raise click.BadParameter("claims are a JSON object") from error
 
 
 @cli.group()
