@@ -99,28 +99,17 @@ class Section:
         return timeline_of(self._wanted, self._made_at, ids=self._ids, marks=self._marks)
 
     @property
-    def verdict(self) -> str:
-        """Whether its record holds, and what is not known."""
+    def verdict(self) -> tuple[str, str]:
+        """Whether its record holds, with what is not known; and that for the style."""
         bad = sum(not kind.is_warning for kind in self._kinds)
         if bad:
-            return f"does not hold: {counted(bad, 'finding')}"
+            return f"does not hold: {counted(bad, 'finding')}", "bad"
         if not (self.changes or self._report.holds):
-            return "nothing was read of it"
+            return "nothing was read of it", "warn"
+        end = "" if self.name in self._report.ends_known else ", end not known"
         warnings = f", {counted(len(self._kinds), 'warning')}" if self._kinds else ""
-        end = "" if self._is_end_known else ", end not known"
-        return ("holds" if self._report.holds else "nothing found here") + end + warnings
-
-    @property
-    def state(self) -> str:
-        """The same for the style: good, warn or bad."""
-        if any(not kind.is_warning for kind in self._kinds):
-            return "bad"
-        is_sure = self._is_end_known and not self._kinds and (self.changes or self._report.holds)
-        return "good" if is_sure else "warn"
-
-    @property
-    def _is_end_known(self) -> bool:
-        return self.name in self._report.ends_known
+        text = "holds" if self._report.holds else "nothing found here"
+        return text + end + warnings, "warn" if end or warnings else "good"
 
     @property
     def is_destroyed(self) -> bool:

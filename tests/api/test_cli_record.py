@@ -244,6 +244,7 @@ def test_g5_a_store_that_can_lie_is_a_finding_with_what_mends_it(
     assert finding["kind"] == "store"
     assert mending in finding["message"]
     assert mending in page.read_text("utf-8")
+    assert "nothing was read of it" in page.read_text("utf-8")
     assert "The record does NOT hold" in cli("audit", code=os.EX_DATAERR).stdout
 
 
