@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,13 @@ class Keyturn:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("KEYTURN_")}
+
+    def copy(self, folder: Path) -> Keyturn:
+        """Return another one, whose data folder is a copy of this one."""
+        shutil.copytree(self.folder, folder)
+        copy = Keyturn(folder)
+        copy.environment |= self.environment
+        return copy
 
     def __call__(
         self,

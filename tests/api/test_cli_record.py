@@ -14,14 +14,20 @@ import pytest
 from tests.api.command_line import Keyturn
 
 
-@pytest.fixture
-def cli(tmp_path: Path) -> Keyturn:
-    """A command line whose data folder has a history of four changes."""
-    run = Keyturn(tmp_path / "data")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Keyturn:
+    """A command line that each test gets a copy of."""
+    run = Keyturn(tmp_path_factory.mktemp("made") / "data")
     run("init", "--no-password")
     for who, why in (("alice", "laptop stolen"), ("bob", "=cmd()"), ("alice", None)):
         run("reset", "--initiator", who, *(["--reason", why] if why else []))
     return run
+
+
+@pytest.fixture
+def cli(made: Keyturn, tmp_path: Path) -> Keyturn:
+    """A command line whose data folder has a history of four changes."""
+    return made.copy(tmp_path / "data")
 
 
 def positions(cli: Keyturn, *options: str) -> list[int]:

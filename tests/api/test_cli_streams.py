@@ -15,12 +15,18 @@ from keyturn.cli import main
 from tests.api.command_line import COMMAND, Keyturn
 
 
-@pytest.fixture
-def cli(tmp_path: Path) -> Keyturn:
-    """A command line whose data folder is made already."""
-    run = Keyturn(tmp_path / "data")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Keyturn:
+    """A command line that each test gets a copy of."""
+    run = Keyturn(tmp_path_factory.mktemp("made") / "data")
     run("init", "--no-password")
     return run
+
+
+@pytest.fixture
+def cli(made: Keyturn, tmp_path: Path) -> Keyturn:
+    """A command line whose data folder is made already."""
+    return made.copy(tmp_path / "data")
 
 
 @pytest.fixture
@@ -52,7 +58,6 @@ def test_a_full_disk_under_standard_output_is_one_line(cli: Keyturn, command: st
     ("shell", "code", "says"),
     [
         ('"$@" | true', 0, ""),  # which proves that nothing is said when the process ends
-        ('"$@" >/dev/full', os.EX_IOERR, "keyturn: standard output cannot be used: No space"),
         ('"$@" >&-', os.EX_IOERR, "keyturn: standard output cannot be used"),
     ],
 )
@@ -69,18 +74,9 @@ def test_the_verdict_survives_a_standard_error_that_is_full(cli: Keyturn) -> Non
     cli.process("frobnicate", shell='"$@" 2>/dev/full', code=os.EX_USAGE)
 
 
-@pytest.mark.parametrize(
-    "locale",
-    [
-        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
-    ],
-)
-def test_an_old_locale_shows_characters_that_it_lacks_in_another_way(
-    cli: Keyturn, locale: dict[str, str]
-) -> None:
+def test_an_old_locale_shows_characters_that_it_lacks_in_another_way(cli: Keyturn) -> None:
     cli("reset", "--reason", "smörgåsbord ☃", "--initiator", "Åsa")
-    cli.environment |= locale
+    cli.environment |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
     done = cli.process("history")
 
