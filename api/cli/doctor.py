@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import sqlite3
 from collections.abc import Iterator
-from importlib.metadata import version
 
 import click
 from msgspec import UNSET
@@ -62,6 +61,8 @@ def doctor(obj: Command, strict: bool) -> None:
 
 def examine(obj: Command) -> Iterator[Health]:
     """Yield what there is to know of this installation and its data."""
+    from importlib.metadata import version  # which takes time that no other command needs
+
     yield Health("python", platform.python_version())
     for package in _PACKAGES:
         yield Health(package, version(package))
