@@ -90,7 +90,8 @@ def audit_text(report: AuditReport) -> str:
     verdict = "The record holds" if report.holds else "The record does NOT hold"
     events = counted(report.events, "event")
     lines = [f"{verdict}: {events} of node {report.node_id or '(none)'}"]
-    lines.append(f"  held against {held_against_text(report)}")
+    against = "; ".join(held_against(report.held_against)) or "nothing but itself"
+    lines.append(f"  held against {against}")
     lines += [f"  {plain(line)}" for line in report.caveats]
     # Warnings come last, so they are left out first.
     findings = sorted(report.findings, key=lambda finding: finding.kind.is_warning)
@@ -109,11 +110,6 @@ def claim_text(said: Unproven) -> str:
     if said.kind is None or said.initiator is None:
         return ""
     return f" (the row claims: {plain(said.kind[:60])} by {plain(said.initiator[:60])})"
-
-
-def held_against_text(report: AuditReport) -> str:
-    """Return what the record was compared with, on one line."""
-    return "; ".join(held_against(report.held_against)) or "nothing but itself"
 
 
 def held_against(against: HeldAgainst, *, node: str | None = None) -> Iterator[str]:
@@ -153,13 +149,10 @@ def audit_facts(report: AuditReport) -> dict[str, object]:
     """Return the verdict of an audit for programs."""
     return {
         "holds": report.holds,
-        "node_id": report.node_id,
-        "events": report.events,
-        "is_quick": report.is_quick,
-        "heads": {name: str(head) for name, head in report.heads.items() if report.holds},
-        "held_against": report.held_against,
+        **dataclasses.asdict(report),
         "caveats": report.caveats,
         "ends_known": sorted(report.ends_known),
+        "heads": {name: str(head) for name, head in report.heads.items() if report.holds},
         "findings": [
             {**dataclasses.asdict(finding), "is_warning": finding.kind.is_warning}
             for finding in report.findings

@@ -62,9 +62,10 @@ def print_history(
         table.add_column("by, why", overflow="fold")
     if has_bars:
         table.add_column("", no_wrap=True)
-    longest = max((_seconds(change) for change in changes), default=0.0) or 1.0
-    for change in changes:
-        when, lived = time_text(change.at), _lived(change)
+    lives = [_life(change) for change in changes]
+    longest = max(seconds for _, seconds in lives) or 1.0
+    for change, (lived, seconds) in zip(changes, lives, strict=True):
+        when = time_text(change.at)
         by, why = Text(_who(change)), Text(plain(change.reason or ""))
         table.add_row(
             *([Text(plain(change.manager))] if with_manager else []),
@@ -72,7 +73,7 @@ def print_history(
             Text(change_text(change), _KIND_STYLES.get(change.kind, "")),
             _key(change),
             *([when, by, why, lived] if is_wide else [_below(when, lived), _below(by, why)]),
-            *([Bar(longest, 0, _seconds(change), width=_BAR_WIDTH, color="blue")] * has_bars),
+            *([Bar(longest, 0, seconds, width=_BAR_WIDTH, color="blue")] * has_bars),
         )
     console.print(table)
 
@@ -120,21 +121,15 @@ def _key(change: KeyChange) -> str:
     return "" if change.kind == "destroyed" else str(change.generation)
 
 
-def _lived(change: KeyChange) -> str:
-    """Return how long the key lived that began here, which stands there and nowhere else."""
+def _life(change: KeyChange) -> tuple[str, float]:
+    """Return how long the key lived that began here: as a text, and in seconds for its bar."""
     if change.is_of_sessions or change.kind == "destroyed":
-        return ""
-    return lifetime_text(change.lifetime)
+        return "", 0.0
+    lifetime = datetime.now(UTC) - change.at if change.lifetime is None else change.lifetime
+    return lifetime_text(change.lifetime), max(0.0, lifetime.total_seconds())
 
 
 def _below(upper: str | Text, lower: str | Text) -> Text:
     from rich.text import Text
 
     return Text("\n").join([Text.assemble(part) for part in (upper, lower) if part])
-
-
-def _seconds(change: KeyChange) -> float:
-    if change.kind == "destroyed" or change.is_of_sessions:
-        return 0.0
-    lifetime = datetime.now(UTC) - change.at if change.lifetime is None else change.lifetime
-    return max(0.0, lifetime.total_seconds())
