@@ -142,20 +142,17 @@ def _postgres(obj: Command) -> Iterator[Health]:
     if rights is None:
         return
     yield Health("table", f"schema {facts.schema_version}")
-    message = "run services as a role with SELECT and INSERT alone: docs/how-to/postgresql.md"
+    level = Level.WRONG
     if not rights.may_read:
-        yield Health("role", f"{rights.role} may not read", Level.WRONG, message)
+        may = "may not read"
     elif rights.may_rewrite:
-        yield Health(
-            "role", f"{rights.role} may change and delete events", Level.WARNING, message
-        )
+        level, may = Level.WARNING, "may change and delete events"
     elif rights.may_choose_numbers:
-        yield Health(
-            "role", f"{rights.role} may choose the numbers of rows", Level.WRONG, message
-        )
+        may = "may choose the numbers of rows"
     else:
-        may = "may read and append" if rights.may_append else "may only read"
-        yield Health("role", f"{rights.role} {may}")
+        level, may = Level.OK, "may read and append" if rights.may_append else "may only read"
+    message = "run services as a role with SELECT and INSERT alone: docs/how-to/postgresql.md"
+    yield Health("role", f"{rights.role} {may}", level, None if level is Level.OK else message)
 
 
 def _log(obj: Command) -> Iterator[Health]:
