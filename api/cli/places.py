@@ -24,17 +24,17 @@ def look_at_places(settings: Settings) -> Iterator[Health]:
     yield _look_at("data", settings.data_folder)
     # Others can read neither: the commands refuse such a key ring and such a password file.
     bits = 0o007 if settings.group_readable else 0o077
-    yield _look_at("key ring", settings.key_ring_path, refused=bits, checked=bits)
+    yield _look_at("key ring", settings.key_ring_path, refused=bits)
     yield _look_at("anchor folder", folder_of(settings.anchor_path))
     if settings.password_file is not None:
-        yield _look_at("password file", settings.password_file, refused=0o007, checked=0o007)
+        yield _look_at("password file", settings.password_file, refused=0o007)
     database = sqlite_path(settings.store_url)
     if database is not None and database.exists():
         yield _look_at("database", database)
         yield _file_system(database)
 
 
-def _look_at(what: str, path: Path, *, refused: int = 0, checked: int = 0o077) -> Health:
+def _look_at(what: str, path: Path, *, refused: int = 0) -> Health:
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -43,12 +43,12 @@ def _look_at(what: str, path: Path, *, refused: int = 0, checked: int = 0o077) -
         return Health(what, str(path), Level.WRONG, f"cannot be looked at: {error.strerror}")
     mode, owner = stat.S_IMODE(status.st_mode), _name_of(status.st_uid)
     value = f"{path} (mode {mode:04o}, of {owner})"
-    if mode & checked:
+    if mode & (refused or 0o077):
         right = "700" if stat.S_ISDIR(status.st_mode) else "600"
-        level = Level.WRONG if mode & refused else Level.WARNING
+        level = Level.WRONG if refused else Level.WARNING
         return Health(what, value, level, f"others can get at it: run chmod {right} on it")
     # Whose a file is that its group may read is for the container or systemd to say.
-    if status.st_uid != os.geteuid() and checked != 0o007:
+    if status.st_uid != os.geteuid() and refused != 0o007:
         message = f"it belongs to {owner}, and this is {_name_of(os.geteuid())}"
         return Health(what, value, Level.WARNING, message)
     return Health(what, value)
