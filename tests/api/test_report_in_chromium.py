@@ -177,8 +177,8 @@ def test_one_filter_is_for_all_managers_and_hides_those_without_a_match(browser:
     }
 
 
-def test_thousands_of_changes_sort_and_filter_in_the_browser(browser: Browser) -> None:
-    rows = [("reset", day / 9, f"user-{day % 7}", f"ticket-{day:05}") for day in range(3_000)]
+def test_many_changes_sort_and_filter_in_the_browser(browser: Browser) -> None:
+    rows = [("reset", day / 9, f"user-{day % 7}", f"ticket-{day:05}") for day in range(1_500)]
 
     seen = browser.drive(
         page(default=history(rows)),
@@ -186,13 +186,13 @@ def test_thousands_of_changes_sort_and_filter_in_the_browser(browser: Browser) -
         $$("thead button")[3].click();
         seen.first = $(".changes tbody tr").cells[0].textContent;
         const input = $(".filter input");
-        input.value = "user-3 ticket-029"; input.dispatchEvent(new Event("input"));
+        input.value = "user-3 ticket-014"; input.dispatchEvent(new Event("input"));
         seen.count = $(".filter output").textContent;
         """,
     )
 
-    expected = sum(day % 7 == 3 for day in range(2_900, 3_000))
-    assert seen == {"first": "1", "count": f"{expected} of 3,000"}
+    expected = sum(day % 7 == 3 for day in range(1_400, 1_500))
+    assert seen == {"first": "1", "count": f"{expected} of 1,500"}
 
 
 def full_page() -> str:
