@@ -56,7 +56,7 @@ def duration_or_never(text: str) -> float:
 
 def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:
     """Keep what an option says in the command's object, and not among its arguments."""
-    if context.obj is not None:  # as it is while a shell completes
+    if context.obj is not None:  # there is none while a shell completes
         setattr(context.obj, str(parameter.name), value)
 
 

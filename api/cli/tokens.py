@@ -37,7 +37,7 @@ def json_object(text: str) -> dict[str, object]:
     """Return the claims that a JSON object holds."""
     try:
         return msgspec.json.decode(text, type=dict[str, object])
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise click.BadParameter("claims are a JSON object") from error
 
 
