@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import enum
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from keyturn.actors.replies import TokenReport
-from keyturn.domain.checkpoint import Checkpoint
 from keyturn.projections.findings import AuditReport, HeldAgainst
 from keyturn.projections.history import KeyChange
 from keyturn.projections.unproven import Unproven
@@ -35,11 +33,7 @@ CLOCK_WENT_BACK = "the clock went back"
 
 def plain(text: str) -> str:
     """Return the text with every character that does not print spelled out."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )
+    return _printable(text, lambda c: c.encode("unicode_escape").decode("ascii"))
 
 
 def json_line(value: object) -> str:
@@ -47,15 +41,22 @@ def json_line(value: object) -> str:
 
     What does not print (C1 and DEL, what turns the direction of writing) is escaped.
     """
-    line = msgspec.json.encode(jsonable(value)).decode("utf-8")
-    if line.isprintable():
-        return line
-    return "".join(c if c.isprintable() else _escaped(c) for c in line)
+    simple = msgspec.to_builtins(value, builtin_types=(datetime, timedelta))
+    line = json.dumps(simple, default=cell, ensure_ascii=False, separators=(",", ":"))
+    return _printable(line, lambda c: "\\u007f" if c == "\x7f" else json.dumps(c)[1:-1])
 
 
-def _escaped(character: str) -> str:
-    """Return a character as JSON may have it in a string, in ASCII."""
-    return json.dumps(character)[1:-1] if character != "\x7f" else "\\u007f"
+def _printable(text: str, spell: Callable[[str], str]) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else spell(c) for c in text)
+
+
+def cell(value: object) -> object:
+    """Return a value as JSON and CSV have it: moments as text, durations in seconds."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.total_seconds() if isinstance(value, timedelta) else value
 
 
 def console(*, record: bool = False, width: int | None = None) -> Console:
@@ -71,6 +72,11 @@ def console(*, record: bool = False, width: int | None = None) -> Console:
     )
 
 
+def time_text(moment: datetime) -> str:
+    """Return a moment in UTC, to the second, as it is shown everywhere."""
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
 def change_text(change: KeyChange) -> str:
     """Return the kind of a change, with an overlap, or whose sessions were ended."""
     if change.is_of_sessions:
@@ -84,7 +90,8 @@ def audit_text(report: AuditReport) -> str:
     verdict = "The record holds" if report.holds else "The record does NOT hold"
     events = counted(report.events, "event")
     lines = [f"{verdict}: {events} of node {report.node_id or '(none)'}"]
-    lines.append(f"  held against {held_against_text(report)}")
+    against = "; ".join(held_against(report.held_against)) or "nothing but itself"
+    lines.append(f"  held against {against}")
     lines += [f"  {plain(line)}" for line in report.caveats]
     # Warnings come last, so they are left out first.
     findings = sorted(report.findings, key=lambda finding: finding.kind.is_warning)
@@ -103,11 +110,6 @@ def claim_text(said: Unproven) -> str:
     if said.kind is None or said.initiator is None:
         return ""
     return f" (the row claims: {plain(said.kind[:60])} by {plain(said.initiator[:60])})"
-
-
-def held_against_text(report: AuditReport) -> str:
-    """Return what the record was compared with, on one line."""
-    return "; ".join(held_against(report.held_against)) or "nothing but itself"
 
 
 def held_against(against: HeldAgainst, *, node: str | None = None) -> Iterator[str]:
@@ -147,25 +149,14 @@ def audit_facts(report: AuditReport) -> dict[str, object]:
     """Return the verdict of an audit for programs."""
     return {
         "holds": report.holds,
-        "node_id": report.node_id,
-        "events": report.events,
-        "is_quick": report.is_quick,
-        "heads": report.heads if report.holds else {},
-        "held_against": report.held_against,
+        **dataclasses.asdict(report),
         "caveats": report.caveats,
-        "ends_known": tuple(sorted(report.ends_known)),
-        "findings": tuple(
-            {
-                "kind": finding.kind,
-                "is_warning": finding.kind.is_warning,
-                "position": finding.position,
-                "manager": finding.manager,
-                "message": finding.message,
-                "last": finding.last,
-                "unproven": finding.unproven,
-            }
+        "ends_known": sorted(report.ends_known),
+        "heads": {name: str(head) for name, head in report.heads.items() if report.holds},
+        "findings": [
+            {**dataclasses.asdict(finding), "is_warning": finding.kind.is_warning}
             for finding in report.findings
-        ),
+        ],
     }
 
 
@@ -175,19 +166,17 @@ def report_text(report: TokenReport) -> str:
         "token": "good" if report.refusal is None else f"refused: {report.refusal.value}",
         "key": report.key_id,
         "generation": report.generation,
-        "ended": report.revoked_at and f"{report.revoked_at:%Y-%m-%d %H:%M:%S} UTC",
+        "ended": report.revoked_at and f"{time_text(report.revoked_at)} UTC",
         "by": report.revoked_by,
         "because": report.revoked_because,
     }
-    lines = [
-        f"{name:12} {plain(str(value))}" for name, value in facts.items() if value is not None
-    ]
+    lines = [f"{name:12} {plain(str(it))}" for name, it in facts.items() if it is not None]
     if report.claims is not None:
         times = claim_times(report)
         lines.append("claims")
         for name, value in report.claims.items():
             text = value if isinstance(value, str) else json_line(value)
-            when = f" ({times[name]:%Y-%m-%d %H:%M:%S} UTC)" if name in times else ""
+            when = f" ({time_text(times[name])} UTC)" if name in times else ""
             lines.append(f"  {plain(name):12} {plain(text)}{when}")
     return "\n".join(lines)
 
@@ -217,25 +206,3 @@ def lifetime_text(lifetime: timedelta | None) -> str:
     if minutes:
         return f"{minutes} min {seconds % 60} s"
     return f"{lifetime.total_seconds():.1f} s"
-
-
-def jsonable(value: object) -> object:  # noqa: PLR0911
-    """Return a value as JSON and CSV have it: a dataclass as its fields, times as text."""
-    if isinstance(value, Checkpoint):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: jsonable(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return [jsonable(item) for item in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: jsonable(getattr(value, field.name))
-            for field in dataclasses.fields(value)
-        }
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    return value

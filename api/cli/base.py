@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +14,7 @@ import keyturn
 from keyturn import Service, Settings, show
 from keyturn.actors.manager_parts import ManagerParts
 from keyturn.cli import output
+from keyturn.cli.parameters import PATH
 from keyturn.config import key_ring_file
 from keyturn.config.anchor import Anchor
 from keyturn.config.event_log import EventLog
@@ -29,27 +31,16 @@ from keyturn.domain.errors import (
 )
 from keyturn.domain.manager_state import manager_not_found
 from keyturn.domain.secret import Secret
+from keyturn.exported import open_export
 from keyturn.opening import lost_key_ring, no_log
 
 
-class _Group(click.Group):
-    """All commands. What fails of standard output is told from what fails of anything else."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with output.watched():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with output.watched():
-            return super().invoke(ctx)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(keyturn.__version__, prog_name="keyturn")
-@click.option("--path", type=click.Path(path_type=Path), help="The data folder.")
+@click.option("--path", type=PATH, help="The data folder.")
 @click.option("--store", help="The URL of the log, if it is not in the data folder.")
 @click.option("--name", help="Which session manager of the log.")
-@click.option("--config", type=click.Path(path_type=Path), help="A TOML file with settings.")
+@click.option("--config", type=PATH, help="A TOML file with settings.")
 @click.option(
     "--host-topic",
     "host_topics",
@@ -64,59 +55,84 @@ class _Group(click.Group):
 @click.option(
     "--trust-log",
     is_flag=True,
+    default=None,
     help="Take a log that this machine has never seen as it is: it may be an old copy.",
 )
 @click.pass_context
 def cli(
     context: click.Context,
-    path: Path | None,
-    store: str | None,
-    name: str | None,
+    /,
     config: Path | None,
     host_topics: tuple[str, ...],
     accept_rollback: bool,
-    trust_log: bool,
+    **given: Any,  # the options that are left: settings
 ) -> None:
     """Session tokens whose keys have a history.
 
     The password of the key ring is taken from KEYTURN_PASSWORD, from the file that
     KEYTURN_PASSWORD_FILE names, or asked for.
     """
-    given = {"path": path, "store": store, "name": name, "trust_log": trust_log or None}
     explicit = {key: value for key, value in given.items() if value is not None}
     settings = Settings.load(explicit, config=config)
     configure_for_command_line(settings.log_level)
     sources = Settings.sources(explicit, config=config)
-    context.obj = Command(settings, host_topics, accept_rollback, sources)
+    context.obj = Command(settings, sources, host_topics, accept_rollback)
 
 
+@dataclass
 class Command:
-    """What every command needs: the settings, and a service when it asks for one."""
+    """What every command needs: the settings, a service if it asks for one, a way to answer.
 
-    def __init__(
-        self,
-        settings: Settings,
-        host_topics: tuple[str, ...],
-        accept_rollback: bool,
-        sources: dict[str, str],
-    ) -> None:
-        self.settings = settings
-        self.sources = sources
-        self.host_topics = host_topics
-        self.accept_rollback = accept_rollback
+    Attributes:
+        settings: of this call.
+        sources: where each of them comes from.
+        host_topics: topics of the host's own events in the same log.
+        accept_rollback: whether to take a log as it is, and reset its key.
+        as_json: whether the answer is for programs.
+        reason: why, for the record.
+        initiator: who, for the record; None: the setting, or user@host.
+    """
 
-    def open(
-        self,
-        *,
-        initiator: str | None = None,
-        expiry: float | None | UnsetType = UNSET,
-        create: bool = False,
-    ) -> Service:
+    settings: Settings
+    sources: dict[str, str]
+    host_topics: tuple[str, ...]
+    accept_rollback: bool
+    as_json: bool = False
+    reason: str | None = None
+    initiator: str | None = None
+
+    def answer(self, facts: object, text: str) -> None:
+        """Write the answer: facts for programs, a text for people."""
+        click.echo(show.json_line(facts) if self.as_json else text)
+
+    def answer_with_change(self, parts: ManagerParts) -> None:
+        """Write which change this command has made."""
+        events = parts.activity.last_written
+        event = events[-1]
+        facts = {
+            "kind": event.kind,
+            "events": len(events),
+            "manager": event.manager,
+            "generation": event.generation,
+            "position": event.originator_version,
+            "at": event.timestamp,
+            "initiator": event.initiator,
+            "recorded_by": event.recorded_by,
+            "reason": event.reason,
+        }
+        what = event.kind if len(events) == 1 else f"{len(events)} times {event.kind}"
+        self.answer(
+            facts,
+            f"{what}: manager {event.manager}, generation {event.generation}, "
+            f"{show.time_text(event.timestamp)} UTC",
+        )
+
+    def open(self, *, expiry: float | None | UnsetType = UNSET, create: bool = False) -> Service:
         """Open the service of the data folder, which `keyturn init` must have made."""
         return keyturn.open(
             self.settings,
             password=self.password(),
-            initiator=UNSET if initiator is None else initiator,
+            initiator=UNSET if self.initiator is None else self.initiator,
             expiry=expiry,
             rotate_every=None,  # a command does what it is told: the host has the policy
             accept_rollback=self.accept_rollback,
@@ -155,9 +171,7 @@ class Command:
         password = find_password(self.settings)
         if not stored.has_password:
             return None
-        if password is UNSET:
-            password = ask_for_password("Password")
-        return None if isinstance(password, UnsetType) else password
+        return ask_for_password("Password") if password is UNSET else password
 
     def stored_key_ring(self) -> StoredKeyRing:
         """Read the file of the key ring, which needs no password."""
@@ -185,8 +199,6 @@ class Command:
 
     def exported_log(self, file: BinaryIO, *, for_audit: bool = False) -> EventLog:
         """Open an export as a log; it is closed with the command."""
-        from keyturn.exported import open_export
-
         log = open_export(file, for_audit=for_audit)
         click.get_current_context().call_on_close(log.close)
         return log
@@ -219,28 +231,3 @@ def warn_of_unreadable(ids: list[str]) -> None:
             f"a manager is left out: its newest row (originator_id {id_[:40]}) cannot be read; "
             "run `keyturn audit`"
         )
-
-
-def show_change(parts: ManagerParts, as_json: bool) -> None:
-    """Show the change that this command made."""
-    events = parts.activity.last_written
-    event = events[-1]
-    if as_json:
-        facts = {
-            "kind": event.kind,
-            "events": len(events),
-            "manager": event.manager,
-            "generation": event.generation,
-            "position": event.originator_version,
-            "at": event.timestamp,
-            "initiator": event.initiator,
-            "recorded_by": event.recorded_by,
-            "reason": event.reason,
-        }
-        click.echo(show.json_line(facts))
-        return
-    what = event.kind if len(events) == 1 else f"{len(events)} times {event.kind}"
-    click.echo(
-        f"{what}: manager {event.manager}, generation {event.generation}, "
-        f"{event.timestamp:%Y-%m-%d %H:%M:%S} UTC"
-    )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -18,14 +18,15 @@ from keyturn.config.anchor import Anchor
 from keyturn.config.event_log import EventLog
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.errors import (
+    AnchorError,
     CheckpointError,
     KeyRingError,
     KeyRingNotFoundError,
     LogDamagedError,
-    NodeIdRequiredError,
     NotAKeyturnLogError,
     SettingsError,
 )
+from keyturn.domain.mark import Mark
 from keyturn.projections.findings import (
     AuditReport,
     Finding,
@@ -40,7 +41,7 @@ class Expectations:
     """Whose record it should be, who said so, and what this machine has seen of it."""
 
     node_id: str | None
-    source: NodeIdFrom | None
+    source: NodeIdFrom
     anchor: Anchor | None
 
 
@@ -51,9 +52,8 @@ def expectations(
 
     An export is of some moment in the past, so the anchor knows no end of it.
     """
-    own_id = None
+    settings, own_id = obj.settings, None
     try:
-        settings = obj.settings
         ring = key_ring_file.read(settings.key_ring_path, group_readable=settings.group_readable)
         own_id = ring.node_id
     except KeyRingNotFoundError:
@@ -61,22 +61,16 @@ def expectations(
     except (KeyRingError, SettingsError):  # an auditor has none, or may not read it
         if not (node_id or any_node):
             raise
-    if any_node:
-        return Expectations(node_id, NodeIdFrom.CALLER if node_id else None, None)
-    source = NodeIdFrom.CALLER if node_id else NodeIdFrom.KEY_RING
-    node_id = node_id or own_id
-    if node_id is None or own_id not in (None, node_id) or is_export:
-        return Expectations(node_id, source, None)
-    with contextlib.suppress(SettingsError):  # no home folder, and so no anchor
-        if not Anchor.is_blank(obj.settings.anchor_path):
-            return Expectations(node_id, source, Anchor(obj.settings.anchor_path, node_id))
-    return Expectations(node_id, source, None)
-
-
-def refuse_unnamed(expected: Expectations) -> None:
-    """Raise `NodeIdRequiredError` if nobody said whose record it should be."""
-    if expected.node_id is None and expected.source is not None:
-        raise NodeIdRequiredError("say whose record it should be: --node-id, or --any-node")
+    if node_id or any_node:
+        source = NodeIdFrom.CALLER
+    else:
+        source, node_id = NodeIdFrom.KEY_RING, own_id
+    anchor = None
+    if node_id and own_id in (None, node_id) and not (any_node or is_export):
+        with contextlib.suppress(SettingsError):  # no home folder, and so no anchor
+            if not Anchor.is_blank(settings.anchor_path):
+                anchor = Anchor(settings.anchor_path, node_id)
+    return Expectations(node_id, source, anchor)
 
 
 def open_evidence(obj: Command, export: BinaryIO | None) -> EventLog | str:
@@ -89,12 +83,31 @@ def open_evidence(obj: Command, export: BinaryIO | None) -> EventLog | str:
         return str(error)
 
 
-def report_of_unreadable(problem: str, expected: Expectations) -> AuditReport:
+def report_of_unreadable(
+    problem: str, expected: Expectations, points: Iterable[Checkpoint]
+) -> AuditReport:
     """Return the verdict on a log whose store lies, so that none of its rows means anything."""
-    message = f"{problem}; until then no row can be looked at"
-    finding = Finding(FindingKind.STORE, None, None, message)
-    against = HeldAgainst(expected.node_id, node_id_from=expected.source)
-    return AuditReport(expected.node_id, 0, {}, (finding,), against)
+    message = (
+        f"{problem}. No row was read, because such a store can show what was never written: only "
+        "once it is mended can the record be held against what is named here"
+    )
+    findings = [Finding(FindingKind.STORE, None, None, message)]
+    seen: Mapping[str, Mark] = {}
+    try:
+        seen = {} if expected.anchor is None else expected.anchor.marks()
+    except AnchorError as error:
+        findings.append(Finding(FindingKind.ALTERED, None, None, str(error)))
+    checkpoints: dict[str, tuple[int, ...]] = defaultdict(tuple)
+    for point in points:
+        checkpoints[point.manager] += (point.position,)
+    against = HeldAgainst(
+        expected.node_id,
+        {name: mark.position for name, mark in seen.items()},
+        dict(checkpoints),
+        expected.source if expected.node_id else None,
+    )
+    ends = frozenset({*seen, *checkpoints})
+    return AuditReport(expected.node_id, 0, {}, tuple(findings), against, ends)
 
 
 def checkpoints_of(texts: tuple[str, ...]) -> Iterator[Checkpoint]:
@@ -106,9 +119,9 @@ def checkpoints_of(texts: tuple[str, ...]) -> Iterator[Checkpoint]:
         try:
             with click.open_file(text, encoding="utf-8") as file:
                 lines = [line.strip() for line in file if line.strip()]
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             output.complain(f"--against {text}: it is no checkpoint, and there is no such file")
-            sys.exit(os.EX_NOINPUT)
+            raise click.exceptions.Exit(os.EX_NOINPUT) from error
         except (OSError, UnicodeDecodeError) as error:
             message = f"{text} is neither a checkpoint nor a file of some"
             raise CheckpointError(message) from error

@@ -10,23 +10,16 @@ REFUSED = 1
 """Not an error: the token is not good."""
 
 _CODES: tuple[tuple[type[Exception], int], ...] = (
+    (TimeoutError, os.EX_TEMPFAIL),
     (errors.TokenRefusedError, REFUSED),
     (errors.SettingsError, os.EX_CONFIG),
-    (errors.ClaimError, os.EX_USAGE),
-    (errors.DurationError, os.EX_USAGE),
-    (errors.SessionArgumentError, os.EX_USAGE),
     (errors.OverlapLimitError, os.EX_TEMPFAIL),
-    (errors.AuditTextError, os.EX_USAGE),
-    (errors.FilterError, os.EX_USAGE),
-    (errors.BatchError, os.EX_USAGE),
-    (errors.NodeIdError, os.EX_USAGE),
     (errors.KeyRingNotFoundError, os.EX_NOINPUT),
     (errors.PasswordRequiredError, os.EX_CONFIG),
     (errors.KeyRingExistsError, os.EX_CANTCREAT),
     (errors.KeyRingPermissionError, os.EX_NOPERM),
     (errors.KeyRingUnavailableError, os.EX_IOERR),
     (errors.WrongPasswordError, os.EX_NOPERM),
-    (errors.KeyRingTimeoutError, os.EX_TEMPFAIL),
     (errors.KeyRingError, os.EX_DATAERR),
     (errors.LogNotFoundError, os.EX_NOINPUT),
     (errors.ManagerNotFoundError, os.EX_NOINPUT),
@@ -35,14 +28,13 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.LogUnavailableError, os.EX_IOERR),
     (errors.LogError, os.EX_DATAERR),
     (errors.AnchorError, os.EX_DATAERR),
-    (errors.NodeIdRequiredError, os.EX_USAGE),
     (errors.CheckpointError, os.EX_DATAERR),
     (errors.ExportError, os.EX_DATAERR),
     (errors.TokenFileLockedError, os.EX_TEMPFAIL),
     (errors.TokenFileError, os.EX_IOERR),
     (errors.LifecycleError, os.EX_UNAVAILABLE),
     (errors.NoThreadError, os.EX_OSERR),
-    (TimeoutError, os.EX_TEMPFAIL),
+    (ValueError, os.EX_USAGE),  # an argument of a call is bad, so one of the command
 )
 
 

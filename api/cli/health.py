@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Self
 
 
 class Level(enum.Enum):
@@ -30,13 +29,3 @@ class Health:
     value: str
     level: Level = Level.OK
     message: str | None = None
-
-    @classmethod
-    def warning(cls, what: str, value: str, message: str) -> Self:
-        """Return what works, and would better be otherwise."""
-        return cls(what, value, Level.WARNING, message)
-
-    @classmethod
-    def wrong(cls, what: str, value: str, message: str) -> Self:
-        """Return what does not work."""
-        return cls(what, value, Level.WRONG, message)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from itertools import chain, islice
+from functools import partial
+from itertools import islice
 from operator import attrgetter
 from typing import Any, BinaryIO
 
 import click
 
 from keyturn import show
-from keyturn.cli import tables
+from keyturn.cli import output, tables
 from keyturn.cli.base import Command, cli, command, warn_of_unreadable
-from keyturn.cli.parameters import MOMENT, as_json
+from keyturn.cli.parameters import json_option, moment
 from keyturn.config.event_log import EventLog
 from keyturn.domain.manager_state import manager_not_found
 from keyturn.domain.session_keys import KINDS
@@ -26,16 +27,13 @@ _FOLLOW_CHECK = 1.0  # seconds
 
 
 @cli.command()
-@click.option("--since", type=MOMENT, help="Not before this moment, or this long ago: 7d.")
-@click.option("--until", type=MOMENT, help="Not after this moment.")
-@click.option("--at", type=MOMENT, help="Only the change whose key was current at this moment.")
+@click.option("--since", type=moment, help="Not before this moment, or this long ago: 7d.")
+@click.option("--until", type=moment, help="Not after this moment.")
+@click.option("--at", type=moment, help="Only the change whose key was current at this moment.")
 @click.option("--generation", type=int, help="Only of this generation.")
 @click.option("--key-id", help="Only of the key of this id (the kid of a token).")
 @click.option(
-    "--initiator",
-    "--by",
-    "initiator",
-    help="Only by this initiator: the whole name, exactly. --search finds parts.",
+    "--initiator", "--by", help="Only by this initiator: the whole name. --search finds parts."
 )
 @click.option("--search", help="Only with this text in who, why, subject or session.")
 @click.option("--kind", type=click.Choice(KINDS), help="Only of this kind.")
@@ -46,7 +44,7 @@ _FOLLOW_CHECK = 1.0  # seconds
 @click.option("--follow", is_flag=True, help="Go on with each change as it is made.")
 @click.option("--export", type=click.File("rb"), help="Of an export, instead of a log.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV, for spreadsheets.")
-@as_json
+@json_option
 @command
 def history(  # noqa: PLR0912 - what goes with what, and three ways to show it
     obj: Command,
@@ -59,7 +57,6 @@ def history(  # noqa: PLR0912 - what goes with what, and three ways to show it
     follow: bool,
     export: BinaryIO | None,
     as_csv: bool,
-    as_json: bool,
     **filters: Any,  # the options that are left: those of a `HistoryFilter`
 ) -> None:
     """Show the changes of keys and the ends of sessions. Needs no password.
@@ -76,46 +73,46 @@ def history(  # noqa: PLR0912 - what goes with what, and three ways to show it
         raise click.UsageError("--after is a position of one manager: leave --all out")
     log = obj.log() if export is None else obj.exported_log(export)
     histories = _Histories(log, None if all_managers else obj.settings.name)
+    is_table = not (obj.as_json or as_csv)
     if at is not None:
         change = RotationHistory(log, obj.settings.name).at(at)
         found = iter([] if change is None else [change])
-    elif as_json or as_csv:
-        found = histories.changes(which, newest_first=newest_first, after=after, limit=limit)
-    else:
+    elif is_table:
         found = iter(histories.page(which, newest_first, after, limit or _TABLE_ROWS))
-    first = next(found, None)
-    if first is None and not follow:
-        what = "no key was current then" if at is not None else "nothing fits what was asked for"
-        click.echo(f"keyturn: {what}; the history has {histories.count(EVERYTHING)}", err=True)
-    shown = histories.noting(chain([] if first is None else [first], found))
-    if as_json or as_csv:
-        _write(shown, as_json)
-    elif rows := list(shown):
-        console = show.console()
-        console.print(tables.history_table(rows, console.width, with_manager=all_managers))
-        if at is None:
-            _say_what_is_left(histories.count(which), rows, newest_first, all_managers)
-    if not follow:
-        return
-    for change in histories.follow(which):
-        if as_json or as_csv:
-            _write([change], as_json, header=False)
-        else:
-            click.echo(tables.change_line(change, with_manager=all_managers))
-
-
-def _write(changes: Iterable[KeyChange], as_json: bool, *, header: bool = True) -> None:
-    """Write changes for programs, each as soon as it is known."""
-    if as_json:
-        for change in changes:
-            click.echo(show.json_line(change))
     else:
-        for line in tables.csv_lines(changes, header=header):
-            click.echo(line, nl=False)
+        found = histories.changes(which, newest_first=newest_first, after=after, limit=limit)
+    line_of: Callable[[KeyChange], str] = show.json_line
+    if is_table:
+        line_of = partial(tables.change_line, with_manager=all_managers)
+        rows = list(found)
+        count = len(rows)
+        if rows:
+            tables.print_history(show.console(), rows, with_manager=all_managers)
+        if rows and at is None:
+            _say_what_is_left(histories.count(which), rows, newest_first, all_managers)
+    else:
+        if not obj.as_json:
+            line_of = tables.csv_line
+            click.echo(tables.csv_header())
+        count = _write(map(line_of, found))
+    if follow:
+        _write(map(line_of, histories.follow(which)))
+    elif not count:
+        what = "no key was current then" if at is not None else "nothing fits what was asked for"
+        output.complain(f"{what}; the history has {histories.count(EVERYTHING)}")
+
+
+def _write(lines: Iterable[str]) -> int:
+    """Write lines, each as soon as it is known, and return how many."""
+    count = 0
+    for line in lines:
+        click.echo(line)
+        count += 1
+    return count
 
 
 class _Histories:
-    """The history of one manager of a log, or of all of them together.
+    """The history of one manager of a log, or of all of them together, as it is now.
 
     Raises:
         ManagerNotFoundError: the log has no such manager.
@@ -124,14 +121,12 @@ class _Histories:
     def __init__(self, log: EventLog, name: str | None) -> None:
         self._log = log
         self._name = name
-        self._seen: dict[str, int] = {}
         states, unreadable = log.readable_managers()
+        self._ends = {state.name: state.position for state in states}
         if name is None:
             warn_of_unreadable(unreadable)
-        is_listed = name is None or name in [state.name for state in states]
-        if name is not None and not is_listed and log.newest(name) is None:
-            raise manager_not_found(name, log.location, states)  # not one that is damaged
-        self._end()
+        elif name not in self._ends and log.newest(name) is None:  # not one that is damaged
+            raise manager_not_found(name, log.location, states)
 
     def changes(
         self,
@@ -149,7 +144,8 @@ class _Histories:
             for name in self._names()
         ]
         merged = heapq.merge(*each, key=attrgetter("at"), reverse=newest_first)
-        return islice(merged if len(each) > 1 else each[0] if each else iter(()), limit)
+        known = (c for c in merged if c.position <= self._ends.get(c.manager, c.position))
+        return islice(known, limit)
 
     def page(
         self, which: HistoryFilter, newest_first: bool, after: int | None, limit: int
@@ -159,29 +155,21 @@ class _Histories:
         page = list(self.changes(which, newest_first=is_end, after=after, limit=limit))
         return page if newest_first or not is_end else page[::-1]
 
-    def noting(self, changes: Iterable[KeyChange]) -> Iterator[KeyChange]:
-        """Yield changes, and note them as seen: they may be newer than where we began."""
-        for change in changes:
-            seen = self._seen.get(change.manager, 0)
-            self._seen[change.manager] = max(seen, change.position)
-            yield change
-
     def count(self, which: HistoryFilter) -> int:
         """Return how many changes fit."""
         return sum(1 for _ in self.changes(which))
 
     def follow(self, which: HistoryFilter) -> Iterator[KeyChange]:
-        """Yield each change once it was made, for ever."""
+        """Yield each change that came after those of `changes`, once it was made, for ever."""
         changed = threading.Event()
         stop = self._log.watch(changed.set)
         try:
             while True:
                 changed.clear()
                 for name in self._names():
-                    history = RotationHistory(self._log, name)
-                    after = self._seen.get(name, 0)
-                    for change in history.changes(EVERYTHING, after=after):
-                        self._seen[name] = change.position
+                    after = self._ends.get(name, 0)
+                    for change in RotationHistory(self._log, name).changes(after=after):
+                        self._ends[name] = change.position
                         if which.fits(change):
                             yield change
                 changed.wait(_FOLLOW_CHECK)
@@ -190,11 +178,6 @@ class _Histories:
 
     def _names(self) -> list[str]:
         return [self._name] if self._name is not None else [s.name for s in self._log.managers()]
-
-    def _end(self) -> None:
-        """Note where each history ends: what is followed comes after that."""
-        for state in self._log.managers():
-            self._seen[state.name] = state.position
 
 
 def _say_what_is_left(

@@ -10,8 +10,8 @@ import click
 from keyturn import show
 from keyturn.actors.key_writer import KeyWriter
 from keyturn.actors.manager_parts import ManagerParts
-from keyturn.cli.base import Command, cli, command, show_change, warn_of_unreadable
-from keyturn.cli.parameters import DURATION, as_json, initiator_option, reason_option
+from keyturn.cli.base import Command, cli, command, warn_of_unreadable
+from keyturn.cli.parameters import PATH, duration, json_option, recorded
 from keyturn.config.token_file import TokenFile
 from keyturn.domain.errors import SessionManagerDestroyedError
 
@@ -19,24 +19,14 @@ _ROW = "{:24} {:>10} {:>10}  {:19}  {}"
 
 
 @cli.command()
-@reason_option
-@initiator_option
-@click.option(
-    "--clear-file", type=click.Path(path_type=Path), help="Remove a token file afterwards."
-)
-@as_json
+@recorded
+@click.option("--clear-file", type=PATH, help="Remove a token file afterwards.")
 @command
-def reset(
-    obj: Command,
-    reason: str | None,
-    initiator: str | None,
-    clear_file: Path | None,
-    as_json: bool,
-) -> None:
+def reset(obj: Command, clear_file: Path | None) -> None:
     """Make a new key: all tokens are refused at once, everywhere."""
-    with obj.open(initiator=initiator) as service:
-        service.reset_key(reason)
-        show_change(service.parts, as_json)
+    with obj.open() as service:
+        service.reset_key(obj.reason)
+        obj.answer_with_change(service.parts)
     if clear_file is not None:
         TokenFile(clear_file).clear()
 
@@ -44,40 +34,27 @@ def reset(
 @cli.command()
 @click.option(
     "--overlap",
-    type=DURATION,
+    type=duration,
     required=True,
     help="How long tokens under the key before stay good: seconds, or 30m, 24h, 7d.",
 )
-@reason_option
-@initiator_option
-@as_json
+@recorded
 @command
-def rotate(
-    obj: Command, overlap: float, reason: str | None, initiator: str | None, as_json: bool
-) -> None:
+def rotate(obj: Command, overlap: float) -> None:
     """Make a new key; earlier tokens stay good until an overlap ends."""
     if not overlap.is_integer():
         raise click.BadParameter("an overlap is of whole seconds", param_hint="--overlap")
-    with obj.open(initiator=initiator) as service:
-        service.rotate_key(int(overlap), reason)
-        show_change(service.parts, as_json)
+    with obj.open() as service:
+        service.rotate_key(int(overlap), obj.reason)
+        obj.answer_with_change(service.parts)
 
 
 @cli.command()
-@reason_option
-@initiator_option
+@recorded
 @click.option("--purge", is_flag=True, help="Remove the history, too, for good.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@as_json
 @command
-def destroy(
-    obj: Command,
-    reason: str | None,
-    initiator: str | None,
-    purge: bool,
-    yes: bool,
-    as_json: bool,
-) -> None:
+def destroy(obj: Command, purge: bool, yes: bool) -> None:
     """End a manager: it has no key, and all its tokens are refused.
 
     `init` gives it a new key. --purge removes the history, also later.
@@ -89,21 +66,20 @@ def destroy(
             raise click.UsageError(f"this destroys manager {name}, {what}: say --yes")
         click.confirm(f"Destroy manager {name}, {what}?", abort=True, err=True)
     try:
-        with obj.open(initiator=initiator) as service:
+        with obj.open() as service:
             service.stop()
-            service.destroy(purge, reason)
-            show_change(service.parts, as_json)
+            service.destroy(purge, obj.reason)
+            obj.answer_with_change(service.parts)
     except SessionManagerDestroyedError:
         if not purge:
             raise
-        show_change(_purge_destroyed(obj, initiator, reason), as_json)
+        obj.answer_with_change(_purge_destroyed(obj))
 
 
-def _purge_destroyed(obj: Command, initiator: str | None, reason: str | None) -> ManagerParts:
+def _purge_destroyed(obj: Command) -> ManagerParts:
     """Remove the history of a manager that was destroyed: no actor runs without a key."""
     parts = obj.read_only()
-    writer = KeyWriter(parts)
-    writer.destroy(initiator, reason, purge=True, only_if_destroyed=True)
+    KeyWriter(parts).destroy(obj.initiator, obj.reason, purge=True, only_if_destroyed=True)
     if not parts.activity.last_written:
         name = obj.settings.name
         raise SessionManagerDestroyedError(f"manager {name!r} was destroyed and purged before")
@@ -111,26 +87,24 @@ def _purge_destroyed(obj: Command, initiator: str | None, reason: str | None) ->
 
 
 @cli.command()
-@as_json
+@json_option
 @command
-def managers(obj: Command, as_json: bool) -> None:
+def managers(obj: Command) -> None:
     """Show the managers of the log. Needs no password.
 
     This is what the log says; whether it is true, `keyturn audit` tells.
     """
     states, unreadable = obj.log().readable_managers()
     warn_of_unreadable(unreadable)
-    if as_json:
-        for state in states:
-            click.echo(show.json_line(state))
-        return
-    click.echo(_ROW.format("manager", "generation", "position", "changed (UTC)", "").rstrip())
+    if not obj.as_json:
+        heading = _ROW.format("manager", "generation", "position", "changed (UTC)", "")
+        click.echo(heading.rstrip())
     for state in states:
         row = _ROW.format(
             show.plain(state.name),
             state.generation,
             state.position,
-            f"{state.changed_at:%Y-%m-%d %H:%M:%S}",
+            show.time_text(state.changed_at),
             "destroyed" if state.is_destroyed else "",
         )
-        click.echo(row.rstrip())
+        obj.answer(state, row.rstrip())

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import click
 
 from keyturn.config.durations import parse_duration
 from keyturn.domain.errors import DurationError
 
+NEVER = math.inf
+"""What the duration `never` is; no number of seconds is that."""
 
-class _Moment(click.ParamType[datetime]):
-    """A moment in ISO 8601, UTC unless it says otherwise; or how long ago it was."""
+PATH = click.Path(path_type=Path)
 
-    name = "moment"
 
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        try:
-            moment: datetime | None = datetime.fromisoformat(str(value))
-        except ValueError:
-            moment = _ago(str(value))
-        if moment is None:
-            forms = "a moment like 2026-11-24 or 2026-11-24T18:30Z, or how long ago: 90m, 7d"
-            self.fail(f"{value!r} is not {forms}", param, ctx)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def moment(text: str) -> datetime:
+    """Return a moment in ISO 8601, UTC unless it says otherwise; or how long ago it was."""
+    try:
+        found: datetime | None = datetime.fromisoformat(text)
+    except ValueError:
+        found = _ago(text)
+    if found is None:
+        forms = "a moment like 2026-11-24 or 2026-11-24T18:30Z, or how long ago: 90m, 7d"
+        raise click.BadParameter(f"{text!r} is not {forms}")
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _ago(text: str) -> datetime | None:
@@ -39,35 +41,44 @@ def _ago(text: str) -> datetime | None:
         return None
 
 
-class _Duration(click.ParamType[float]):
-    """A duration with or without a unit, in seconds."""
-
-    name = "duration"
-
-    def __init__(self, *, may_be_never: bool = False) -> None:
-        self._may_be_never = may_be_never
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        text = str(value)
-        if self._may_be_never and text.strip().lower() == "never":
-            return NEVER
-        try:
-            return parse_duration(text)
-        except DurationError as error:
-            self.fail(str(error), param, ctx)
+def duration(text: str) -> float:
+    """Return a duration, with or without a unit, in seconds."""
+    try:
+        return parse_duration(text)
+    except DurationError as error:
+        raise click.BadParameter(str(error)) from error
 
 
-NEVER = math.inf
-"""What the duration `never` is; no number of seconds is that."""
+def duration_or_never(text: str) -> float:
+    """Return a duration in seconds, or `NEVER`."""
+    return NEVER if text.strip().lower() == "never" else duration(text)
 
-MOMENT = _Moment()
-DURATION = _Duration()
-DURATION_OR_NEVER = _Duration(may_be_never=True)
 
-as_json = click.option("--json", "as_json", is_flag=True, help="JSON, for programs.")
-reason_option = click.option("--reason", help="Why, for the record.")
-initiator_option = click.option(
-    "--initiator", help="Who, for the record; user@host if not given."
+def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    """Keep what an option says in the command's object, and not among its arguments."""
+    if context.obj is not None:  # there is none while a shell completes
+        setattr(context.obj, str(parameter.name), value)
+
+
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    expose_value=False,
+    callback=_keep,
+    help="JSON, for programs.",
 )
+_reason = click.option(
+    "--reason", expose_value=False, callback=_keep, help="Why, for the record."
+)
+_initiator = click.option(
+    "--initiator",
+    expose_value=False,
+    callback=_keep,
+    help="Who, for the record; user@host if not given.",
+)
+
+
+def recorded(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of every command that changes the record."""
+    return _reason(_initiator(json_option(command)))

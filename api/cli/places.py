@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from keyturn.cli.health import Health
+from keyturn.cli.health import Health, Level
 from keyturn.config.anchor import folder_of
 from keyturn.config.file_system import problem_of
 from keyturn.config.settings import Settings
@@ -24,46 +24,44 @@ def look_at_places(settings: Settings) -> Iterator[Health]:
     yield _look_at("data", settings.data_folder)
     # Others can read neither: the commands refuse such a key ring and such a password file.
     bits = 0o007 if settings.group_readable else 0o077
-    yield _look_at("key ring", settings.key_ring_path, refused=bits, checked=bits)
+    yield _look_at("key ring", settings.key_ring_path, refused=bits)
     yield _look_at("anchor folder", folder_of(settings.anchor_path))
     if settings.password_file is not None:
-        yield _look_at("password file", settings.password_file, refused=0o007, checked=0o007)
+        yield _look_at("password file", settings.password_file, refused=0o007)
     database = sqlite_path(settings.store_url)
     if database is not None and database.exists():
         yield _look_at("database", database)
         yield _file_system(database)
 
 
-def _look_at(what: str, path: Path, *, refused: int = 0, checked: int = 0o077) -> Health:
+def _look_at(what: str, path: Path, *, refused: int = 0) -> Health:
     try:
         status = path.stat()
     except FileNotFoundError:
         return Health(what, f"{path} (not there)")
     except OSError as error:
-        return Health.wrong(what, str(path), f"cannot be looked at: {error.strerror}")
+        return Health(what, str(path), Level.WRONG, f"cannot be looked at: {error.strerror}")
     mode, owner = stat.S_IMODE(status.st_mode), _name_of(status.st_uid)
     value = f"{path} (mode {mode:04o}, of {owner})"
-    if mode & checked:
+    if mode & (refused or 0o077):
         right = "700" if stat.S_ISDIR(status.st_mode) else "600"
-        message = f"others can get at it: run chmod {right} on it"
-        is_wrong = mode & refused
-        return (Health.wrong if is_wrong else Health.warning)(what, value, message)
+        level = Level.WRONG if refused else Level.WARNING
+        return Health(what, value, level, f"others can get at it: run chmod {right} on it")
     # Whose a file is that its group may read is for the container or systemd to say.
-    if status.st_uid != os.geteuid() and checked != 0o007:
+    if status.st_uid != os.geteuid() and refused != 0o007:
         message = f"it belongs to {owner}, and this is {_name_of(os.geteuid())}"
-        return Health.warning(what, value, message)
+        return Health(what, value, Level.WARNING, message)
     return Health(what, value)
 
 
 def _file_system(database: Path) -> Health:
-    kind = _kind_of_file_system(database.resolve())
+    kind = _kind_of_file_system(database.resolve()) or "unknown"
+    problem = problem_of(database.parent)
     if kind in _OF_SEVERAL_MACHINES:
-        message = "SQLite needs a local file system: move the log, or use PostgreSQL"
-        return Health.wrong("file system", kind, message)
-    problem = problem_of(database.parent) if database.parent.is_dir() else None
+        problem = "SQLite needs a local file system: move the log, or use PostgreSQL"
     if problem is not None:
-        return Health.wrong("file system", kind or "unknown", problem)
-    return Health("file system", kind or "unknown")
+        return Health("file system", kind, Level.WRONG, problem)
+    return Health("file system", kind)
 
 
 def _kind_of_file_system(path: Path) -> str | None:

@@ -5,51 +5,55 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
-from keyturn import show
+from keyturn import backup, show
 from keyturn.cli import output
 from keyturn.cli.base import Command, cli, command
 from keyturn.cli.evidence import (
     checkpoints_of,
     expectations,
     open_evidence,
-    refuse_unnamed,
     report_of_unreadable,
 )
-from keyturn.cli.parameters import MOMENT, as_json
+from keyturn.cli.parameters import PATH, json_option, moment
 from keyturn.config.anchor import Anchor
-from keyturn.config.event_log import EventLog
-from keyturn.domain.errors import AnchorError, CheckpointError, NodeIdError, SettingsError
+from keyturn.domain.errors import (
+    AnchorError,
+    CheckpointError,
+    NodeIdError,
+    NodeIdRequiredError,
+    SettingsError,
+)
 from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.mark import Mark
 from keyturn.domain.node import decode_node_id
 from keyturn.domain.session_keys import manager_id
 from keyturn.projections.audit import audit
-from keyturn.projections.findings import AuditReport, NodeIdFrom
+from keyturn.projections.findings import AuditReport
 from keyturn.projections.history import changes_of
 
 _PROGRESS_FROM = 20_000
 
 
-def _check_node_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    if value is not None:
-        try:
-            decode_node_id(value)
-        except NodeIdError as error:
-            raise click.BadParameter(str(error), ctx, param) from error
-    return value
+def node_id_of(text: str) -> str:
+    """Return a node id, if it is one."""
+    try:
+        decode_node_id(text)
+    except NodeIdError as error:
+        raise click.BadParameter(str(error)) from error
+    return text
 
 
 @cli.command("audit")
 @click.option(
     "--node-id",
-    callback=_check_node_id,
+    type=node_id_of,
+    metavar="ID",
     help="Whose record it should be; the key ring's if not given.",
 )
 @click.option(
@@ -65,16 +69,16 @@ def _check_node_id(ctx: click.Context, param: click.Parameter, value: str | None
 @click.option("--quick", is_flag=True, help="Check the signatures of the newest events only.")
 @click.option("--checkpoint", is_flag=True, help="Print a line to keep elsewhere, if it holds.")
 @click.option("--all", "all_managers", is_flag=True, help="With --checkpoint: of each manager.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write a page about it, too.")
+@click.option("--html", type=PATH, help="Write a page about it, too.")
 @click.option(
     "--since",
-    type=MOMENT,
+    type=moment,
     help="Show on the page only what came from this moment on, or this long ago: 7d.",
 )
 @click.option(
     "--name", "names", multiple=True, help="Show only this manager on the page; may be repeated."
 )
-@as_json
+@json_option
 @command
 def audit_log(
     obj: Command,
@@ -88,26 +92,29 @@ def audit_log(
     html: Path | None,
     since: datetime | None,
     names: tuple[str, ...],
-    as_json: bool,
 ) -> None:
     """Look at every event, and say whether the record can be trusted. Needs no password.
 
     Whose record it should be is said by the key ring in the data folder, by --node-id, or not
     at all, with --any-node. The exit code is 0 only if the record holds.
     """
-    if checkpoint and as_json:
+    if checkpoint and obj.as_json:
         raise click.UsageError("a checkpoint is one line, and no JSON")
     if html is None and (since or names):
         raise click.UsageError("--since and --name are about the page: say --html FILE too")
     points = list(checkpoints_of(against))
     expected = expectations(obj, node_id, any_node=any_node, is_export=export is not None)
     log = open_evidence(obj, export)
-    refuse_unnamed(expected)
+    if expected.node_id is None and not any_node:
+        raise NodeIdRequiredError("say whose record it should be: --node-id, or --any-node")
     events: list[KeyEvent] = []
     if isinstance(log, str):
-        report = report_of_unreadable(log, expected)
+        report = report_of_unreadable(log, expected, points)
     else:
-        with _progress(log) as progress:
+        # For a person who waits for a long log.
+        total = log.count() if sys.stderr.isatty() else 0
+        is_short = total < _PROGRESS_FROM
+        with click.progressbar(length=total, file=sys.stderr, hidden=is_short) as bar:
             report = audit(
                 log,
                 node_id=expected.node_id,
@@ -116,18 +123,18 @@ def audit_log(
                 against=points,
                 host_topics=obj.host_topics,
                 quick=quick,
-                progress=progress,
-                node_id_from=expected.source or NodeIdFrom.CALLER,
+                progress=lambda events: bar.update(events - bar.pos),
+                node_id_from=expected.source,
                 on_event=(lambda event: None) if html is None else events.append,
             )
-    if as_json:
+    if obj.as_json:
         click.echo(show.json_line(show.audit_facts(report)))
     else:
         click.echo(show.audit_text(report), err=checkpoint)
     if html is not None:
         _write_html(html, report, events, since=since, names=names)
     if not report.holds:
-        sys.exit(os.EX_DATAERR)
+        raise click.exceptions.Exit(os.EX_DATAERR)
     if checkpoint:
         _write_checkpoints(report, None if all_managers else obj.settings.name)
 
@@ -145,14 +152,13 @@ def _write_checkpoints(report: AuditReport, name: str | None) -> None:
 @cli.command("export")
 @click.option(
     "--node-id",
-    callback=_check_node_id,
+    type=node_id_of,
+    metavar="ID",
     help="Whose log it is; the key ring's in the data folder if not given.",
 )
 @command
 def export_log(obj: Command, node_id: str | None) -> None:
     """Write the log as JSON Lines to standard output. Needs no password."""
-    from keyturn import backup
-
     node_id = node_id or obj.stored_key_ring().node_id
     log = obj.log()
     seen: dict[str, Mark] = {}
@@ -177,25 +183,8 @@ def export_log(obj: Command, node_id: str | None) -> None:
 @command
 def import_log(obj: Command) -> None:
     """Load an export from standard input into an empty log. It is of the same key ring."""
-    from keyturn import backup
-
     events = backup.import_log(obj.settings, sys.stdin.buffer, host_topics=obj.host_topics)
     click.echo(show.counted(events, "event"))
-
-
-@contextlib.contextmanager
-def _progress(log: EventLog) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar to a person who waits for a long log."""
-    total = log.count() if sys.stderr.isatty() else 0
-    if total < _PROGRESS_FROM:
-        yield lambda events: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("audit", total=total)
-        yield lambda events: progress.update(task, completed=events)
 
 
 def _write_html(
@@ -213,11 +202,10 @@ def _write_html(
     known = {*changes, *report.heads, *against.anchor, *against.checkpoints}
     if unknown := [name for name in names if name not in known]:
         output.complain(f"the record has no manager {unknown[0]!r}: {path} was not written")
-        sys.exit(os.EX_NOINPUT)
-    made_at = datetime.now(UTC)
-    page = render(report, changes, made_at=made_at, since=since, names=names)
+        raise click.exceptions.Exit(os.EX_NOINPUT)
+    page = render(report, changes, made_at=datetime.now(UTC), since=since, names=names)
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
-        click.echo(f"keyturn: {path} cannot be written: {error.strerror}", err=True)
-        sys.exit(os.EX_CANTCREAT)
+        output.complain(f"{path} cannot be written: {error.strerror}")
+        raise click.exceptions.Exit(os.EX_CANTCREAT) from error

@@ -6,45 +6,30 @@ import importlib.util
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 
 from keyturn.cli.base import Command, cli, command
+from keyturn.cli.parameters import PATH
 
 
-class _Mode(click.ParamType[int]):
-    """The mode of a file, in octal."""
-
-    name = "mode"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            mode = int(str(value), 8)
-        except ValueError:
-            mode = -1
-        if not 0 <= mode <= 0o777:
-            self.fail(f"{value!r} is no mode like 600 or 660", param, ctx)
-        return mode
+def mode(text: str) -> int:
+    """Return the mode of a file, which is written in octal."""
+    try:
+        value = int(text, 8)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 0o777:
+        raise click.BadParameter(f"{text!r} is no mode like 600 or 660")
+    return value
 
 
 @cli.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0: any."
-)
-@click.option(
-    "--socket",
-    "path",
-    type=click.Path(path_type=Path),
-    help="A Unix socket to listen at instead.",
-)
-@click.option("--socket-mode", type=_Mode(), default="600", help="Its mode: who may connect.")
+@click.option("--host", help="The address to listen at; 127.0.0.1 if not given.")
+@click.option("--port", type=click.IntRange(0, 65535), help="8787 if not given; 0: any.")
+@click.option("--socket", "path", type=PATH, help="A Unix socket to listen at instead.")
+@click.option("--socket-mode", type=mode, default="600", help="Its mode: who may connect.")
 @click.option(
     "--client-secret-file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The secret of clients; without it only /auth, health and metrics are served.",
 )
 @click.option(
@@ -61,8 +46,8 @@ class _Mode(click.ParamType[int]):
 @command
 def serve(
     obj: Command,
-    host: str,
-    port: int,
+    host: str | None,
+    port: int | None,
     path: Path | None,
     socket_mode: int,
     client_secret_file: Path | None,
@@ -72,14 +57,11 @@ def serve(
     plain_http: bool,
 ) -> None:
     """Answer over HTTP whether tokens are good: for proxies, and for what is not Python."""
-    context = click.get_current_context()
-    for name in ("host", "port"):
-        if path is not None and context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            raise click.UsageError(f"--{name} and --socket are two places: say one")
+    if path is not None and (host is not None or port is not None):
+        raise click.UsageError("--socket is a place to listen at, as --host and --port are")
     for name in ("starlette", "uvicorn", "prometheus_client"):
         if importlib.util.find_spec(name) is None:
-            message = f"this needs {name}: pip install 'keyturn[web]'"
-            raise click.UsageError(message)
+            raise click.UsageError(f"this needs {name}: pip install 'keyturn[web]'")
     from keyturn.web.options import WebOptions
     from keyturn.web.serve.app import ServeOptions
     from keyturn.web.serve.client_secret import read_client_secrets
@@ -94,7 +76,12 @@ def serve(
     run(
         obj.settings,
         obj.password(),
-        Listening(host=host, port=port, path=path, mode=socket_mode),
+        Listening(
+            host=host or "127.0.0.1",
+            port=8787 if port is None else port,
+            path=path,
+            mode=socket_mode,
+        ),
         options,
         announce=lambda address: click.echo(f"listening at {address}", err=True),
         host_topics=obj.host_topics,

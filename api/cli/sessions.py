@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 import keyturn
 from keyturn import show
-from keyturn.cli.base import Command, cli, command, show_change
+from keyturn.cli.base import Command, cli, command
 from keyturn.cli.exit_codes import REFUSED
-from keyturn.cli.parameters import as_json, initiator_option, reason_option
+from keyturn.cli.parameters import PATH, recorded
 from keyturn.cli.tokens import read_token, token_argument
 from keyturn.config.token_file import TokenFile
 from keyturn.token_file import ClientSession
@@ -23,17 +23,17 @@ def session() -> None:
 
 
 @session.command("read")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 def read_session(path: Path) -> None:
     """Print the token in a token file. The exit code is 1 if there is none."""
     token = TokenFile(path).read()
     if token is None:
-        sys.exit(REFUSED)
+        raise click.exceptions.Exit(REFUSED)
     click.echo(token)
 
 
 @session.command("write")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 @token_argument
 @click.option(
     "--replacing",
@@ -45,18 +45,18 @@ def write_session(path: Path, token: str | None, replacing: str | None) -> None:
         raise click.UsageError("standard input holds one token: give the other as an argument")
     text = read_token(token, None)
     if replacing == "-":
-        replacing = read_token(replacing, None) or None
-        if replacing is None:
+        replacing = read_token(replacing, None)
+        if not replacing:
             raise click.UsageError("standard input holds no token to replace")
     with ClientSession(path) as client:
         condition = keyturn.ANY_TOKEN if replacing is None else (replacing or None)
         if not client.write_token(text, condition):
             click.echo("not written: the file holds another token", err=True)
-            sys.exit(REFUSED)
+            raise click.exceptions.Exit(REFUSED)
 
 
 @session.command("clear")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 def clear_session(path: Path) -> None:
     """Remove the token: log out here."""
     with ClientSession(path) as client:
@@ -66,37 +66,27 @@ def clear_session(path: Path) -> None:
 @session.command("end")
 @click.option("--token", help="A token of the session; - for standard input.")
 @click.option("--sid", help="The id of the session.")
-@click.option(
-    "--file",
-    "file",
-    type=click.Path(path_type=Path),
-    help="A token file; it is cleared afterwards.",
-)
-@reason_option
-@initiator_option
-@as_json
+@click.option("--file", type=PATH, help="A token file; it is cleared afterwards.")
+@recorded
 @command
 def end_session(
     obj: Command,
     token: str | None,
     sid: str | None,
     file: Path | None,
-    reason: str | None,
-    initiator: str | None,
-    as_json: bool,
 ) -> None:
     """End one session: its tokens are refused at once. Exit code 1: there was none to end."""
     if [token, sid, file].count(None) != 2:
         raise click.UsageError("give one of --token, --sid and --file")
     text = read_token(token, file) if sid is None else None
     with obj.open() as service:
-        is_ended = service.end_session(text, sid, reason, initiator)
+        is_ended = service.end_session(text, sid, obj.reason)
         if is_ended:
-            show_change(service.parts, as_json)
+            obj.answer_with_change(service.parts)
     if file is not None:
         TokenFile(file).clear()
     if not is_ended:
-        _nothing_to_end(as_json)
+        _nothing_to_end(obj)
 
 
 @cli.group()
@@ -111,18 +101,13 @@ def sessions() -> None:
     help="But for this one: a good token of that subject, - for standard input, or a sid.",
 )
 @click.option("--sid", "sids", multiple=True, help="This one; may be given more than once.")
-@reason_option
-@initiator_option
-@as_json
+@recorded
 @command
 def end_sessions(
     obj: Command,
     subject: str | None,
     keep: str | None,
     sids: tuple[str, ...],
-    reason: str | None,
-    initiator: str | None,
-    as_json: bool,
 ) -> None:
     """End all sessions of a subject, or those of some ids, in one change."""
     if keep == "-":
@@ -130,15 +115,15 @@ def end_sessions(
         if not keep:
             raise click.UsageError("standard input holds no token to keep: nothing was ended")
     with obj.open() as service:
-        ended = service.end_sessions(subject, keep, sids or None, reason, initiator)
-        if ended:
-            show_change(service.parts, as_json)
-    if not ended:
-        _nothing_to_end(as_json)
+        is_ended = service.end_sessions(subject, keep, sids or None, obj.reason)
+        if is_ended:
+            obj.answer_with_change(service.parts)
+    if not is_ended:
+        _nothing_to_end(obj)
 
 
-def _nothing_to_end(as_json: bool) -> None:
-    if as_json:
+def _nothing_to_end(obj: Command) -> NoReturn:
+    if obj.as_json:
         click.echo(show.json_line({"events": 0}))
     click.echo("nothing to end: no good token, or it was ended before", err=True)
-    sys.exit(REFUSED)
+    raise click.exceptions.Exit(REFUSED)

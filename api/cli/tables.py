@@ -6,16 +6,15 @@ import csv
 import dataclasses
 import io
 import re
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from keyturn.projections.history import KeyChange
-from keyturn.show import change_text, jsonable, lifetime_text, plain
+from keyturn.show import cell, change_text, lifetime_text, plain, time_text
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
     from rich.text import Text
 
 _BAR_WIDTH = 12
@@ -29,22 +28,24 @@ _FORMULA = re.compile(
 )
 
 
-def history_table(
-    changes: Sequence[KeyChange], width: int, *, with_manager: bool = False
-) -> Table:
-    """Return the history of key changes as a table for people.
+def print_history(
+    console: Console, changes: Sequence[KeyChange], *, with_manager: bool = False
+) -> None:
+    """Print the history of key changes as a table for people.
 
     Args:
+        console: where. If it is narrow, who and why stand below each other; if it is wide,
+            lifetimes are drawn to scale too.
         changes: in the order to show them in.
-        width: what there is, in characters. Where it is small, who and why stand below each
-            other; where it is large, lifetimes are drawn to scale too.
         with_manager: whether they are of several managers.
     """
     from rich import box
+    from rich.bar import Bar
     from rich.table import Table
     from rich.text import Text
 
-    is_wide, has_bars = width >= _WIDTH_FOR_ONE_LINE, width >= _WIDTH_FOR_BARS and _can_draw()
+    is_wide = console.width >= _WIDTH_FOR_ONE_LINE
+    has_bars = console.width >= _WIDTH_FOR_BARS and console.encoding.startswith("utf")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     if with_manager:
         table.add_column("manager", overflow="fold")
@@ -60,10 +61,11 @@ def history_table(
         table.add_column("when (UTC), lived", no_wrap=True)
         table.add_column("by, why", overflow="fold")
     if has_bars:
-        table.add_column("", no_wrap=True, style="blue")
-    longest = max((_seconds(change) for change in changes), default=0.0)
-    for change in changes:
-        when, lived = f"{change.at:%Y-%m-%d %H:%M:%S}", _lived(change)
+        table.add_column("", no_wrap=True)
+    lives = [_life(change) for change in changes]
+    longest = max(seconds for _, seconds in lives) or 1.0
+    for change, (lived, seconds) in zip(changes, lives, strict=True):
+        when = time_text(change.at)
         by, why = Text(_who(change)), Text(plain(change.reason or ""))
         table.add_row(
             *([Text(plain(change.manager))] if with_manager else []),
@@ -71,9 +73,9 @@ def history_table(
             Text(change_text(change), _KIND_STYLES.get(change.kind, "")),
             _key(change),
             *([when, by, why, lived] if is_wide else [_below(when, lived), _below(by, why)]),
-            *([Text(_bar(_seconds(change), longest))] if has_bars else []),
+            *([Bar(longest, 0, seconds, width=_BAR_WIDTH, color="blue")] * has_bars),
         )
-    return table
+    console.print(table)
 
 
 def change_line(change: KeyChange, *, with_manager: bool = False) -> str:
@@ -82,28 +84,29 @@ def change_line(change: KeyChange, *, with_manager: bool = False) -> str:
     why = f": {plain(change.reason)}" if change.reason else ""
     key = f"key {_key(change)}, " if _key(change) else ""
     return (
-        f"{change.at:%Y-%m-%d %H:%M:%S}  {whose}{change.position}  {change_text(change)}, "
+        f"{time_text(change.at)}  {whose}{change.position}  {change_text(change)}, "
         f"{key}by {_who(change)}{why}"
     )
 
 
-def csv_lines(changes: Iterable[KeyChange], *, header: bool = True) -> Iterator[str]:
-    """Yield the history as CSV, in which nothing is a formula to a spreadsheet."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer)
-    if header:
-        writer.writerow([field.name for field in dataclasses.fields(KeyChange)])
-    for change in changes:
-        row = [jsonable(getattr(change, field.name)) for field in dataclasses.fields(change)]
-        writer.writerow([_cell(value) for value in row])
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
-    yield buffer.getvalue()
+def csv_header() -> str:
+    """Return the names of the columns of the history as CSV."""
+    return _csv(field.name for field in dataclasses.fields(KeyChange))
+
+
+def csv_line(change: KeyChange) -> str:
+    """Return a change as CSV, in which nothing is a formula to a spreadsheet."""
+    return _csv(getattr(change, field.name) for field in dataclasses.fields(change))
+
+
+def _csv(values: Iterable[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow([_cell(value) for value in values])
+    return line.getvalue().removesuffix("\n")
 
 
 def _cell(value: object) -> object:
-    return plain(_FORMULA.sub(r"\1'", value)) if isinstance(value, str) else value
+    return plain(_FORMULA.sub(r"\1'", value)) if isinstance(value, str) else cell(value)
 
 
 def _who(change: KeyChange) -> str:
@@ -118,31 +121,15 @@ def _key(change: KeyChange) -> str:
     return "" if change.kind == "destroyed" else str(change.generation)
 
 
-def _lived(change: KeyChange) -> str:
-    """Return how long the key lived that began here, which stands there and nowhere else."""
+def _life(change: KeyChange) -> tuple[str, float]:
+    """Return how long the key lived that began here: as a text, and in seconds for its bar."""
     if change.is_of_sessions or change.kind == "destroyed":
-        return ""
-    return lifetime_text(change.lifetime)
+        return "", 0.0
+    lifetime = datetime.now(UTC) - change.at if change.lifetime is None else change.lifetime
+    return lifetime_text(change.lifetime), max(0.0, lifetime.total_seconds())
 
 
 def _below(upper: str | Text, lower: str | Text) -> Text:
     from rich.text import Text
 
     return Text("\n").join([Text.assemble(part) for part in (upper, lower) if part])
-
-
-def _can_draw() -> bool:
-    return (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
-
-
-def _seconds(change: KeyChange) -> float:
-    if change.kind == "destroyed" or change.is_of_sessions:
-        return 0.0
-    lifetime = datetime.now(UTC) - change.at if change.lifetime is None else change.lifetime
-    return max(0.0, lifetime.total_seconds())
-
-
-def _bar(seconds: float, longest: float) -> str:
-    """Return a bar to scale, in eighths of a character."""
-    eighths = round(8 * _BAR_WIDTH * seconds / longest) if longest else 0
-    return "█" * (eighths // 8) + (" ▏▎▍▌▋▊▉"[eighths % 8]).strip()

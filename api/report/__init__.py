@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from keyturn.projections.findings import AuditReport
 from keyturn.projections.history import KeyChange
 from keyturn.report.contents import contents_of
-from keyturn.show import plain
+from keyturn.show import plain, time_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -59,7 +59,7 @@ def _templates() -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined  # 40 ms, and only for pages
 
     files = resources.files("keyturn.report")
-    return Environment(
+    templates = Environment(
         loader=FunctionLoader(lambda name: (files / name).read_text("utf-8")),
         autoescape=True,
         finalize=_printable,
@@ -67,6 +67,8 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.filters["time"] = time_text
+    return templates
 
 
 def _printable(value: object) -> object:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from keyturn.projections.history import KeyChange
+from keyturn.report.rows import Marked
 from keyturn.report.timeline import Segment, place_of, segments_of, ticks_of
-from keyturn.show import change_text, counted, lifetime_text
+from keyturn.show import change_text, counted, lifetime_text, time_text
 
 KINDS = ("generated", "reset", "rotated", "destroyed")
 _DIGIT_WIDTH = 0.9  # of the number of a generation, in percent
@@ -19,67 +19,22 @@ _TOLD = 3  # resets of many that are told one by one
 _STEP = 0.5  # percents between two marks of ended sessions
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One piece of the timeline; places and widths are percents of it.
-
-    Attributes:
-        kind: of the change, or `merged`.
-        mark: the kind whose mark stands above; None: none.
-        row: the id of the row that it leads to, if that is shown.
-        state: bad or warn, if there is a finding; else empty.
-        number: of the generation, where it fits; else empty.
-        facts: names and values, for people.
-    """
-
-    kind: str
-    mark: str | None
-    left: float
-    width: float
-    row: str | None
-    state: str
-    number: str
-    facts: tuple[tuple[str, str], ...]
-
-    @property
-    def center(self) -> float:
-        return round(self.left + self.width / 2, 3)
-
-    @property
-    def mark_at(self) -> float:
-        return self.left if self.kind != "merged" else self.center
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """What the page draws of one manager. `ends` are places of ends of sessions."""
-
-    bars: tuple[Bar, ...]
-    ticks: tuple[tuple[float, str, str], ...]
-    kinds: tuple[str, ...]
-    ends: tuple[float, ...]
-    ends_text: str
-    note: str
-
-
 def timeline_of(
     changes: Sequence[KeyChange],
     made_at: datetime,
     *,
     ids: Mapping[int, str],
-    marks: Mapping[int, Sequence[tuple[str, str]]],
-) -> Timeline | None:
-    """Return the timeline of a manager; None if no key was changed.
+    marks: Mapping[int, Sequence[Marked]],
+) -> dict[str, object]:
+    """Return the timeline of a manager of whom a key was changed, by the names in the template.
 
     Args:
         changes: of the manager, in their order.
         made_at: the end of the timeline.
         ids: the id of the row of each position that is shown.
-        marks: the kind and the state of each finding, by position.
+        marks: the findings, by position.
     """
     keys = [change for change in changes if not change.is_of_sessions]
-    if not keys:
-        return None
     segments = segments_of(keys, made_at)
     ends = [change for change in changes if change.is_of_sessions]
     note = "Drawn to scale; what was too short to be seen is widened."
@@ -88,39 +43,42 @@ def timeline_of(
             f" {len(keys):,} changes are more than fit: short neighbours are merged, and drawn"
             " in grey; a reset among them keeps its mark."
         )
-    return Timeline(
-        bars=tuple(_bar(segment, ids, marks) for segment in segments),
-        ticks=tuple(ticks_of(segments, made_at)),
-        kinds=tuple(kind for kind in KINDS if any(change.kind == kind for change in keys)),
-        ends=tuple(_places(ends, segments)),
-        ends_text=f"{counted(len(ends), 'end')} of sessions" if ends else "",
-        note=note,
-    )
+    return {
+        "bars": [_bar(segment, ids, marks) for segment in segments],
+        "ticks": list(ticks_of(segments, made_at)),
+        "kinds": [kind for kind in KINDS if any(change.kind == kind for change in keys)],
+        "ends": list(_places(ends, segments)),
+        "ends_text": f"{counted(len(ends), 'end')} of sessions",
+        "note": note,
+    }
 
 
 def _bar(
-    segment: Segment, ids: Mapping[int, str], marks: Mapping[int, Sequence[tuple[str, str]]]
-) -> Bar:
-    first = segment.changes[0]
+    segment: Segment, ids: Mapping[int, str], marks: Mapping[int, Sequence[Marked]]
+) -> dict[str, object]:
+    """Return one piece of the timeline; places and widths are percents of it."""
+    first, loud = segment.changes[0], segment.loud
     is_alone = len(segment.changes) == 1
     found = [mark for change in segment.changes for mark in marks.get(change.position, ())]
     facts = _facts_of_one(first, segment) if is_alone else _facts_of_many(segment)
     if found:
-        facts["finding"] = ", ".join(sorted({kind for kind, _ in found}))
-    loud = segment.loud
+        facts["finding"] = ", ".join(sorted({mark.badge for mark in found}))
     number = str(first.generation)
     fits = segment.width >= 1.4 + _DIGIT_WIDTH * len(number)
     shown = [change.position for change in (*loud[-1:], *segment.changes)]
-    return Bar(
-        kind=first.kind if is_alone else "merged",
-        mark=first.kind if is_alone else loud[-1].kind if loud else None,
-        left=round(segment.left, 3),
-        width=round(segment.width, 3),
-        row=next((ids[position] for position in shown if position in ids), None),
-        state=min((state for _, state in found), default=""),
-        number=number if is_alone and fits and first.kind != "destroyed" else "",
-        facts=tuple((name, _clipped(value)) for name, value in facts.items()),
-    )
+    left, center = round(segment.left, 3), round(segment.left + segment.width / 2, 3)
+    return {
+        "kind": first.kind if is_alone else "merged",
+        "mark": first.kind if is_alone else loud[-1].kind if loud else None,
+        "mark_at": left if is_alone else center,
+        "left": left,
+        "center": center,
+        "width": round(segment.width, 3),
+        "row": next((ids[position] for position in shown if position in ids), None),
+        "state": min((mark.state for mark in found), default=""),
+        "number": number if is_alone and fits and first.kind != "destroyed" else "",
+        "facts": {name: _clipped(value) for name, value in facts.items()},
+    }
 
 
 def _facts_of_one(change: KeyChange, segment: Segment) -> dict[str, str]:
@@ -131,7 +89,7 @@ def _facts_of_one(change: KeyChange, segment: Segment) -> dict[str, str]:
     facts = {
         "generation": f"{change.generation}" + (", the last" if is_end else ""),
         "change": change_text(change),
-        "when": _when(change),
+        "when": f"{time_text(change.at)} UTC",
         "by": change.initiator,
         "recorded by": change.recorded_by or "not known",
         "why": change.reason or "no reason given",
@@ -150,8 +108,8 @@ def _facts_of_many(segment: Segment) -> dict[str, str]:
     facts = {
         "generations": f"{changes[0].generation} to {changes[-1].generation}",
         "changes": f"{len(changes):,}: " + ", ".join(f"{n:,} {kind}" for kind, n in kinds),
-        "from": _when(changes[0]),
-        "to": _when(changes[-1]),
+        "from": f"{time_text(changes[0].at)} UTC",
+        "to": f"{time_text(changes[-1].at)} UTC",
         "by": ", ".join(names) + (f" and {len(people) - 3} more" if people[3:] else ""),
         "lived": lifetime_text(timedelta(seconds=segment.seconds)) + " together",
     }
@@ -173,10 +131,6 @@ def _places(ends: Sequence[KeyChange], segments: Sequence[Segment]) -> Iterator[
         if abs(place - before) >= _STEP:
             yield place
             before = place
-
-
-def _when(change: KeyChange) -> str:
-    return f"{change.at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _clipped(text: str) -> str:

@@ -6,13 +6,14 @@ never takes the place of a genuine row.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from keyturn.projections.findings import Finding, FindingKind
 from keyturn.projections.history import KeyChange
-from keyturn.show import change_text, lifetime_text
+from keyturn.show import change_text, lifetime_text, time_text
 
 _MEANINGS = {
     FindingKind.ALTERED: "What stands here is not what was signed.",
@@ -111,23 +112,22 @@ def row_of_change(change: KeyChange, id_: str, marks: Sequence[Marked], made_at:
 
 def row_of_mark(mark: Marked) -> Row:
     """Return the row of what is no genuine event, or of none where one should be."""
-    said, place = mark.finding.unproven, mark.place
-    if said is None:
-        return Row(
-            id=mark.row or "",
-            position=mark.finding.position,
-            place=place,
-            kind="nothing",
-            change="nothing genuine",
-            why=_NOTHING_THERE,
-            marks=(mark,),
-            is_genuine=False,
-        )
-    whose = f" of {said.manager}" if said.manager not in (None, mark.finding.manager) else ""
-    return Row(
+    said = mark.finding.unproven
+    row = Row(
         id=mark.row or "",
         position=mark.finding.position,
-        place=place,
+        place=mark.place,
+        kind="nothing",
+        change="nothing genuine",
+        why=_NOTHING_THERE,
+        marks=(mark,),
+        is_genuine=False,
+    )
+    if said is None:
+        return row
+    whose = f" of {said.manager}" if said.manager not in (None, mark.finding.manager) else ""
+    return dataclasses.replace(
+        row,
         kind="unproven",
         change=f"claims: {said.kind or 'nothing readable'}{whose}",
         generation="" if said.generation is None else f"{said.generation}",
@@ -136,14 +136,7 @@ def row_of_mark(mark: Marked) -> Row:
         recorded_by=said.recorded_by,
         why=said.reason or "",
         digest=f"node {said.node_id}" if said.node_id else "",
-        marks=(mark,),
-        is_genuine=False,
     )
-
-
-def time_text(moment: datetime) -> str:
-    """Return a moment, to the second, as all times of the page are shown."""
-    return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def _time_of_text(text: str) -> str:

@@ -24,7 +24,7 @@ LOUD = ("reset", "destroyed")
 _MONTHS = range(datetime.min.year * 12, (datetime.max.year + 1) * 12)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Segment:
     """A piece of a timeline: a generation, or several that are too short to be seen alone."""
 
@@ -48,11 +48,11 @@ def segments_of(changes: Sequence[KeyChange], made_at: datetime) -> list[Segment
     ]
     if len(pieces) > _MAX_SEGMENTS:
         pieces = list(_merged(pieces))
-    placed, left = [], 0.0
+    left = 0.0
     for piece, width in zip(pieces, _widths([p.seconds for p in pieces]), strict=True):
-        placed.append(Segment(piece.changes, piece.seconds, left, width))
+        piece.left, piece.width = left, width
         left += width
-    return placed
+    return pieces
 
 
 def _merged(pieces: Sequence[Segment]) -> Iterator[Segment]:

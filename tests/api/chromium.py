@@ -1,17 +1,17 @@
-"""Opens a page in the real Chromium, and asks it what it sees."""
+"""Opens pages in the real Chromium, one browser for many of them, and asks what it sees."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import html
+import itertools
 import json
-import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -23,53 +23,111 @@ needs_chromium = pytest.mark.skipif(
 needs_axe = pytest.mark.skipif(
     not AXE.exists(), reason="there is no axe: npm install --no-save --prefix .axe axe-core@4"
 )
+FLAGS = (
+    "headless no-sandbox disable-gpu disable-quic no-first-run hide-scrollbars "
+    "disable-background-networking disable-component-update disable-sync remote-debugging-pipe"
+)
+STEPS = """(async () => {
+  const $ = (css) => document.querySelector(css);
+  const $$ = (css) => [...document.querySelectorAll(css)];
+  const column = (n) => $$(".changes tbody tr:not([hidden])").map((r) => r.cells[n].textContent);
+  const seen = {};
+  %s
+  return seen;
+})()"""
 
 
-def chromium(file: Path, *options: str, output: str = "--dump-dom") -> str:
-    """Open a page in headless Chromium, and return its DOM or what else was asked for."""
+class Browser:
+    """A Chromium that is spoken to in the DevTools protocol, through a pipe."""
+
+    def __init__(self, commands: IO[bytes], replies: IO[bytes], folder: Path) -> None:
+        self._commands = commands
+        self._replies = replies
+        self._file = folder / "page.html"
+        self._numbers = itertools.count(1)
+
+    def drive(
+        self,
+        text: str,
+        steps: str,
+        *,
+        width: int = 800,
+        height: int = 1000,
+        scheme: str = "light",
+    ) -> dict[str, Any]:
+        """Run steps in a page, and return what they put into `seen`."""
+        with self._page(text, width, height, scheme) as page:
+            found = self._evaluate(page, STEPS % steps)
+        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        seen: dict[str, Any] = found["result"]["value"]
+        return seen
+
+    def picture(self, text: str, steps: str, *, width: int, height: int) -> bytes:
+        """Return a picture of a page in which steps were run, as PNG."""
+        with self._page(text, width, height, "light") as page:
+            self._evaluate(page, STEPS % steps)
+            return base64.b64decode(self._ask("Page.captureScreenshot", page)["data"])
+
+    def _evaluate(self, page: str, expression: str) -> dict[str, Any]:
+        return self._ask(
+            "Runtime.evaluate", page, expression=expression, awaitPromise=True, returnByValue=True
+        )
+
+    @contextmanager
+    def _page(self, text: str, width: int, height: int, scheme: str) -> Iterator[str]:
+        """Open a page, and yield the session that speaks with it once it is loaded."""
+        self._file.write_text(text, "utf-8")
+        target = self._ask("Target.createTarget", url="about:blank")["targetId"]
+        page = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self._ask("Emulation.setDeviceMetricsOverride", page, **size)
+        self._ask("Emulation.setEmulatedMedia", page, features=[feature])
+        self._ask("Emulation.setFocusEmulationEnabled", page, enabled=True)
+        self._ask("Page.enable", page)
+        self._ask("Page.navigate", page, url=self._file.as_uri())
+        while self._reply().get("method") != "Page.loadEventFired":
+            pass
+        yield page
+        self._ask("Target.closeTarget", targetId=target)
+
+    def _ask(self, method: str, page: str | None = None, **params: object) -> dict[str, Any]:
+        number = next(self._numbers)
+        message = {"id": number, "method": method, "params": params}
+        if page is not None:
+            message["sessionId"] = page
+        self._commands.write(json.dumps(message).encode() + b"\0")
+        self._commands.flush()
+        while (reply := self._reply()).get("id") != number:
+            pass
+        result: dict[str, Any] = reply["result"]
+        return result
+
+    def _reply(self) -> dict[str, Any]:
+        text = bytearray()
+        while (byte := self._replies.read(1)) != b"\0":
+            assert byte, "Chromium ended"
+            text += byte
+        reply: dict[str, Any] = json.loads(text)
+        return reply
+
+
+@contextmanager
+def running_browser() -> Iterator[Browser]:
+    """Yield a browser. Its pipes are its descriptors 3 and 4."""
     assert CHROMIUM is not None
-    flags = "headless no-sandbox disable-gpu disable-quic no-first-run hide-scrollbars"
-    flags += " disable-background-networking disable-component-update disable-sync"
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        return subprocess.run(
-            [
-                CHROMIUM,
-                *(f"--{flag}" for flag in flags.split()),
-                f"--user-data-dir={profile}",
-                "--virtual-time-budget=3000",
-                *options,
-                output,
-                file.as_uri(),
-            ],
-            capture_output=True,
-            encoding="utf-8",
-            timeout=45,
-            check=True,
-        ).stdout
-
-
-def with_script(text: str, script: str) -> str:
-    """A copy of a page whose policy allows one more script."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    allowed = text.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
-    return allowed.replace("</body>", f"<script>{script}</script></body>")
-
-
-def drive(tmp_path: Path, text: str, steps: str, *options: str) -> dict[str, Any]:
-    """Run steps in a copy of a page, and return what they put into `seen`."""
-    script = f"""
-const $ = (css) => document.querySelector(css), $$ = (css) => [...document.querySelectorAll(css)];
-const column = (n) => $$(".changes tbody tr:not([hidden])").map((r) => r.cells[n].textContent);
-const seen = {{}};
-const say = () => {{
-  const out = document.createElement("pre");
-  out.id = "seen"; out.textContent = JSON.stringify(seen); document.body.append(out);
-}};
-(async () => {{ {steps} }})().catch((error) => {{ seen.error = String(error); }}).finally(say);
-"""
-    file = tmp_path / "page.html"
-    file.write_text(with_script(text, script), "utf-8")
-    found = re.search(r'<pre id="seen">(.*?)</pre>', chromium(file, *options), re.DOTALL)
-    assert found is not None
-    seen: dict[str, Any] = json.loads(html.unescape(found[1]))
-    return seen
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        flags = [f"--{flag}" for flag in [*FLAGS.split(), f"user-data-dir={name}"]]
+        command = ["sh", "-c", 'exec "$@" 3<&0 4>&1 </dev/null >&2', "sh", CHROMIUM, *flags]
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                yield Browser(process.stdin, process.stdout, Path(name))
+            finally:
+                process.terminate()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 from unittest import mock
 
 from keyturn.cli import main
+from tests.warm_python import cheap_key_rings
 
 COMMAND = (sys.executable, "-m", "keyturn")
 
@@ -24,12 +27,28 @@ class Keyturn:
         self.folder = folder
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("KEYTURN_")}
 
+    def copy(self, folder: Path) -> Keyturn:
+        """Return another one, whose data folder is a copy of this one."""
+        shutil.copytree(self.folder, folder)
+        copy = Keyturn(folder)
+        copy.environment |= self.environment
+        return copy
+
     def __call__(
-        self, *arguments: str, stdin: str | None = None, code: int = 0
+        self,
+        *arguments: str,
+        stdin: str | bytes = "",
+        code: int = 0,
+        stdout: TextIO | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in this process; check its exit code, and that it shows no traceback."""
+        """Run a command in this process; check its exit code, and that it shows no traceback.
+
+        Its output is returned, unless it is to go somewhere else.
+        """
         command = ["--path", str(self.folder), *arguments]
-        with _streams(stdin or "", self.environment) as (out, err):
+        out, err = _stream(), _stream()
+        given = _stream(stdin if isinstance(stdin, bytes) else stdin.encode())
+        with _surroundings(self.environment, given, stdout or out, err), cheap_key_rings():
             try:
                 main(command)
             except SystemExit as exit_:
@@ -39,24 +58,21 @@ class Keyturn:
         return _checked(done, code)
 
     def process(
-        self,
-        *arguments: str,
-        stdin: str | None = None,
-        code: int = 0,
-        stdout: int = subprocess.PIPE,
-        **options: object,
+        self, *arguments: str, stdin: str = "", code: int = 0, shell: str = '"$@"'
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in a process of its own: where a terminal, pipe or locale matters."""
-        done: subprocess.CompletedProcess[str] = subprocess.run(  # type: ignore[call-overload]
-            [*COMMAND, "--path", str(self.folder), *arguments],
-            input=stdin or "",
-            stdout=stdout,
-            stderr=subprocess.PIPE,
+        """Run a command in a process of its own: where a terminal, pipe or locale matters.
+
+        The shell's `"$@"` is the command; it may get other streams there. No terminal is its.
+        """
+        done = subprocess.run(
+            ["sh", "-c", f"exec {shell}", "sh", *COMMAND, "--path", self.folder, *arguments],
+            input=stdin,
+            capture_output=True,
             encoding="utf-8",
             timeout=60,
             env=self.environment,
             check=False,
-            **options,
+            start_new_session=True,
         )
         return _checked(done, code)
 
@@ -69,27 +85,27 @@ def _checked(
     return done
 
 
-@contextmanager
-def _streams(
-    stdin: str, environment: dict[str, str]
-) -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
-    """Give this process other streams, another environment, and its logging back afterwards."""
-    logger = logging.getLogger("keyturn")
-    before = list(logger.handlers), logger.level, logger.propagate
-    given = io.TextIOWrapper(io.BytesIO(stdin.encode()), "utf-8")
-    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
-    with (
-        mock.patch.dict(os.environ, environment, clear=True),
-        mock.patch.multiple(sys, stdin=given, stdout=out, stderr=err),
-    ):
-        try:
-            yield out, err
-        finally:
-            logger.handlers, logger.level, logger.propagate = before
+def _stream(content: bytes = b"") -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(content), "utf-8")
 
 
 def _text(stream: io.TextIOWrapper) -> str:
-    stream.flush()
-    buffer = stream.buffer
-    assert isinstance(buffer, io.BytesIO)
-    return buffer.getvalue().decode()
+    stream.seek(0)
+    return stream.read()
+
+
+@contextmanager
+def _surroundings(
+    environment: dict[str, str], stdin: TextIO, out: TextIO, err: TextIO
+) -> Iterator[None]:
+    """Give this process other streams, another environment, and its logging back afterwards."""
+    logger = logging.getLogger("keyturn")
+    before = list(logger.handlers), logger.level, logger.propagate
+    with (
+        mock.patch.dict(os.environ, environment, clear=True),
+        mock.patch.multiple(sys, stdin=stdin, stdout=out, stderr=err),
+    ):
+        try:
+            yield
+        finally:
+            logger.handlers, logger.level, logger.propagate = before

@@ -16,14 +16,20 @@ from tests.config.postgres_stores import Stores
 from tests.postgres import PostgresServer
 
 
-@pytest.fixture
-def cli(tmp_path: Path) -> Keyturn:
-    """A command line whose log has three changes."""
-    run = Keyturn(tmp_path / "data")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Keyturn:
+    """A command line that each test gets a copy of."""
+    run = Keyturn(tmp_path_factory.mktemp("made") / "data")
     run("init", "--no-password")
     run("reset", "--reason", "laptop stolen")
     run("reset")
     return run
+
+
+@pytest.fixture
+def cli(made: Keyturn, tmp_path: Path) -> Keyturn:
+    """A command line whose log has three changes."""
+    return made.copy(tmp_path / "data")
 
 
 @pytest.fixture

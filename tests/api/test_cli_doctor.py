@@ -16,14 +16,20 @@ from keyturn.cli import places
 from tests.api.command_line import Keyturn
 
 
-@pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Keyturn:
-    """A command line whose data folder is made already, and is healthy."""
-    monkeypatch.setattr(doctor_module, "WAL_RESET_FIXED", (3, 0))  # whatever SQLite is here
-    run = Keyturn(tmp_path / "data")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Keyturn:
+    """A command line that each test gets a copy of."""
+    run = Keyturn(tmp_path_factory.mktemp("made") / "data")
     run.environment["KEYTURN_PASSWORD"] = "secret"
     run("init")
     return run
+
+
+@pytest.fixture
+def cli(made: Keyturn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Keyturn:
+    """A command line whose data folder is made already, and is healthy."""
+    monkeypatch.setattr(doctor_module, "WAL_RESET_FIXED", (3, 0))  # whatever SQLite is here
+    return made.copy(tmp_path / "data")
 
 
 def looked_at(cli: Keyturn, *options: str, code: int = 0) -> dict[str, dict[str, Any]]:

@@ -17,12 +17,18 @@ import keyturn
 from tests.api.command_line import Keyturn
 
 
-@pytest.fixture
-def cli(tmp_path: Path) -> Keyturn:
-    """A command line whose data folder is made already."""
-    run = Keyturn(tmp_path / "data")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Keyturn:
+    """A command line that each test gets a copy of."""
+    run = Keyturn(tmp_path_factory.mktemp("made") / "data")
     run("init", "--no-password")
     return run
+
+
+@pytest.fixture
+def cli(made: Keyturn, tmp_path: Path) -> Keyturn:
+    """A command line whose data folder is made already."""
+    return made.copy(tmp_path / "data")
 
 
 def names(cli: Keyturn) -> list[str]:

@@ -14,14 +14,20 @@ import pytest
 from tests.api.command_line import Keyturn
 
 
-@pytest.fixture
-def cli(tmp_path: Path) -> Keyturn:
-    """A command line whose data folder has a history of four changes."""
-    run = Keyturn(tmp_path / "data")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Keyturn:
+    """A command line that each test gets a copy of."""
+    run = Keyturn(tmp_path_factory.mktemp("made") / "data")
     run("init", "--no-password")
     for who, why in (("alice", "laptop stolen"), ("bob", "=cmd()"), ("alice", None)):
         run("reset", "--initiator", who, *(["--reason", why] if why else []))
     return run
+
+
+@pytest.fixture
+def cli(made: Keyturn, tmp_path: Path) -> Keyturn:
+    """A command line whose data folder has a history of four changes."""
+    return made.copy(tmp_path / "data")
 
 
 def positions(cli: Keyturn, *options: str) -> list[int]:
@@ -244,7 +250,21 @@ def test_g5_a_store_that_can_lie_is_a_finding_with_what_mends_it(
     assert finding["kind"] == "store"
     assert mending in finding["message"]
     assert mending in page.read_text("utf-8")
+    assert "nothing was read of it" in page.read_text("utf-8")
     assert "The record does NOT hold" in cli("audit", code=os.EX_DATAERR).stdout
+
+
+def test_g5_the_verdict_on_a_store_that_can_lie_says_what_is_not_compared_and_why(
+    cli: Keyturn,
+) -> None:
+    point = cli("audit", "--checkpoint").stdout.strip()
+    alter(cli, "CREATE VIEW spy AS SELECT * FROM stored_events")
+
+    shown = cli("audit", "--against", point, code=os.EX_DATAERR).stdout
+
+    assert "the anchor of 1 manager: default at 4; 1 checkpoint: default at 4" in shown
+    assert "No row was read, because such a store can show what was never written" in shown
+    assert "nobody can tell" not in shown
 
 
 def test_a_bad_node_id_is_a_usage_error(cli: Keyturn) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import pty
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
-from unittest import mock
+from typing import TextIO
 
 import pytest
 
@@ -17,112 +15,113 @@ from keyturn.cli import main
 from tests.api.command_line import COMMAND, Keyturn
 
 
-@pytest.fixture
-def cli(tmp_path: Path) -> Keyturn:
-    """A command line whose data folder is made already."""
-    run = Keyturn(tmp_path / "data")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Keyturn:
+    """A command line that each test gets a copy of."""
+    run = Keyturn(tmp_path_factory.mktemp("made") / "data")
     run("init", "--no-password")
     return run
 
 
-def into_a_closed_pipe(cli: Keyturn, *arguments: str) -> tuple[int, bytes]:
-    """Run a command whose output nobody reads; return its exit code and what it complains of."""
+@pytest.fixture
+def cli(made: Keyturn, tmp_path: Path) -> Keyturn:
+    """A command line whose data folder is made already."""
+    return made.copy(tmp_path / "data")
+
+
+@pytest.fixture
+def unread() -> Iterator[TextIO]:
+    """A pipe that nobody reads."""
     reading, writing = os.pipe()
     os.close(reading)
-    try:
-        done = subprocess.run(
-            [*COMMAND, "--path", str(cli.folder), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=writing,
-            stderr=subprocess.PIPE,
-            env=cli.environment,
-            timeout=60,
-            check=False,
-        )
-    finally:
-        os.close(writing)
-    return done.returncode, done.stderr
+    with os.fdopen(writing, "w", encoding="utf-8") as pipe:
+        yield pipe
 
 
 @pytest.mark.parametrize("command", [("history",), ("history", "--json"), ("export",)])
 def test_a_broken_pipe_is_quiet_and_not_the_code_of_a_refused_token(
-    cli: Keyturn, command: tuple[str, ...]
+    cli: Keyturn, unread: TextIO, command: tuple[str, ...]
 ) -> None:
-    assert into_a_closed_pipe(cli, *command) == (141, b"")
+    assert cli(*command, stdout=unread, code=141).stderr == ""
 
 
-@pytest.mark.parametrize("command", [("history",), ("export",), ("--help",)])
-def test_a_full_disk_under_standard_output_is_one_line(
-    cli: Keyturn, command: tuple[str, ...]
-) -> None:
-    with Path("/dev/full").open("w") as full:
-        done = cli.process(*command, stdout=full.fileno(), code=os.EX_IOERR)
+@pytest.mark.parametrize("command", ["history", "export", "--help"])
+def test_a_full_disk_under_standard_output_is_one_line(cli: Keyturn, command: str) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = cli(command, stdout=full, code=os.EX_IOERR)
 
     assert done.stderr.count("\n") == 1
     assert "No space left on device" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["export", "history", "managers"])
-def test_a_closed_standard_output_is_one_line(cli: Keyturn, command: str) -> None:
-    done = subprocess.run(
-        ["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, "--path", cli.folder, command],
-        env=cli.environment,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
+@pytest.mark.parametrize(
+    ("shell", "code", "says"),
+    [
+        ('"$@" | true', 0, ""),  # which proves that nothing is said when the process ends
+        ('"$@" >&-', os.EX_IOERR, "keyturn: standard output cannot be used"),
+    ],
+)
+def test_a_process_whose_output_goes_nowhere_ends_with_one_line_or_none(
+    cli: Keyturn, shell: str, code: int, says: str
+) -> None:
+    done = cli.process("export", shell=shell, code=code)
 
-    assert done.returncode == os.EX_IOERR
-    assert done.stderr.startswith("keyturn: standard output cannot be used")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(says)
+    assert done.stderr.count("\n") == (1 if says else 0)
 
 
 def test_the_verdict_survives_a_standard_error_that_is_full(cli: Keyturn) -> None:
-    done = subprocess.run(
-        ["sh", "-c", 'exec "$@" 2>/dev/full', "sh", *COMMAND, "--path", cli.folder, "frobnicate"],
-        env=cli.environment,
-        timeout=60,
-        check=False,
-    )
+    cli.process("frobnicate", shell='"$@" 2>/dev/full', code=os.EX_USAGE)
 
-    assert done.returncode == os.EX_USAGE
+
+def test_an_old_locale_shows_characters_that_it_lacks_in_another_way(cli: Keyturn) -> None:
+    cli("reset", "--reason", "smörgåsbord ☃", "--initiator", "Åsa")
+    cli.environment |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    done = cli.process("history")
+
+    assert "sm\\xf6rg\\xe5sbord" in done.stdout.replace("\n", "")
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize(
-    "locale",
-    [
-        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        {"PYTHONIOENCODING": "ascii"},
-    ],
+    "stdin", [b"", os.urandom(20_000), b"a\0b\xff\xfe"], ids=["nothing", "binary", "UTF-16"]
 )
-def test_nothing_is_lost_to_an_encoding(cli: Keyturn, locale: dict[str, str]) -> None:
-    cli("reset", "--reason", "naïve 日本", "--initiator", "Åsa")
-    cli.environment |= locale
+def test_whatever_comes_as_a_token_is_refused_in_one_line(cli: Keyturn, stdin: bytes) -> None:
+    done = cli("token", "verify", "-", stdin=stdin, code=1)
 
-    assert "reset" in cli.process("history").stdout
-    assert cli.process("audit").stdout.startswith("The record holds")
+    assert len((done.stdout + done.stderr).splitlines()) == 1
 
 
+def test_a_closed_standard_input_is_no_token(cli: Keyturn) -> None:
+    done = cli.process("token", "verify", "-", shell='"$@" <&-', code=1)
+
+    assert len((done.stdout + done.stderr).splitlines()) == 1
+
+
+def test_a_path_that_is_too_long_is_one_line(tmp_path: Path) -> None:
+    done = Keyturn(tmp_path / ("n" * 300))("init", "--no-password", code=os.EX_IOERR)
+
+    assert "File name too long" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [("init",), ("token", "verify", "-")])
 def test_without_a_terminal_nobody_is_asked_for_a_password_nor_is_a_token_taken_for_it(
-    tmp_path: Path,
+    tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     cli = Keyturn(tmp_path / "data")
-    cli.environment["KEYTURN_PASSWORD"] = "secret"
-    cli("init")
-    del cli.environment["KEYTURN_PASSWORD"]
+    if command != ("init",):
+        cli.environment["KEYTURN_PASSWORD"] = "secret"
+        cli("init")
+        del cli.environment["KEYTURN_PASSWORD"]
 
-    done = cli.process(
-        "token", "verify", "-", stdin="secret\n", code=os.EX_CONFIG, start_new_session=True
-    )
-    other = Keyturn(tmp_path / "other")
-    made = other.process("init", stdin="a\na\n", code=os.EX_CONFIG, start_new_session=True)
+    done = cli.process(*command, stdin="secret\nsecret\n", code=os.EX_CONFIG)
 
-    for each in (done, made):
-        assert each.stdout == ""
-        assert each.stderr.count("\n") == 1
-        assert "KEYTURN_PASSWORD" in each.stderr
-    assert not (tmp_path / "other").exists()
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "KEYTURN_PASSWORD" in done.stderr
+    assert cli.folder.exists() == (command != ("init",))
 
 
 def test_at_a_terminal_the_password_is_asked_for_and_standard_input_stays_a_token(
@@ -157,15 +156,17 @@ def test_at_a_terminal_the_password_is_asked_for_and_standard_input_stays_a_toke
 
 
 @pytest.mark.parametrize("command", [(), ("token",), ("session",), ("sessions",)])
-def test_a_group_alone_shows_its_help_as_help(command: tuple[str, ...]) -> None:
-    out = io.StringIO()
-    with mock.patch.object(sys, "stdout", out), pytest.raises(SystemExit) as ended:
+def test_a_group_alone_shows_its_help_as_help(
+    capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
         main(command)
 
+    shown = capsys.readouterr().out
     assert ended.value.code == os.EX_USAGE
-    assert out.getvalue().startswith("Usage: keyturn")
-    assert out.getvalue().count("\n") > 5
-    assert "\\n" not in out.getvalue()
+    assert shown.startswith("Usage: keyturn")
+    assert shown.count("\n") > 5
+    assert "\\n" not in shown
 
 
 def test_an_option_in_the_wrong_place_is_told_where_it_belongs(cli: Keyturn) -> None:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.api.command_line import Keyturn
 
 
 def test_the_demo_shows_the_main_job_on_real_parts(tmp_path: Path) -> None:
     picture = tmp_path / "demo.svg"
 
-    done = subprocess.run(
-        [sys.executable, "-m", "keyturn", "demo", "--svg", str(picture)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    done = Keyturn(tmp_path)("demo", "--svg", str(picture))
 
     lines = done.stdout.splitlines()
     assert sum(line.split()[:2] == ["alice", "good"] for line in lines) == 1
