@@ -9,6 +9,7 @@ from typing import Any
 CSRF_HEADER = "X-CSRF-Token"
 
 _FIELDS = {
+    b"access-control-request-method": "preflight_for",
     b"authorization": "authorization",
     b"cookie": "cookie",
     b"host": "host",
@@ -35,6 +36,7 @@ class Incoming:
         origin: whose page sent it.
         fetch_site: `Sec-Fetch-Site`: what a browser says about that page.
         csrf_token: the header in which a client sends the CSRF cookie's value back.
+        preflight_for: the method that a browser asks about with OPTIONS, before it sends it.
         is_websocket: whether it opens a WebSocket.
     """
 
@@ -46,7 +48,13 @@ class Incoming:
     origin: str = ""
     fetch_site: str = ""
     csrf_token: str = ""
+    preflight_for: str = ""
     is_websocket: bool = False
+
+    @property
+    def is_preflight(self) -> bool:
+        """Whether a browser asks for a page of another origin, always without a token (CORS)."""
+        return self.method == "OPTIONS" and self.preflight_for != ""
 
     @classmethod
     def from_asgi(cls, scope: MutableMapping[str, Any]) -> Incoming:
@@ -72,10 +80,9 @@ class Incoming:
     def from_wsgi(cls, environ: Mapping[str, Any]) -> Incoming:
         """Return the facts of a WSGI environment, whose server joined the headers (PEP 3333)."""
         found = {field: environ.get(name, "") for name, field in _WSGI_NAMES}
-        query = environ.get("QUERY_STRING", "")
         return cls(
             method=environ["REQUEST_METHOD"],
-            query=query,
+            query=environ.get("QUERY_STRING", ""),
             is_websocket="HTTP_SEC_WEBSOCKET_KEY" in environ,  # some servers let an app open one
             **found,
         )

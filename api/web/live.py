@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from keyturn.actors.replies import Authenticated
@@ -56,15 +56,12 @@ class LiveConnections:
     they expire, and every so often besides. What cannot be checked is ended too.
 
     Args:
-        service: says what happens, and which tokens are good.
+        service: returns what says which tokens are good; another one if that was opened again.
         check_every: seconds after which all are checked without anything having happened.
-
-    Attributes:
-        service: that service.
     """
 
-    def __init__(self, service: AsyncService, check_every: float) -> None:
-        self.service = service
+    def __init__(self, service: Callable[[], AsyncService], check_every: float) -> None:
+        self._service = service
         self._check_every = check_every
         self._loop = asyncio.get_running_loop()
         self._timers: dict[LiveConnection, asyncio.TimerHandle | None] = {}
@@ -81,7 +78,7 @@ class LiveConnections:
         expires_at = connection.who.token_claims.get("exp")
         self._timers[connection] = None
         if expires_at is not None:
-            left = expires_at + 1 - self.service.plain.clock()
+            left = expires_at + 1 - self._service().plain.clock()
             self._timers[connection] = self._loop.call_later(left, self._suspect, [connection])
         self._suspect([connection])
         if self._task is None or self._task.done():
@@ -93,14 +90,6 @@ class LiveConnections:
         if timer is not None:
             timer.cancel()
         self._suspects.discard(connection)
-
-    def move_to(self, other: LiveConnections) -> None:
-        """Have the others check all of these: the service of these was closed."""
-        if self._task is not None:
-            self._task.cancel()
-        for connection in list(self._timers):
-            self.remove(connection)
-            other.add(connection)
 
     async def close(self) -> None:
         """Check none of them any more."""
@@ -122,19 +111,21 @@ class LiveConnections:
         self._suspect([c for c in self._timers if sid is None or c.who.sid == sid])
 
     async def _watch(self) -> None:
-        is_subscribed = False
+        heard: AsyncService | None = None
         try:
             while True:
-                if not is_subscribed:
-                    is_subscribed = await self._subscribe()
-                await self._check(await self._next_suspects())
+                suspects = await self._next_suspects()
+                service = self._service()
+                if heard is not service and await self._subscribe(service):
+                    heard = service
+                await self._check(service, suspects)
         finally:
             with contextlib.suppress(KeyturnError):  # it was closed
-                await self.service.unsubscribe(self._hear)
+                await self._service().unsubscribe(self._hear)
 
-    async def _subscribe(self) -> bool:
+    async def _subscribe(self, service: AsyncService) -> bool:
         try:
-            await self.service.subscribe(self._hear)
+            await service.subscribe(self._hear)
         except Exception as error:  # noqa: BLE001 - it is tried again after the next check
             _log(error)
             return False
@@ -152,11 +143,11 @@ class LiveConnections:
             found = set(self._timers)
         return list(found)
 
-    async def _check(self, suspects: Sequence[LiveConnection]) -> None:
+    async def _check(self, service: AsyncService, suspects: Sequence[LiveConnection]) -> None:
         for start in range(0, len(suspects), _AT_ONCE):
             batch = suspects[start : start + _AT_ONCE]
             try:
-                verdicts = await self.service.authenticate_tokens([c.token for c in batch])
+                verdicts = await service.authenticate_tokens([c.token for c in batch])
             except Exception as error:  # noqa: BLE001 - none stays open that was not checked
                 _log(error)
                 for connection in batch:
