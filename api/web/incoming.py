@@ -20,7 +20,6 @@ _FIELDS = {
 _WSGI_NAMES = [
     (f"HTTP_{name.decode().upper().replace('-', '_')}", field) for name, field in _FIELDS.items()
 ]
-_SEPARATORS = {"cookie": "; "}  # HTTP/2 splits this header (RFC 9113, section 8.2.3)
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
@@ -64,11 +63,9 @@ class Incoming:
             field = _FIELDS.get(name)
             if field is not None:
                 text = value.decode("latin-1")
-                found[field] = (
-                    f"{found[field]}{_SEPARATORS.get(field, ', ')}{text}"
-                    if field in found
-                    else text
-                )
+                if field in found:  # HTTP/2 splits the one of cookies (RFC 9113, section 8.2.3)
+                    text = f"{found[field]}{'; ' if field == 'cookie' else ', '}{text}"
+                found[field] = text
         return cls(
             method=scope.get("method", "GET"),
             query=scope.get("query_string", b"").decode("latin-1"),

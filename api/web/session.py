@@ -211,12 +211,14 @@ def answering(max_age: float | None = None) -> Iterator[None]:
 
 
 def answer_for(error: KeyturnError, max_age: float | None = None) -> RequestRefusedError:
-    """Return the refusal of a request when the service raised this error.
+    """Return the refusal of a request when this error was raised: itself, or by the service.
 
     Args:
-        error: what it raised.
+        error: what was raised.
         max_age: seconds that it was asked about; None: it was not.
     """
+    if isinstance(error, RequestRefusedError):
+        return error
     if isinstance(error, TokenRefusedError):
         return RequestRefusedError(answers.bad_token(error.reason, max_age))
     get_logger().error(

@@ -9,7 +9,7 @@ import base64
 import binascii
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import compare_digest
@@ -24,6 +24,9 @@ from keyturn.web.answers import ErrorAnswer, RequestRefusedError
 
 MIN_LENGTH = 32
 """Characters: shorter ones might be guessed."""
+
+_LIMIT, _SECONDS = 10, 60
+"""How many wrong ones may come within how many seconds."""
 
 _REALM = {"WWW-Authenticate": 'Basic realm="keyturn", charset="UTF-8"'}
 
@@ -76,23 +79,11 @@ class ClientGuard:
 
     Args:
         secrets: those that are good.
-        limit: how many wrong ones may come within `seconds`.
-        seconds: of the limit.
-        clock: seconds that only grow.
     """
 
-    def __init__(
-        self,
-        secrets: ClientSecrets,
-        limit: int = 10,
-        seconds: float = 60.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, secrets: ClientSecrets) -> None:
         self._secrets = secrets
-        self._failures: deque[float] = deque(maxlen=limit)
-        self._limit = limit
-        self._seconds = seconds
-        self._clock = clock
+        self._failures: deque[float] = deque(maxlen=_LIMIT)
 
     def admit(self, headers: Mapping[str, str]) -> None:
         """Do nothing for a client with a good secret (HTTP Basic, or Bearer).
@@ -106,9 +97,9 @@ class ClientGuard:
         authorization = headers.get("authorization", "")
         if any(self._secrets.include(given) for given in _given(authorization)):
             return
-        now = self._clock()
-        if len(self._failures) == self._limit and now - self._failures[0] < self._seconds:
-            retry = {"Retry-After": f"{self._seconds:.0f}"}
+        now = time.monotonic()
+        if len(self._failures) == _LIMIT and now - self._failures[0] < _SECONDS:
+            retry = {"Retry-After": str(_SECONDS)}
             why = "too many wrong client secrets: try again later"
             raise RequestRefusedError(ErrorAnswer(429, "too_many_requests", why, retry))
         if authorization:

@@ -7,7 +7,7 @@ else, since nginx makes a 500 of every other status: two tokens at once are a 40
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -15,7 +15,6 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from keyturn.actors.replies import Authenticated
-from keyturn.aio import AsyncService
 from keyturn.config.logging import get_logger
 from keyturn.domain.errors import KeyturnError, SettingsError
 from keyturn.web import answers
@@ -41,8 +40,9 @@ _CLAIM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 class ForwardAuth:
     """An ASGI application that answers for one request of a proxy.
 
+    The state of its scope has the service (`sessions`).
+
     Args:
-        sessions: gives the service.
         claims: the names of the host's claims that become headers.
         options: of the web: names of cookies, trusted origins.
 
@@ -50,36 +50,24 @@ class ForwardAuth:
         SettingsError: a claim's name can be no header, or two would be the same one.
     """
 
-    def __init__(
-        self,
-        sessions: Callable[[], AsyncService],
-        claims: Sequence[str] = (),
-        options: WebOptions | None = None,
-    ) -> None:
-        self._sessions = sessions
-        self._claims = [(name, claim_header(name).lower().encode()) for name in claims]
-        if len({header for _, header in self._claims}) < len(claims):
-            raise SettingsError("two claims would be the same header", key="claim")
-        self._options = options or WebOptions()
+    def __init__(self, claims: Sequence[str], options: WebOptions) -> None:
+        self._claims = claim_headers(claims)
+        self._options = options
         self._has_warned = False
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            token = self._token_of(scope)
-            who = await self._sessions().authenticate(token)
-        except RequestRefusedError as refused:
-            answer = refused.answer
-            if answer.status == 400:
-                answer = replace(answer, status=401)
+            who = await scope["state"]["sessions"].authenticate(self._token_of(scope))
         except KeyturnError as error:
             answer = answer_for(error).answer
+            if answer.status == 400:
+                answer = replace(answer, status=401)
+            await send_answer(answer, send)
         else:
             headers = self._headers_of(who)
             await send({"type": "http.response.start", "status": 204, "headers": headers})
             await send({"type": "http.response.body"})
-            return
-        await send_answer(answer, send)
 
     def _token_of(self, scope: Scope) -> str:
         incoming = Incoming.from_asgi(scope)
@@ -95,15 +83,12 @@ class ForwardAuth:
         headers = scope["headers"]
         methods = [value.decode("latin-1") for name, value in headers if name == _METHOD]
         if not methods:
-            self._warn_of_proxy()
+            if not self._has_warned:
+                self._has_warned = True
+                get_logger().warning("requests with the cookie are refused", reason=_NO_METHOD)
             raise RequestRefusedError(answers.forged(_NO_METHOD))
         is_websocket = any(name.startswith(_WEBSOCKET) for name, _ in headers)
         return replace(incoming, method=", ".join(methods), is_websocket=is_websocket)
-
-    def _warn_of_proxy(self) -> None:
-        if not self._has_warned:
-            self._has_warned = True
-            get_logger().warning("requests with the cookie are refused", reason=_NO_METHOD)
 
     def _headers_of(self, who: Authenticated) -> list[tuple[bytes, bytes]]:
         claims = who.token_claims
@@ -116,6 +101,18 @@ class ForwardAuth:
             value = claims.get(name)
             headers.append((header, b"" if value is None else header_value(value)))
         return headers
+
+
+def claim_headers(names: Sequence[str]) -> list[tuple[str, bytes]]:
+    """Return each name of a claim with that of its header, as ASGI has it.
+
+    Raises:
+        SettingsError: a claim's name can be no header, or two would be the same one.
+    """
+    headers = [claim_header(name).lower().encode() for name in names]
+    if len(set(headers)) < len(headers):
+        raise SettingsError("two claims would be the same header", key="claim")
+    return list(zip(names, headers, strict=True))
 
 
 def claim_header(name: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import signal
 import socket
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,9 +22,8 @@ import keyturn
 from keyturn.config.logging import configure_for_command_line, get_logger
 from keyturn.config.settings import Settings
 from keyturn.domain.errors import KeyturnError, SettingsError
-from keyturn.web.serve import FOLDER_OF_FIGURES
 from keyturn.web.serve.app import ServeOptions, create_app
-from keyturn.web.serve.forward_auth import ForwardAuth
+from keyturn.web.serve.metrics import FOLDER_OF_FIGURES
 
 MAX_HEADERS = 32 * 1024
 """Bytes of a request's headers: a token has at most 8 KiB."""
@@ -54,7 +53,7 @@ class Listening:
     mode: int = 0o600
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)  # the password stays out of logs
 class WorkerApp:
     """Makes the application, in whatever process: uvicorn sends it to its workers.
 
@@ -72,23 +71,19 @@ class WorkerApp:
     options: ServeOptions
     is_worker: bool
 
-    def __repr__(self) -> str:
-        return "<WorkerApp>"  # the password stays out of logs
-
     def __call__(self) -> ASGIApp:
         """Return the application."""
         if self.is_worker:
             configure_for_command_line(self.settings.log_level)
         _log_in_one_format(self.settings.log_level)
 
-        def open_service() -> contextlib.AbstractAsyncContextManager[keyturn.AsyncService]:
-            return keyturn.open_async(
-                self.settings,
-                password=self.password,
-                create=False,
-                host_topics=self.host_topics,
-            )
-
+        open_service = functools.partial(
+            keyturn.open_async,
+            self.settings,
+            password=self.password,
+            create=False,
+            host_topics=self.host_topics,
+        )
         return create_app(open_service, self.options)
 
 
@@ -116,14 +111,13 @@ def run(
         workers: how many processes.
 
     Raises:
-        SettingsError: it cannot listen there, or a claim can be no header.
+        SettingsError: it cannot listen there.
         KeyturnError: the service cannot be opened.
         WorkerFailedError: a worker could not start.
     """
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _stop)
-    # What is wrong (options, log, password) is said once, and not by each worker.
-    ForwardAuth(_no_service, options.claims, options.web)
+    # What is wrong (log, password) is said once, and not by each worker.
     keyturn.open(
         settings,
         password=password,
@@ -230,9 +224,7 @@ def _unix_socket(path: Path, mode: int) -> socket.socket:
 
 def _remove_dead_socket(path: Path) -> None:
     """Remove the socket of a server that was killed; leave everything else alone."""
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            return
+    if path.is_socket():
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(str(path))
@@ -243,19 +235,12 @@ def _remove_dead_socket(path: Path) -> None:
 def _run_workers(config: uvicorn.Config, sock: socket.socket) -> None:
     with tempfile.TemporaryDirectory(prefix="keyturn-figures-") as folder:
         os.environ[FOLDER_OF_FIGURES] = folder
-        try:
-            supervisor = Multiprocess(config, [sock])
-            supervisor.run()
-        finally:
-            del os.environ[FOLDER_OF_FIGURES]
+        supervisor = Multiprocess(config, [sock])
+        supervisor.run()
     if any(
         process.exitcode == uvicorn.config.STARTUP_FAILURE for process in supervisor.processes
     ):
         raise WorkerFailedError("a worker could not start: the log says why")
-
-
-def _no_service() -> NoReturn:
-    raise NotImplementedError  # before anything is served
 
 
 def _stop(_signal: int, _frame: object) -> NoReturn:
@@ -268,13 +253,8 @@ class _ThroughOurLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         log = get_logger(source=record.name)
-        text = self.format(record)
-        if record.levelno >= logging.ERROR:
-            log.error(text)
-        elif record.levelno >= logging.WARNING:
-            log.warning(text)
-        else:
-            log.info(text)
+        levels = {logging.ERROR: log.error, logging.WARNING: log.warning}
+        levels.get(record.levelno, log.info)(self.format(record))
 
 
 def _log_in_one_format(level: str) -> None:
