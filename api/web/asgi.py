@@ -89,7 +89,7 @@ class KeyturnMiddleware:
                 raise
             await sending.refuse(refused.answer)
         except asyncio.CancelledError:
-            if not sending.was_ended():
+            if not sending.absorbs_cancellation():
                 raise
         finally:
             sending.leave()

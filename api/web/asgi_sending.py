@@ -24,47 +24,35 @@ _CLOSE_WITHIN = 5.0
 """Seconds for a client to take the close of its WebSocket."""
 
 
-class _Sending:
+class _Sending(LiveConnection):
     """Sends what an app says to one client, until the session of that ends.
 
     Args:
         send: of the server.
-        connections: returns those in whose number it is while it is open for long.
+        connections: returns those among which it is while it is open for long.
     """
 
-    __slots__ = ("_connections", "_live", "_send", "_task")
-
     def __init__(self, send: Send, connections: Callable[[], LiveConnections]) -> None:
+        super().__init__()
         self._send = send
         self._connections = connections
-        self._task = asyncio.current_task()
-        self._live: LiveConnection | None = None
+        self._is_live = False
 
     def watch(self, session: AsgiSession) -> None:
         """It is open for long: have the token of its session checked, if it has one."""
         if session.who is not None and session.credential is not None:
-            self._live = LiveConnection(session.credential.token, session.who, self._task)
-            self._connections().add(self._live)
+            self.token, self.who = session.credential.token, session.who
+            self._connections().add(self)
+            self._is_live = True
 
     def leave(self) -> None:
         """It is open no longer."""
-        if self._live is not None:
-            self._connections().remove(self._live)
-
-    @property
-    def ended(self) -> tuple[int, str] | None:
-        """The code and the reason with which its session ended it; None: it did not."""
-        return None if self._live is None else self._live.ended
-
-    def was_ended(self) -> bool:
-        """Return whether the app was cancelled because its session ended, and for that alone."""
-        return self._live is not None and self._live.absorbs_cancellation()
+        if self._is_live:
+            self._connections().remove(self)
 
 
 class Response(_Sending):
     """Sends the response of an app, with what the session has to say in it."""
-
-    __slots__ = ("_session", "may_refuse")
 
     def __init__(self, send: Send, connections: Callable[[], LiveConnections]) -> None:
         super().__init__(send, connections)
@@ -104,8 +92,6 @@ class Response(_Sending):
 
 class Socket(_Sending):
     """Sends what an app says to a WebSocket, and closes it with a code that its page can read."""
-
-    __slots__ = ("_is_accepted", "_is_closed", "_scope")
 
     may_refuse = True
 

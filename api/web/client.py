@@ -49,18 +49,14 @@ class PlainHTTPError(KeyturnError):
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What a request was sent with.
+    """What a request was sent with, for whose answer a token belongs into the file.
 
     Attributes:
-        header: its `Authorization`; None: none, or the caller's own.
         in_file: the token that the file held.
-        is_ours: whether a token in the response belongs into the file.
         may_ask: whether a password may be asked for.
     """
 
-    header: str | None
-    in_file: str | None = None
-    is_ours: bool = False
+    in_file: str | None
     may_ask: bool = False
 
 
@@ -112,57 +108,51 @@ class TokenFileAuth(Auth):
     def sync_auth_flow(self, request: Request) -> Generator[Request, Response, None]:
         """Send the request, and once more with a password if that may help."""
         sent = self._prepare(request)
-        if sent.may_ask:
+        if sent and sent.may_ask:
             request.read()  # so that it can be sent twice
         response = yield request
-        if not self._is_refused(request, response, sent):
+        if not sent or not self._is_refused(request, response, sent):
             self._keep(request, response, sent)
             return
         with self._asking:  # of several at once one asks, and the others take its token
-            sent = self._second_try(sent)
-            if sent.header is None:
-                return
-            request.headers["Authorization"] = sent.header
-            response = yield request
-            self._keep(request, response, sent)
+            if again := self._second_try(request, sent):
+                response = yield request
+                self._keep(request, response, again)
 
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Request, Response]:
         """Do the same, with files and questions in a thread."""
-        sent = await anyio.to_thread.run_sync(self._prepare, request)
-        if sent.may_ask:
+        in_thread = anyio.to_thread.run_sync
+        sent = await in_thread(self._prepare, request)
+        if sent and sent.may_ask:
             await request.aread()
         response = yield request
-        if not self._is_refused(request, response, sent):
-            await anyio.to_thread.run_sync(self._keep, request, response, sent)
+        if not sent or not self._is_refused(request, response, sent):
+            await in_thread(self._keep, request, response, sent)
             return
         async with self._asking_async:
-            sent = await anyio.to_thread.run_sync(self._second_try, sent)
-            if sent.header is None:
-                return
-            request.headers["Authorization"] = sent.header
-            response = yield request
-            await anyio.to_thread.run_sync(self._keep, request, response, sent)
+            if again := await in_thread(self._second_try, request, sent):
+                response = yield request
+                await in_thread(self._keep, request, response, again)
 
-    def _prepare(self, request: Request) -> _Sent:
-        if "Authorization" in request.headers or not self._is_for(request.url):
-            return _Sent(None)
+    def _prepare(self, request: Request) -> _Sent | None:
+        """Have the request say who sends it; None if the file has no part in that."""
+        headers = request.headers
+        if "Authorization" in headers or not self._is_for(request.url):
+            return None
         if token := os.environ.get("KEYTURN_TOKEN", "").strip():
             if not (token.isascii() and token.isprintable()):
                 # httpx would show the token in its error.
                 message = "KEYTURN_TOKEN holds no token: it has more than printable ASCII"
                 raise SettingsError(message, key="KEYTURN_TOKEN", source="the environment")
-            sent = _Sent(f"Bearer {token}")
-        else:
-            in_file = self._session.read_token()
-            if password := os.environ.get("KEYTURN_PASSWORD"):
-                sent = _Sent(self._basic(password), in_file, is_ours=True)
-            else:
-                header = None if in_file is None else f"Bearer {in_file}"
-                may_ask = self._ask_password is not None
-                sent = _Sent(header, in_file, is_ours=True, may_ask=may_ask)
-        if sent.header is not None:
-            request.headers["Authorization"] = sent.header
-        return sent
+            headers["Authorization"] = f"Bearer {token}"
+            return None
+        in_file = self._session.read_token()
+        if password := os.environ.get("KEYTURN_PASSWORD"):
+            headers["Authorization"] = self._basic(password)
+            return _Sent(in_file)
+        if in_file is not None:
+            headers["Authorization"] = f"Bearer {in_file}"
+        return _Sent(in_file, may_ask=self._ask_password is not None)
 
     def _is_for(self, url: URL) -> bool:
         """Return whether what is sent is for this server; the first one is taken for it.
@@ -181,18 +171,21 @@ class TokenFileAuth(Auth):
             self._origin = _origin_of(url)
             return True
 
-    def _second_try(self, sent: _Sent) -> _Sent:
-        """Return what to send after a 401: the token of another request, or a password."""
+    def _second_try(self, request: Request, sent: _Sent) -> _Sent | None:
+        """Have it say after a 401 what another request got, or a password; None: nothing."""
         in_file = self._session.read_token()
         if in_file is not None and in_file != sent.in_file:
-            return _Sent(f"Bearer {in_file}", in_file, is_ours=True)
-        password = self._ask_password() if self._ask_password else None
-        header = None if password is None else self._basic(password)
-        return _Sent(header, in_file, is_ours=True)
+            request.headers["Authorization"] = f"Bearer {in_file}"
+        else:
+            password = self._ask_password() if self._ask_password else None
+            if password is None:
+                return None
+            request.headers["Authorization"] = self._basic(password)
+        return _Sent(in_file)
 
-    def _keep(self, request: Request, response: Response, sent: _Sent) -> None:
+    def _keep(self, request: Request, response: Response, sent: _Sent | None) -> None:
         token = response.headers.get(REFRESHED_TOKEN)
-        if token is None or not sent.is_ours or not _is_of(request, response):
+        if token is None or sent is None or not _is_of(request, response):
             return
         try:
             self._session.write_token(token, replacing=sent.in_file)

@@ -23,7 +23,7 @@ _AT_ONCE = 1_000
 
 
 class LiveConnection:
-    """One connection, served by the task that makes this.
+    """One connection to a client, served by the task that makes this.
 
     Attributes:
         token: with which it was opened.
@@ -31,11 +31,12 @@ class LiveConnection:
         ended: the code and the reason with which it was ended; None while it is not.
     """
 
-    def __init__(self, token: str, who: Authenticated, task: asyncio.Task[object] | None) -> None:
-        self.token = token
-        self.who = who
+    token: str
+    who: Authenticated
+
+    def __init__(self) -> None:
         self.ended: tuple[int, str] | None = None
-        self._task = task
+        self._task = asyncio.current_task()
 
     def end(self, code: int, reason: str) -> None:
         """End it: its task is cancelled, so that the app is over whatever it waits for."""
@@ -69,9 +70,6 @@ class LiveConnections:
         self._has_suspects = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._next_round = self._loop.time() + check_every
-
-    def __len__(self) -> int:
-        return len(self._timers)
 
     def add(self, connection: LiveConnection) -> None:
         """Have it checked from now on; at once, too: its session may have ended just now."""

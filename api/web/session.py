@@ -48,16 +48,6 @@ class AsgiSession:
         RequestRefusedError: there are two tokens, or the request may be forged.
     """
 
-    __slots__ = (
-        "_incoming",
-        "_options",
-        "credential",
-        "headers",
-        "refusal",
-        "service",
-        "who",
-    )
-
     def __init__(self, incoming: Incoming, options: WebOptions, service: AsyncService) -> None:
         self._incoming = incoming
         self._options = options

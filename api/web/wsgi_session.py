@@ -63,8 +63,6 @@ class WsgiSession:
         RequestRefusedError: the request must be answered at once.
     """
 
-    __slots__ = ("awaited", "service")
-
     def __init__(
         self, environ: Mapping[str, Any], options: WebOptions, source: ServiceSource
     ) -> None:

@@ -239,4 +239,4 @@ def test_a_stream_that_its_client_leaves_is_forgotten(service: Service) -> None:
 
         middleware = app.middleware_stack.app
         (connections,) = middleware._live.values()
-        wait_until(lambda: len(connections) == 0)
+        wait_until(lambda: not connections._timers)

@@ -62,9 +62,17 @@ async def checking(service: AsyncService) -> AsyncIterator[LiveConnections]:
 
 
 async def connection_to(service: AsyncService) -> LiveConnection:
-    token = await service.create_token()
-    who = await service.authenticate(token)
-    return LiveConnection(token, who, asyncio.create_task(asyncio.Event().wait()))
+    async def serve() -> None:
+        made.set_result(LiveConnection())
+        await asyncio.Event().wait()
+
+    made: asyncio.Future[LiveConnection] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(serve())
+    connection = await made
+    assert connection._task is task
+    connection.token = await service.create_token()
+    connection.who = await service.authenticate(connection.token)
+    return connection
 
 
 async def ended(connection: LiveConnection) -> tuple[int, str] | None:

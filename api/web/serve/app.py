@@ -21,25 +21,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keyturn.aio import AsyncService
 from keyturn.config.logging import get_logger
-from keyturn.domain.errors import (
-    ClaimError,
-    ExpiryError,
-    KeyturnError,
-    TokenRefusedError,
-)
+from keyturn.domain.errors import ClaimError, ExpiryError, KeyturnError, TokenRefusedError
 from keyturn.web import answers
 from keyturn.web.answers import ErrorAnswer
 from keyturn.web.asgi_sending import send_answer
 from keyturn.web.options import WebOptions
-from keyturn.web.serve import openapi
-from keyturn.web.serve.bodies import (
-    MintedToken,
-    NewToken,
-    Refresh,
-    read_form_token,
-    read_json,
-    refused,
-)
+from keyturn.web.serve import bodies, openapi
 from keyturn.web.serve.client_secret import ClientGuard, ClientSecrets
 from keyturn.web.serve.forward_auth import ForwardAuth, claim_headers
 from keyturn.web.serve.metrics import CONTENT_TYPE_LATEST, Figures
@@ -133,7 +120,7 @@ def create_app(open_service: Opening, options: ServeOptions) -> ASGIApp:
 
 async def introspect(request: Request) -> Response:
     """Say whether a token is good, and what it claims (RFC 7662)."""
-    token = await read_form_token(request)
+    token = await bodies.read_form_token(request)
     try:
         who = await _sessions(request).authenticate(token)
     except TokenRefusedError:
@@ -143,31 +130,31 @@ async def introspect(request: Request) -> Response:
 
 async def revoke(request: Request) -> Response:
     """End the session of a token (RFC 7009); a token that is no good is no error."""
-    token = await read_form_token(request)
+    token = await bodies.read_form_token(request)
     await _sessions(request).end_session(token, reason="revoked by a client")
     return _json({})
 
 
 async def create(request: Request) -> Response:
     """Mint a token, of a new session."""
-    asked = await read_json(request, NewToken)
+    asked = await bodies.read_json(request, bodies.NewToken)
     try:
         token = await _sessions(request).create_token(asked.expiry, asked.subject, asked.claims)
     except (ClaimError, ExpiryError) as error:
-        raise refused(400, "invalid_request", str(error)) from error
-    return _json(MintedToken(token))
+        raise bodies.refused(400, "invalid_request", str(error)) from error
+    return _json(bodies.MintedToken(token))
 
 
 async def refresh(request: Request) -> Response:
     """Exchange a good token for a new one of the same session."""
-    asked = await read_json(request, Refresh)
+    asked = await bodies.read_json(request, bodies.Refresh)
     try:
         token = await _sessions(request).refresh_token(asked.token, asked.expiry)
     except TokenRefusedError as error:
-        raise refused(400, "invalid_grant", str(error)) from None
+        raise bodies.refused(400, "invalid_grant", str(error)) from None
     except ExpiryError as error:
-        raise refused(400, "invalid_request", str(error)) from error
-    return _json(MintedToken(token))
+        raise bodies.refused(400, "invalid_request", str(error)) from error
+    return _json(bodies.MintedToken(token))
 
 
 async def healthy(_: Request) -> Response:

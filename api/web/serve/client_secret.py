@@ -58,16 +58,16 @@ def read_client_secrets(path: Path) -> ClientSecrets:
     """
     try:
         content, mode = read_trusted_file(path)
-        lines = [line.strip() for line in content.decode("ascii").splitlines() if line.strip()]
     except OSError as error:
         raise _unusable(path, reason(error)) from error
-    except UnicodeDecodeError:
-        raise _unusable(path, "is not ASCII") from None  # the error would carry the secret
+    if not content.isascii():
+        raise _unusable(path, "is not ASCII")
+    lines = [line.strip() for line in content.splitlines() if line.strip()]
     if not lines or any(len(line) < MIN_LENGTH for line in lines):
         raise _unusable(path, f"a secret has at least {MIN_LENGTH} characters, one a line")
     if mode & 0o004:
         get_logger().warning("everybody here can read the client secret", path=str(path))
-    return ClientSecrets(tuple(sha256(line.encode()).digest() for line in lines))
+    return ClientSecrets(tuple(sha256(line).digest() for line in lines))
 
 
 class ClientGuard:

@@ -33,7 +33,6 @@ _METHOD = b"x-forwarded-method"
 _WEBSOCKET = b"sec-websocket-"
 _NO_METHOD = "the proxy must send the method of the request in X-Forwarded-Method"
 _SAFE = " !\"#$&'()*+,/:;<=>?@[]^`{|}"
-_IS_PLAIN = re.compile(r"[\w.@-]+", re.ASCII).fullmatch
 _CLAIM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -136,8 +135,6 @@ def header_value(value: object) -> bytes:
     begin a new header, and what is no ASCII arrives whole. `decodeURIComponent` reads it.
     """
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode("utf-8")
-    if _IS_PLAIN(text):  # most are
-        return text.encode("ascii")
     encoded = quote(text, safe=_SAFE)
     if encoded[:1] == " " or encoded[-1:] == " ":  # a header loses spaces at its ends
         encoded = encoded.replace(" ", "%20")

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -53,40 +53,6 @@ class Listening:
     mode: int = 0o600
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)  # the password stays out of logs
-class WorkerApp:
-    """Makes the application, in whatever process: uvicorn sends it to its workers.
-
-    Args:
-        settings: of the service.
-        password: of the key ring.
-        host_topics: the topics of a host's own events in the log.
-        options: of the application.
-        is_worker: whether this is a process of its own, which must set up its log.
-    """
-
-    settings: Settings
-    password: str | None
-    host_topics: tuple[str, ...]
-    options: ServeOptions
-    is_worker: bool
-
-    def __call__(self) -> ASGIApp:
-        """Return the application."""
-        if self.is_worker:
-            configure_for_command_line(self.settings.log_level)
-        _log_in_one_format(self.settings.log_level)
-
-        open_service = functools.partial(
-            keyturn.open_async,
-            self.settings,
-            password=self.password,
-            create=False,
-            host_topics=self.host_topics,
-        )
-        return create_app(open_service, self.options)
-
-
 def run(
     settings: Settings,
     password: str | None,
@@ -118,20 +84,9 @@ def run(
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _stop)
     # What is wrong (log, password) is said once, and not by each worker.
-    keyturn.open(
-        settings,
-        password=password,
-        create=False,
-        host_topics=host_topics,
-        accept_rollback=accept_rollback,
-    ).close()
-    app = WorkerApp(
-        settings=settings,
-        password=password,
-        host_topics=host_topics,
-        options=options,
-        is_worker=workers > 1,
-    )
+    opened: dict[str, Any] = {"password": password, "create": False, "host_topics": host_topics}
+    keyturn.open(settings, accept_rollback=accept_rollback, **opened).close()
+    app = functools.partial(_make_app, settings, opened, options, workers > 1)
     with listener(listening) as sock:
         announce(address_of(sock))
         config = uvicorn.Config(
@@ -163,19 +118,17 @@ def listener(listening: Listening) -> Iterator[socket.socket]:
     Raises:
         SettingsError: the address is in use, or may not be used.
     """
-    path, identity = listening.path, None
+    host, path = listening.host, listening.path
     try:
         if path is not None:
             sock = _unix_socket(path, listening.mode)
-            identity = _identity_of(path)
         else:
-            family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
-            sock = socket.create_server((listening.host, listening.port), family=family)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            sock = socket.create_server((host, listening.port), family=family)
             # asyncio does it by itself only for a socket that was made with this protocol.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.listen(2048)
     except OSError as error:
-        place = path or f"{listening.host}:{listening.port}"
+        place = path or f"{host}:{listening.port}"
         message = f"cannot listen at {place}: {error.strerror or error}"
         raise SettingsError(message, key="host", source="the arguments") from error
     try:
@@ -183,8 +136,8 @@ def listener(listening: Listening) -> Iterator[socket.socket]:
     finally:
         sock.close()
         # While this one waited for requests under way, another server may have taken its place.
-        if path is not None and _identity_of(path) == identity:
-            path.unlink(missing_ok=True)
+        if path is not None:
+            _remove_dead_socket(path)
 
 
 def address_of(sock: socket.socket) -> str:
@@ -196,29 +149,16 @@ def address_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _identity_of(path: Path) -> tuple[int, int, int] | None:
-    """Return what a new file at this path has otherwise; None if there is none.
-
-    The time is part of it, since file systems give the number of a removed file to a new one.
-    """
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns
-
-
 def _unix_socket(path: Path, mode: int) -> socket.socket:
     _remove_dead_socket(path)
     sock = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o777 & ~mode)
     try:
         sock.bind(str(path))
+        path.chmod(mode)  # before it listens, nobody can connect
+        sock.listen()
     except BaseException:
         sock.close()
         raise
-    finally:
-        os.umask(before)
     return sock
 
 
@@ -230,6 +170,16 @@ def _remove_dead_socket(path: Path) -> None:
                 probe.connect(str(path))
             except ConnectionRefusedError:
                 path.unlink()
+
+
+def _make_app(
+    settings: Settings, opened: dict[str, Any], options: ServeOptions, is_worker: bool
+) -> ASGIApp:
+    """Make the application, in whatever process: uvicorn sends this to its workers."""
+    if is_worker:
+        configure_for_command_line(settings.log_level)
+    _log_in_one_format(settings.log_level)
+    return create_app(lambda: keyturn.open_async(settings, **opened), options)
 
 
 def _run_workers(config: uvicorn.Config, sock: socket.socket) -> None:
