@@ -34,9 +34,7 @@ def session_of(scope: Scope) -> AsgiSession:
     """
     session = scope.get(_SESSION)
     if not isinstance(session, AsgiSession):
-        raise MiddlewareMissingError(
-            "the app is not wrapped in keyturn.web.asgi.KeyturnMiddleware"
-        )
+        raise MiddlewareMissingError("keyturn.web.asgi.KeyturnMiddleware")
     return session
 
 
@@ -71,9 +69,9 @@ class KeyturnMiddleware:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         elif scope["type"] == "http":
-            await self._serve(scope, receive, Response(send, self._connections))
+            await self._serve(scope, receive, Response(send, self._connections()))
         elif scope["type"] == "websocket":
-            await self._serve(scope, receive, Socket(scope, send, self._connections))
+            await self._serve(scope, receive, Socket(scope, send, self._connections()))
         else:
             await self.app(scope, receive, send)
 

@@ -29,32 +29,29 @@ class _Sending(LiveConnection):
 
     Args:
         send: of the server.
-        connections: returns those among which it is while it is open for long.
+        connections: those among which it is while it is open for long.
     """
 
-    def __init__(self, send: Send, connections: Callable[[], LiveConnections]) -> None:
+    def __init__(self, send: Send, connections: LiveConnections) -> None:
         super().__init__()
         self._send = send
         self._connections = connections
-        self._is_live = False
 
     def watch(self, session: AsgiSession) -> None:
         """It is open for long: have the token of its session checked, if it has one."""
         if session.who is not None and session.credential is not None:
             self.token, self.who = session.credential.token, session.who
-            self._connections().add(self)
-            self._is_live = True
+            self._connections.add(self)
 
     def leave(self) -> None:
         """It is open no longer."""
-        if self._is_live:
-            self._connections().remove(self)
+        self._connections.remove(self)
 
 
 class Response(_Sending):
     """Sends the response of an app, with what the session has to say in it."""
 
-    def __init__(self, send: Send, connections: Callable[[], LiveConnections]) -> None:
+    def __init__(self, send: Send, connections: LiveConnections) -> None:
         super().__init__(send, connections)
         self._session: AsgiSession | None = None
         self.may_refuse = True
@@ -95,9 +92,7 @@ class Socket(_Sending):
 
     may_refuse = True
 
-    def __init__(
-        self, scope: Scope, send: Send, connections: Callable[[], LiveConnections]
-    ) -> None:
+    def __init__(self, scope: Scope, send: Send, connections: LiveConnections) -> None:
         super().__init__(send, connections)
         self._scope = scope
         self._is_accepted = False

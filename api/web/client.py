@@ -26,7 +26,7 @@ import anyio.to_thread
 from keyturn.config.logging import get_logger
 from keyturn.domain.errors import KeyturnError, SettingsError, TokenFileError
 from keyturn.token_file import ClientSession
-from keyturn.web.sliding import REFRESHED_TOKEN
+from keyturn.web.cookies import REFRESHED_TOKEN
 
 if TYPE_CHECKING:
     from httpx2 import URL, Auth, Request, Response

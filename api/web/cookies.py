@@ -1,4 +1,7 @@
-"""The Set-Cookie headers of a session (RFC 6265bis: `__Host-`, Secure, HttpOnly, SameSite)."""
+"""The headers that bring a session to its client.
+
+Cookies are those of RFC 6265bis: `__Host-`, Secure, HttpOnly, SameSite.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ import secrets
 from keyturn.domain.errors import ClaimError
 from keyturn.web.credentials import cookie_values
 from keyturn.web.options import WebOptions
+
+REFRESHED_TOKEN = "Refreshed-Token"  # noqa: S105 - the name of a header
+"""The header with the new token, for a client that sent the old one as Bearer."""
 
 MAX_BYTES = 4_096
 """Of a cookie's name and value: browsers drop a larger one (RFC 6265bis, section 5.6)."""

@@ -38,7 +38,8 @@ def refuse_forged(incoming: Incoming, options: WebOptions) -> None:
         )
     if is_same is None:
         sent = cookie_values(incoming.cookie, options.csrf_cookie)
-        if len(sent) != 1 or not _are_equal(sent[0], incoming.csrf_token):
+        given = incoming.csrf_token.encode()
+        if not given or len(sent) != 1 or not compare_digest(sent[0].encode(), given):
             raise RequestRefusedError(
                 forged(
                     "a request with the session cookie and without Origin needs the value of "
@@ -59,7 +60,3 @@ def is_same_origin(incoming: Incoming, options: WebOptions) -> bool | None:
         return urlsplit(incoming.origin).netloc.lower() == incoming.host.lower() != ""
     except ValueError:  # no address at all
         return False
-
-
-def _are_equal(cookie: str, header: str) -> bool:
-    return cookie != "" and compare_digest(cookie.encode("utf-8"), header.encode("utf-8"))

@@ -102,7 +102,7 @@ def session_of(request: HttpRequest) -> WsgiSession:
     """
     session = getattr(request, _SESSION, None)
     if not isinstance(session, WsgiSession):
-        raise MiddlewareMissingError("keyturn.web.django.KeyturnMiddleware is not in MIDDLEWARE")
+        raise MiddlewareMissingError("keyturn.web.django.KeyturnMiddleware: see MIDDLEWARE")
     return session
 
 

@@ -36,18 +36,19 @@ class LiveConnection:
 
     def __init__(self) -> None:
         self.ended: tuple[int, str] | None = None
-        self._task = asyncio.current_task()
+        task = asyncio.current_task()
+        assert task is not None  # a coroutine of asyncio makes this
+        self._task = task
 
     def end(self, code: int, reason: str) -> None:
         """End it: its task is cancelled, so that the app is over whatever it waits for."""
         if self.ended is None:
             self.ended = (code, reason)
-            if self._task is not None:
-                self._task.cancel()
+            self._task.cancel()
 
     def absorbs_cancellation(self) -> bool:
         """Return whether the task was cancelled by `end` alone, and may go on."""
-        return self.ended is not None and self._task is not None and self._task.uncancel() == 0
+        return self.ended is not None and self._task.uncancel() == 0
 
 
 class LiveConnections:

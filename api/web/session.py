@@ -18,12 +18,11 @@ from keyturn.domain.limits import MAX_INITIATOR
 from keyturn.domain.tokens import SessionToken
 from keyturn.web import answers
 from keyturn.web.answers import RequestRefusedError
-from keyturn.web.cookies import cleared_cookies, session_cookies
+from keyturn.web.cookies import REFRESHED_TOKEN, cleared_cookies, session_cookies
 from keyturn.web.credentials import Credential, find_credential
 from keyturn.web.csrf import is_same_origin, refuse_forged
 from keyturn.web.incoming import Incoming
 from keyturn.web.options import WebOptions
-from keyturn.web.sliding import REFRESHED_TOKEN, is_due
 
 REPLACED = "cache-control"
 """The header of a response that ours replaces."""
@@ -33,6 +32,9 @@ _NO_STORE = ("Cache-Control", "no-store")
 
 class MiddlewareMissingError(KeyturnError):
     """The app asks for the session of a request, and is not wrapped in the middleware."""
+
+    def __init__(self, middleware: str) -> None:
+        super().__init__(f"the app is not wrapped in {middleware}")
 
 
 class AsgiSession:
@@ -157,7 +159,7 @@ class AsgiSession:
                     self.credential.token, reason=reason, initiator=by
                 )
         self.who = None
-        self.headers = [*_set(cleared_cookies(self._options)), _NO_STORE]
+        self.headers = [*_headers(cleared_cookies(self._options)), _NO_STORE]
         return is_ended
 
     async def refresh_if_due(self) -> None:
@@ -180,7 +182,7 @@ class AsgiSession:
         seconds = None
         if expires_at is not None:
             seconds = max(0, math.ceil(expires_at - self.service.plain.clock()))
-        return _set(session_cookies(token, seconds, self._options, self._incoming.cookie))
+        return _headers(session_cookies(token, seconds, self._options, self._incoming.cookie))
 
 
 @contextlib.contextmanager
@@ -217,6 +219,20 @@ def answer_for(error: KeyturnError, max_age: float | None = None) -> RequestRefu
     return RequestRefusedError(answers.unavailable())
 
 
+def is_due(who: Authenticated, now: float, refresh_below: float) -> bool:
+    """Return whether less than a share of a token's life is left.
+
+    Args:
+        who: whose token it is.
+        now: seconds since the epoch.
+        refresh_below: the share, from 0 to 1.
+    """
+    begins_at, expires_at = who.token_claims["iat"], who.token_claims.get("exp")
+    if expires_at is None:
+        return False
+    return bool(expires_at - now < (expires_at - begins_at) * refresh_below)
+
+
 def is_event_stream(headers: Iterable[tuple[str, str]]) -> bool:
     """Return whether a response with these headers is a stream of server-sent events."""
     return any(
@@ -225,5 +241,5 @@ def is_event_stream(headers: Iterable[tuple[str, str]]) -> bool:
     )
 
 
-def _set(cookies: list[str]) -> list[tuple[str, str]]:
+def _headers(cookies: list[str]) -> list[tuple[str, str]]:
     return [("Set-Cookie", cookie) for cookie in cookies]

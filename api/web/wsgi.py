@@ -35,9 +35,7 @@ def session_of(environ: WSGIEnvironment) -> WsgiSession:
     """
     session = environ.get(_SESSION)
     if not isinstance(session, WsgiSession):
-        raise MiddlewareMissingError(
-            "the app is not wrapped in keyturn.web.wsgi.KeyturnMiddleware"
-        )
+        raise MiddlewareMissingError("keyturn.web.wsgi.KeyturnMiddleware")
     return session
 
 

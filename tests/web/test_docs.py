@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from keyturn.web import WebOptions
-from keyturn.web.cookies import session_cookies
+from keyturn.web.cookies import REFRESHED_TOKEN, session_cookies
 from keyturn.web.incoming import CSRF_HEADER
 from keyturn.web.live import SESSION_OVER, TRY_AGAIN_LATER
-from keyturn.web.sliding import REFRESHED_TOKEN
 from tests.warm_python import warm_python
 
 PAGES = sorted((Path(__file__).parent.parent.parent / "docs" / "web").glob("*.md"))

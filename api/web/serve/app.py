@@ -28,7 +28,7 @@ from keyturn.web.asgi_sending import send_answer
 from keyturn.web.options import WebOptions
 from keyturn.web.serve import bodies, openapi
 from keyturn.web.serve.client_secret import ClientGuard, ClientSecrets
-from keyturn.web.serve.forward_auth import ForwardAuth, claim_headers
+from keyturn.web.serve.forward_auth import ForwardAuth, headers_of
 from keyturn.web.serve.metrics import CONTENT_TYPE_LATEST, Figures
 from keyturn.web.session import answer_for
 
@@ -62,7 +62,7 @@ class ServeOptions:
     log_requests: bool = False
 
     def __post_init__(self) -> None:
-        claim_headers(self.claims)
+        headers_of(self.claims)
 
 
 def create_app(open_service: Opening, options: ServeOptions) -> ASGIApp:
@@ -108,14 +108,9 @@ def create_app(open_service: Opening, options: ServeOptions) -> ASGIApp:
             Route("/refresh", _guarded(guard, refresh), methods=["POST"]),
             Route("/openapi.json", _guarded(guard, describe)),
         ]
-    handlers = {
-        404: _no_route,
-        405: _no_route,
-        KeyturnError: _keyturn_error,
-        Exception: _our_fault,
-    }
+    handlers = {HTTPException: _http_error, KeyturnError: _keyturn_error, Exception: _our_fault}
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
-    return _Front(auth, app, options)
+    return _front(auth, app, options)
 
 
 async def introspect(request: Request) -> Response:
@@ -168,22 +163,16 @@ async def ready(request: Request) -> Response:
     return _json({"status": "ok"})
 
 
-class _Front:
-    """Bounds the time of requests and logs them, without their queries, headers and bodies.
+def _front(auth: ForwardAuth, rest: ASGIApp, options: ServeOptions) -> ASGIApp:
+    """Bound the time of requests and log them, without their queries, headers and bodies.
 
     A proxy asks for each request of its own: its question goes straight to its answer, which
     waits for nothing but the log, and no longer than `lock_timeout`.
     """
 
-    def __init__(self, auth: ForwardAuth, rest: ASGIApp, options: ServeOptions) -> None:
-        self._auth = auth
-        self._rest = rest
-        self._seconds = options.timeout
-        self._logs = options.log_requests
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def front(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._rest(scope, receive, send)
+            await rest(scope, receive, send)
             return
         began = time.perf_counter()
         status = 0
@@ -195,23 +184,24 @@ class _Front:
 
         try:
             if scope["path"] == "/auth" and scope["method"] == "GET":
-                await self._auth(scope, receive, noting)
+                await auth(scope, receive, noting)
             else:
-                async with asyncio.timeout(self._seconds):
-                    await self._rest(scope, receive, noting)
+                async with asyncio.timeout(options.timeout):
+                    await rest(scope, receive, noting)
         except TimeoutError:
             if not status:  # else the client does not read, and the server closes
                 await send_answer(answers.unavailable(), noting)
         finally:
-            if self._logs:
-                took = round((time.perf_counter() - began) * 1000, 1)
+            if options.log_requests:
                 get_logger().info(
                     "request",
                     method=scope["method"],
                     path=scope["path"],
                     status=status,
-                    milliseconds=took,
+                    milliseconds=round((time.perf_counter() - began) * 1000, 1),
                 )
+
+    return front
 
 
 def _guarded(guard: ClientGuard, endpoint: Endpoint) -> Endpoint:
@@ -229,13 +219,10 @@ def _sessions(request: Request) -> AsyncService:
     return found
 
 
-async def _no_route(_: Request, error: Exception) -> Response:
+async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code, text = {
-        404: ("not_found", "there is nothing at this path"),
-        405: ("method_not_allowed", "this path takes another method"),
-    }[error.status_code]
-    return _response_of(ErrorAnswer(error.status_code, code, text, error.headers or {}))
+    code = error.detail.lower().replace(" ", "_")  # not_found, method_not_allowed
+    return _response_of(ErrorAnswer(error.status_code, code, error.detail, error.headers or {}))
 
 
 async def _keyturn_error(_: Request, error: Exception) -> Response:

@@ -6,7 +6,6 @@ It must never log or answer with what was sent as a secret.
 from __future__ import annotations
 
 import base64
-import binascii
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -112,18 +111,15 @@ class ClientGuard:
 def _given(authorization: str) -> list[str]:
     """Return what a header may mean as a secret."""
     kind, _, rest = authorization.partition(" ")
-    match kind.lower():
-        case "bearer":
-            return [rest.strip()]
-        case "basic":
-            try:
-                text = base64.b64decode(rest, validate=True).decode("utf-8")
-            except (binascii.Error, ValueError):
-                return []
-            secret = text.partition(":")[2]
-            return [secret, unquote_plus(secret)]  # RFC 6749, section 2.3.1, encodes it
-        case _:
-            return []
+    if kind.lower() == "bearer":
+        return [rest.strip()]
+    if kind.lower() != "basic":
+        return []
+    try:
+        secret = base64.b64decode(rest, validate=True).decode("utf-8").partition(":")[2]
+    except ValueError:
+        return []
+    return [secret, unquote_plus(secret)]  # RFC 6749, section 2.3.1, encodes it
 
 
 def _unusable(path: Path, why: str) -> SettingsError:

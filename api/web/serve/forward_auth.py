@@ -26,9 +26,6 @@ from keyturn.web.incoming import Incoming
 from keyturn.web.options import WebOptions
 from keyturn.web.session import answer_for
 
-SUBJECT, SESSION, CLAIM = "Keyturn-Subject", "Keyturn-Session", "Keyturn-Claim-"
-"""The headers of a good answer. All are always there, so that a proxy overwrites a client's."""
-
 _METHOD = b"x-forwarded-method"
 _WEBSOCKET = b"sec-websocket-"
 _NO_METHOD = "the proxy must send the method of the request in X-Forwarded-Method"
@@ -50,7 +47,7 @@ class ForwardAuth:
     """
 
     def __init__(self, claims: Sequence[str], options: WebOptions) -> None:
-        self._claims = claim_headers(claims)
+        self._headers = [(name, header.lower().encode()) for name, header in headers_of(claims)]
         self._options = options
         self._has_warned = False
 
@@ -74,12 +71,11 @@ class ForwardAuth:
         if credential is None:
             raise RequestRefusedError(answers.no_token())
         if credential.is_cookie:
-            refuse_forged(self._as_forwarded(incoming, scope), self._options)
+            refuse_forged(self._as_forwarded(incoming, scope["headers"]), self._options)
         return credential.token
 
-    def _as_forwarded(self, incoming: Incoming, scope: Scope) -> Incoming:
+    def _as_forwarded(self, incoming: Incoming, headers: list[tuple[bytes, bytes]]) -> Incoming:
         """Return the facts of the request that the proxy asks about."""
-        headers = scope["headers"]
         methods = [value.decode("latin-1") for name, value in headers if name == _METHOD]
         if not methods:
             if not self._has_warned:
@@ -90,28 +86,26 @@ class ForwardAuth:
         return replace(incoming, method=", ".join(methods), is_websocket=is_websocket)
 
     def _headers_of(self, who: Authenticated) -> list[tuple[bytes, bytes]]:
-        claims = who.token_claims
-        headers = [
-            (b"keyturn-subject", header_value(claims["sub"])),
-            (b"keyturn-session", header_value(claims["sid"])),
-            (b"cache-control", b"no-store"),
-        ]
-        for name, header in self._claims:
-            value = claims.get(name)
+        headers = [(b"cache-control", b"no-store")]
+        for name, header in self._headers:
+            value = who.token_claims.get(name)
             headers.append((header, b"" if value is None else header_value(value)))
         return headers
 
 
-def claim_headers(names: Sequence[str]) -> list[tuple[str, bytes]]:
-    """Return each name of a claim with that of its header, as ASGI has it.
+def headers_of(claims: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the headers of a good answer: of each the claim, and its name.
+
+    All are always there, so that a proxy overwrites a client's.
 
     Raises:
         SettingsError: a claim's name can be no header, or two would be the same one.
     """
-    headers = [claim_header(name).lower().encode() for name in names]
+    headers = [claim_header(name) for name in claims]
     if len(set(headers)) < len(headers):
         raise SettingsError("two claims would be the same header", key="claim")
-    return list(zip(names, headers, strict=True))
+    always = [("sub", "Keyturn-Subject"), ("sid", "Keyturn-Session")]
+    return always + list(zip(claims, headers, strict=True))
 
 
 def claim_header(name: str) -> str:
@@ -125,7 +119,7 @@ def claim_header(name: str) -> str:
             f"the claim {name!r} can be no header: it has more than letters, digits, - and _"
         )
         raise SettingsError(message, key="claim")
-    return CLAIM + name.replace("_", "-").title()
+    return "Keyturn-Claim-" + name.replace("_", "-").title()
 
 
 def header_value(value: object) -> bytes:

@@ -178,7 +178,10 @@ def _make_app(
     """Make the application, in whatever process: uvicorn sends this to its workers."""
     if is_worker:
         configure_for_command_line(settings.log_level)
-    _log_in_one_format(settings.log_level)
+    logger = logging.getLogger("uvicorn")
+    logger.handlers = [_ThroughOurLog()]
+    logger.propagate = False
+    logger.setLevel(settings.log_level.upper())
     return create_app(lambda: keyturn.open_async(settings, **opened), options)
 
 
@@ -205,10 +208,3 @@ class _ThroughOurLog(logging.Handler):
         log = get_logger(source=record.name)
         levels = {logging.ERROR: log.error, logging.WARNING: log.warning}
         levels.get(record.levelno, log.info)(self.format(record))
-
-
-def _log_in_one_format(level: str) -> None:
-    logger = logging.getLogger("uvicorn")
-    logger.handlers = [_ThroughOurLog()]
-    logger.propagate = False
-    logger.setLevel(level.upper())
