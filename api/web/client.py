@@ -36,7 +36,6 @@ else:
         raise ModuleNotFoundError("keyturn.web.client needs httpx: pip install httpx")
     Auth = type("Auth", tuple(importlib.import_module(name).Auth for name in _LIBRARIES), {})
 
-_UNAUTHORIZED = 401
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Origin: TypeAlias = tuple[str, str, int | None]
@@ -49,14 +48,16 @@ class PlainHTTPError(KeyturnError):
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What a request was sent with, for whose answer a token belongs into the file.
+    """What a request was sent with.
 
     Attributes:
+        is_ours: whether a token in the response belongs into the file.
         in_file: the token that the file held.
         may_ask: whether a password may be asked for.
     """
 
-    in_file: str | None
+    is_ours: bool
+    in_file: str | None = None
     may_ask: bool = False
 
 
@@ -108,51 +109,47 @@ class TokenFileAuth(Auth):
     def sync_auth_flow(self, request: Request) -> Generator[Request, Response, None]:
         """Send the request, and once more with a password if that may help."""
         sent = self._prepare(request)
-        if sent and sent.may_ask:
+        if sent.may_ask:
             request.read()  # so that it can be sent twice
         response = yield request
-        if not sent or not self._is_refused(request, response, sent):
-            self._keep(request, response, sent)
-            return
-        with self._asking:  # of several at once one asks, and the others take its token
-            if again := self._second_try(request, sent):
-                response = yield request
-                self._keep(request, response, again)
+        if self._take(request, response, sent):
+            with self._asking:  # of several at once one asks, and the others take its token
+                if again := self._second_try(request, sent):
+                    response = yield request
+                    self._take(request, response, again)
 
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Request, Response]:
         """Do the same, with files and questions in a thread."""
         in_thread = anyio.to_thread.run_sync
         sent = await in_thread(self._prepare, request)
-        if sent and sent.may_ask:
+        if sent.may_ask:
             await request.aread()
         response = yield request
-        if not sent or not self._is_refused(request, response, sent):
-            await in_thread(self._keep, request, response, sent)
-            return
-        async with self._asking_async:
-            if again := await in_thread(self._second_try, request, sent):
-                response = yield request
-                await in_thread(self._keep, request, response, again)
+        if await in_thread(self._take, request, response, sent):
+            async with self._asking_async:
+                if again := await in_thread(self._second_try, request, sent):
+                    response = yield request
+                    await in_thread(self._take, request, response, again)
 
-    def _prepare(self, request: Request) -> _Sent | None:
-        """Have the request say who sends it; None if the file has no part in that."""
+    def _prepare(self, request: Request) -> _Sent:
+        """Have the request say who sends it."""
         headers = request.headers
         if "Authorization" in headers or not self._is_for(request.url):
-            return None
+            return _Sent(is_ours=False)
         if token := os.environ.get("KEYTURN_TOKEN", "").strip():
             if not (token.isascii() and token.isprintable()):
                 # httpx would show the token in its error.
                 message = "KEYTURN_TOKEN holds no token: it has more than printable ASCII"
                 raise SettingsError(message, key="KEYTURN_TOKEN", source="the environment")
             headers["Authorization"] = f"Bearer {token}"
-            return None
+            return _Sent(is_ours=False)
         in_file = self._session.read_token()
         if password := os.environ.get("KEYTURN_PASSWORD"):
             headers["Authorization"] = self._basic(password)
-            return _Sent(in_file)
+            return _Sent(is_ours=True, in_file=in_file)
         if in_file is not None:
             headers["Authorization"] = f"Bearer {in_file}"
-        return _Sent(in_file, may_ask=self._ask_password is not None)
+        return _Sent(is_ours=True, in_file=in_file, may_ask=self._ask_password is not None)
 
     def _is_for(self, url: URL) -> bool:
         """Return whether what is sent is for this server; the first one is taken for it.
@@ -181,30 +178,22 @@ class TokenFileAuth(Auth):
             if password is None:
                 return None
             request.headers["Authorization"] = self._basic(password)
-        return _Sent(in_file)
+        return _Sent(is_ours=True, in_file=in_file)
 
-    def _keep(self, request: Request, response: Response, sent: _Sent | None) -> None:
-        token = response.headers.get(REFRESHED_TOKEN)
-        if token is None or sent is None or not _is_of(request, response):
-            return
-        try:
-            self._session.write_token(token, replacing=sent.in_file)
-        except TokenFileError as error:  # the answer itself is good
-            get_logger().warning("a refreshed token was not kept", error=str(error))
-
-    @staticmethod
-    def _is_refused(request: Request, response: Response, sent: _Sent) -> bool:
-        refused = response.status_code == _UNAUTHORIZED
-        return refused and sent.may_ask and _is_of(request, response)
+    def _take(self, request: Request, response: Response, sent: _Sent) -> bool:
+        """Keep the token that a response brings; return whether a password may help."""
+        if not sent.is_ours or _origin_of(request.url) != _origin_of(response.url):
+            return False
+        if token := response.headers.get(REFRESHED_TOKEN):
+            try:
+                self._session.write_token(token, replacing=sent.in_file)
+            except TokenFileError as error:  # the answer itself is good
+                get_logger().warning("a refreshed token was not kept", error=str(error))
+        return sent.may_ask and response.status_code == 401
 
     def _basic(self, password: str) -> str:
         credentials = f"{self._user}:{password}".encode("utf-8", "surrogateescape")
         return f"Basic {base64.b64encode(credentials).decode('ascii')}"
-
-
-def _is_of(request: Request, response: Response) -> bool:
-    """Return whether the response comes from the server that the request was for."""
-    return _origin_of(request.url) == _origin_of(response.url)
 
 
 def _origin_of(url: URL) -> Origin:
