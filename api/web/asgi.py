@@ -109,9 +109,10 @@ class KeyturnMiddleware:
         plain = source.opened if isinstance(source, PerProcess) else source
         if plain is None:
             try:
-                plain = await asyncio.to_thread(service_of, source)
+                opening = asyncio.get_running_loop().run_in_executor(None, service_of, source)
             except RuntimeError as error:
                 raise NoThreadError from error
+            plain = await opening
         if self._awaited is None or self._awaited.plain is not plain:
             self._awaited = AsyncService(plain)
         return self._awaited
