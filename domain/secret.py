@@ -32,7 +32,7 @@ class Secret(Generic[T]):
     def __repr__(self) -> str:
         return "[secret]"
 
-    def __reduce__(self) -> str:
+    def __reduce__(self) -> str | tuple[object, ...]:
         raise TypeError("a secret cannot be pickled or copied")
 
 

@@ -7,32 +7,37 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+import keyturn
 from keyturn import ClientSession
+from tests.warm_python import cheap_key_rings, warm_python
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 FILES = sorted(EXAMPLES.glob("*.py"))
 AGENT = EXAMPLES / "agent_and_cli.py"
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
-def run(
-    *arguments: object, cwd: Path | None = None, stdin: str = ""
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", *map(str, arguments)],
-        cwd=cwd,
-        env={k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"},
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Runs a file in a Python that has imported all already; a warning is an error there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONWARNINGS", "error")
+        with warm_python(tmp_path_factory.mktemp("p")) as programs:
+            yield lambda *arguments, stdin="": subprocess.run(
+                [programs / "python", *map(str, arguments)],
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -43,7 +48,7 @@ def test_an_example_is_short_and_says_what_it_is(file: Path) -> None:
     assert ast.get_docstring(ast.parse(text))
 
 
-def test_the_plain_pykka_host_lets_all_out_when_the_key_is_reset() -> None:
+def test_the_plain_pykka_host_lets_all_out_when_the_key_is_reset(run: Run) -> None:
     done = run(EXAMPLES / "pykka_host.py")
 
     assert (done.stdout.splitlines(), done.stderr) == (
@@ -57,9 +62,17 @@ def test_the_plain_pykka_host_lets_all_out_when_the_key_is_reset() -> None:
 
 
 def test_the_starlette_app_passes_its_replay_tests(tmp_path: Path) -> None:
-    tests = EXAMPLES / "test_starlette_app.py"
+    tests = str(EXAMPLES / "test_starlette_app.py")
+    options = ["-q", "-n", "0", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
 
-    done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", tests, "--rootdir", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "pytest", *options, tests],
+        env={k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
     assert done.returncode == 0, done.stdout
     assert "9 passed" in done.stdout
@@ -70,12 +83,14 @@ def test_the_starlette_app_passes_its_replay_tests(tmp_path: Path) -> None:
 PASSWORD = "correct horse battery staple"
 
 
-@pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of an agent that runs."""
     folder = tmp_path_factory.mktemp("a")  # short: the path of a socket has 104 bytes at most
+    with cheap_key_rings():
+        keyturn.open(path=folder / "data", password=PASSWORD).close()
     process = subprocess.Popen(
-        [sys.executable, AGENT, folder, "agent"],
+        [sys.executable, "-W", "error", AGENT, folder, "agent"],
         env={**os.environ, "KEYTURN_PASSWORD": PASSWORD},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -91,8 +106,36 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert process.returncode == 0
 
 
-def cli(folder: Path, *command: str, password: str = "") -> str:
-    return run(AGENT, folder, *command, stdin=password).stdout.strip()
+Client = Callable[[], Path]
+
+
+@pytest.fixture
+def new_client(agent: Path, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    """Makes folders of clients of the agent."""
+
+    def make() -> Path:
+        folder = tmp_path_factory.mktemp("c")
+        (folder / "agent.sock").symlink_to(agent / "agent.sock")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def folder(new_client: Client) -> Path:
+    """The folder of a client."""
+    return new_client()
+
+
+Cli = Callable[..., str]
+
+
+@pytest.fixture
+def cli(run: Run) -> Cli:
+    """Runs the command line of a client, and returns what it says."""
+    return lambda folder, *command, password="": run(
+        AGENT, folder, *command, stdin=password
+    ).stdout.strip()
 
 
 def token_in(folder: Path) -> str | None:
@@ -100,7 +143,7 @@ def token_in(folder: Path) -> str | None:
         return session.read_token()
 
 
-def test_the_agent_asks_once_and_knows_the_client_from_then_on(folder: Path) -> None:
+def test_the_agent_asks_once_and_knows_the_client_from_then_on(cli: Cli, folder: Path) -> None:
     said = [
         cli(folder, "greet"),
         cli(folder, "unlock", password="another"),
@@ -117,7 +160,7 @@ def test_the_agent_asks_once_and_knows_the_client_from_then_on(folder: Path) -> 
 
 
 def test_a_script_takes_password_or_token_from_the_environment(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KEYTURN_PASSWORD", PASSWORD)
     said = [cli(folder, "unlock")]
@@ -129,7 +172,7 @@ def test_a_script_takes_password_or_token_from_the_environment(
     assert (said, token_in(folder)) == (["hello", "hello"], None)
 
 
-def test_each_call_leaves_a_fresh_token(folder: Path) -> None:
+def test_each_call_leaves_a_fresh_token(cli: Cli, folder: Path) -> None:
     cli(folder, "unlock", password=PASSWORD)
     before = token_in(folder)
 
@@ -138,7 +181,9 @@ def test_each_call_leaves_a_fresh_token(folder: Path) -> None:
     assert token_in(folder) not in (None, before)
 
 
-def test_clients_at_once_all_have_their_answer_and_leave_a_good_token(folder: Path) -> None:
+def test_clients_at_once_all_have_their_answer_and_leave_a_good_token(
+    cli: Cli, folder: Path
+) -> None:
     cli(folder, "unlock", password=PASSWORD)
 
     with ThreadPoolExecutor(4) as pool:
@@ -152,13 +197,11 @@ def test_clients_at_once_all_have_their_answer_and_leave_a_good_token(folder: Pa
     [(["lock"], "hello"), (["lock", "all"], "unknown key: unlock it again")],
 )
 def test_a_lock_is_of_one_client_or_of_all(
-    folder: Path, lock: list[str], of_another: str
+    cli: Cli, new_client: Client, lock: list[str], of_another: str
 ) -> None:
-    cli(folder, "unlock", password=PASSWORD)
-    another = folder / "another"
-    another.mkdir(mode=0o700)
-    (another / "agent.sock").symlink_to(folder / "agent.sock")
-    cli(another, "unlock", password=PASSWORD)
+    folder, another = new_client(), new_client()
+    for each in (folder, another):
+        cli(each, "unlock", password=PASSWORD)
     stolen = token_in(folder)
     assert stolen is not None
 

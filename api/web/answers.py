@@ -74,16 +74,14 @@ def bad_token(reason: Refusal, max_age: float | None = None) -> ErrorAnswer:
     """
     if reason is Refusal.TOO_LONG_AGO and max_age is not None:
         description = "the session began too long ago for this: log in again"
-        return _challenge(
-            "insufficient_user_authentication", description, f', max_age="{int(max_age)}"'
-        )
-    return _challenge("invalid_token", f"the token is not good: {reason.value}")
+        error, more = "insufficient_user_authentication", f', max_age="{int(max_age)}"'
+        return _challenge(401, error, description, more)
+    return _challenge(401, "invalid_token", f"the token is not good: {reason.value}")
 
 
 def bad_request(description: str) -> ErrorAnswer:
     """Return 400 for a request whose token is not where it should be."""
-    headers = {"WWW-Authenticate": _bearer("invalid_request", description)}
-    return ErrorAnswer(400, "invalid_request", description, headers)
+    return _challenge(400, "invalid_request", description)
 
 
 def forged(description: str) -> ErrorAnswer:
@@ -99,10 +97,6 @@ def unavailable() -> ErrorAnswer:
     )
 
 
-def _challenge(error: str, description: str, more: str = "") -> ErrorAnswer:
-    headers = {"WWW-Authenticate": _bearer(error, description) + more}
-    return ErrorAnswer(401, error, description, headers)
-
-
-def _bearer(error: str, description: str) -> str:
-    return f'Bearer error="{error}", error_description="{description}"'
+def _challenge(status: int, error: str, description: str, more: str = "") -> ErrorAnswer:
+    challenge = f'Bearer error="{error}", error_description="{description}"{more}'
+    return ErrorAnswer(status, error, description, {"WWW-Authenticate": challenge})

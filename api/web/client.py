@@ -26,7 +26,7 @@ import anyio.to_thread
 from keyturn.config.logging import get_logger
 from keyturn.domain.errors import KeyturnError, SettingsError, TokenFileError
 from keyturn.token_file import ClientSession
-from keyturn.web.sliding import REFRESHED_TOKEN
+from keyturn.web.cookies import REFRESHED_TOKEN
 
 if TYPE_CHECKING:
     from httpx2 import URL, Auth, Request, Response
@@ -36,7 +36,6 @@ else:
         raise ModuleNotFoundError("keyturn.web.client needs httpx: pip install httpx")
     Auth = type("Auth", tuple(importlib.import_module(name).Auth for name in _LIBRARIES), {})
 
-_UNAUTHORIZED = 401
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Origin: TypeAlias = tuple[str, str, int | None]
@@ -52,15 +51,13 @@ class _Sent:
     """What a request was sent with.
 
     Attributes:
-        header: its `Authorization`; None: none, or the caller's own.
-        in_file: the token that the file held.
         is_ours: whether a token in the response belongs into the file.
+        in_file: the token that the file held.
         may_ask: whether a password may be asked for.
     """
 
-    header: str | None
+    is_ours: bool
     in_file: str | None = None
-    is_ours: bool = False
     may_ask: bool = False
 
 
@@ -115,54 +112,44 @@ class TokenFileAuth(Auth):
         if sent.may_ask:
             request.read()  # so that it can be sent twice
         response = yield request
-        if not self._is_refused(request, response, sent):
-            self._keep(request, response, sent)
-            return
-        with self._asking:  # of several at once one asks, and the others take its token
-            sent = self._second_try(sent)
-            if sent.header is None:
-                return
-            request.headers["Authorization"] = sent.header
-            response = yield request
-            self._keep(request, response, sent)
+        if self._take(request, response, sent):
+            with self._asking:  # of several at once one asks, and the others take its token
+                if again := self._second_try(request, sent):
+                    response = yield request
+                    self._take(request, response, again)
 
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Request, Response]:
         """Do the same, with files and questions in a thread."""
-        sent = await anyio.to_thread.run_sync(self._prepare, request)
+        in_thread = anyio.to_thread.run_sync
+        sent = await in_thread(self._prepare, request)
         if sent.may_ask:
             await request.aread()
         response = yield request
-        if not self._is_refused(request, response, sent):
-            await anyio.to_thread.run_sync(self._keep, request, response, sent)
-            return
-        async with self._asking_async:
-            sent = await anyio.to_thread.run_sync(self._second_try, sent)
-            if sent.header is None:
-                return
-            request.headers["Authorization"] = sent.header
-            response = yield request
-            await anyio.to_thread.run_sync(self._keep, request, response, sent)
+        if await in_thread(self._take, request, response, sent):
+            async with self._asking_async:
+                if again := await in_thread(self._second_try, request, sent):
+                    response = yield request
+                    await in_thread(self._take, request, response, again)
 
     def _prepare(self, request: Request) -> _Sent:
-        if "Authorization" in request.headers or not self._is_for(request.url):
-            return _Sent(None)
+        """Have the request say who sends it."""
+        headers = request.headers
+        if "Authorization" in headers or not self._is_for(request.url):
+            return _Sent(is_ours=False)
         if token := os.environ.get("KEYTURN_TOKEN", "").strip():
             if not (token.isascii() and token.isprintable()):
                 # httpx would show the token in its error.
                 message = "KEYTURN_TOKEN holds no token: it has more than printable ASCII"
                 raise SettingsError(message, key="KEYTURN_TOKEN", source="the environment")
-            sent = _Sent(f"Bearer {token}")
-        else:
-            in_file = self._session.read_token()
-            if password := os.environ.get("KEYTURN_PASSWORD"):
-                sent = _Sent(self._basic(password), in_file, is_ours=True)
-            else:
-                header = None if in_file is None else f"Bearer {in_file}"
-                may_ask = self._ask_password is not None
-                sent = _Sent(header, in_file, is_ours=True, may_ask=may_ask)
-        if sent.header is not None:
-            request.headers["Authorization"] = sent.header
-        return sent
+            headers["Authorization"] = f"Bearer {token}"
+            return _Sent(is_ours=False)
+        in_file = self._session.read_token()
+        if password := os.environ.get("KEYTURN_PASSWORD"):
+            headers["Authorization"] = self._basic(password)
+            return _Sent(is_ours=True, in_file=in_file)
+        if in_file is not None:
+            headers["Authorization"] = f"Bearer {in_file}"
+        return _Sent(is_ours=True, in_file=in_file, may_ask=self._ask_password is not None)
 
     def _is_for(self, url: URL) -> bool:
         """Return whether what is sent is for this server; the first one is taken for it.
@@ -181,37 +168,32 @@ class TokenFileAuth(Auth):
             self._origin = _origin_of(url)
             return True
 
-    def _second_try(self, sent: _Sent) -> _Sent:
-        """Return what to send after a 401: the token of another request, or a password."""
+    def _second_try(self, request: Request, sent: _Sent) -> _Sent | None:
+        """Have it say after a 401 what another request got, or a password; None: nothing."""
         in_file = self._session.read_token()
         if in_file is not None and in_file != sent.in_file:
-            return _Sent(f"Bearer {in_file}", in_file, is_ours=True)
-        password = self._ask_password() if self._ask_password else None
-        header = None if password is None else self._basic(password)
-        return _Sent(header, in_file, is_ours=True)
+            request.headers["Authorization"] = f"Bearer {in_file}"
+        else:
+            password = self._ask_password() if self._ask_password else None
+            if password is None:
+                return None
+            request.headers["Authorization"] = self._basic(password)
+        return _Sent(is_ours=True, in_file=in_file)
 
-    def _keep(self, request: Request, response: Response, sent: _Sent) -> None:
-        token = response.headers.get(REFRESHED_TOKEN)
-        if token is None or not sent.is_ours or not _is_of(request, response):
-            return
-        try:
-            self._session.write_token(token, replacing=sent.in_file)
-        except TokenFileError as error:  # the answer itself is good
-            get_logger().warning("a refreshed token was not kept", error=str(error))
-
-    @staticmethod
-    def _is_refused(request: Request, response: Response, sent: _Sent) -> bool:
-        refused = response.status_code == _UNAUTHORIZED
-        return refused and sent.may_ask and _is_of(request, response)
+    def _take(self, request: Request, response: Response, sent: _Sent) -> bool:
+        """Keep the token that a response brings; return whether a password may help."""
+        if not sent.is_ours or _origin_of(request.url) != _origin_of(response.url):
+            return False
+        if token := response.headers.get(REFRESHED_TOKEN):
+            try:
+                self._session.write_token(token, replacing=sent.in_file)
+            except TokenFileError as error:  # the answer itself is good
+                get_logger().warning("a refreshed token was not kept", error=str(error))
+        return sent.may_ask and response.status_code == 401
 
     def _basic(self, password: str) -> str:
         credentials = f"{self._user}:{password}".encode("utf-8", "surrogateescape")
         return f"Basic {base64.b64encode(credentials).decode('ascii')}"
-
-
-def _is_of(request: Request, response: Response) -> bool:
-    """Return whether the response comes from the server that the request was for."""
-    return _origin_of(request.url) == _origin_of(response.url)
 
 
 def _origin_of(url: URL) -> Origin:

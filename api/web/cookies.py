@@ -1,4 +1,7 @@
-"""The Set-Cookie headers of a session (RFC 6265bis: `__Host-`, Secure, HttpOnly, SameSite)."""
+"""The headers that bring a session to its client.
+
+Cookies are those of RFC 6265bis: `__Host-`, Secure, HttpOnly, SameSite.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,17 @@ from keyturn.domain.errors import ClaimError
 from keyturn.web.credentials import cookie_values
 from keyturn.web.options import WebOptions
 
+REFRESHED_TOKEN = "Refreshed-Token"  # noqa: S105 - the name of a header
+"""The header with the new token, for a client that sent the old one as Bearer."""
+
 MAX_BYTES = 4_096
 """Of a cookie's name and value: browsers drop a larger one (RFC 6265bis, section 5.6)."""
-
-SetCookie = str
-"""The value of one Set-Cookie header."""
 
 
 def session_cookies(
     token: str, seconds: int | None, options: WebOptions, cookie_header: str = ""
-) -> list[SetCookie]:
-    """Return the cookies that begin a session in a browser, or go on with it.
+) -> list[str]:
+    """Return the Set-Cookie headers that begin a session in a browser, or go on with it.
 
     Args:
         token: of the session.
@@ -38,24 +41,22 @@ def session_cookies(
         )
     known = cookie_values(cookie_header, options.csrf_cookie)
     csrf = known[0] if known and _is_csrf_token(known[0]) else secrets.token_urlsafe(18)
-    return [
-        _cookie(options.session_cookie, token, seconds, options) + "; HttpOnly",
-        _cookie(options.csrf_cookie, csrf, seconds, options),  # for the page's scripts to read
-    ]
+    return _cookies(token, csrf, seconds, options)
 
 
-def cleared_cookies(options: WebOptions) -> list[SetCookie]:
+def cleared_cookies(options: WebOptions) -> list[str]:
     """Return the cookies that have a browser forget its session."""
-    return [
-        _cookie(options.session_cookie, "", 0, options) + "; HttpOnly",
-        _cookie(options.csrf_cookie, "", 0, options),
-    ]
+    return _cookies("", "", 0, options)
 
 
-def _cookie(name: str, value: str, seconds: int | None, options: WebOptions) -> SetCookie:
+def _cookies(token: str, csrf: str, seconds: int | None, options: WebOptions) -> list[str]:
     age = "" if seconds is None else f"; Max-Age={seconds}"
     secure = "" if options.plain_http else "; Secure"
-    return f"{name}={value}; Path=/{age}{secure}; SameSite=Lax"
+    attributes = f"; Path=/{age}{secure}; SameSite=Lax"
+    return [
+        f"{options.session_cookie}={token}{attributes}; HttpOnly",
+        f"{options.csrf_cookie}={csrf}{attributes}",  # for the page's scripts to read
+    ]
 
 
 def _is_csrf_token(text: str) -> bool:

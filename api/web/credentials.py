@@ -29,26 +29,26 @@ def find_credential(incoming: Incoming, cookie_name: str) -> Credential | None:
     Raises:
         RequestRefusedError: there are two tokens, or one is in the query string.
     """
-    if "access_token" in incoming.query and _has_query_token(incoming.query):
+    if "access_token" in incoming.query and "access_token" in dict(
+        parse_qsl(incoming.query, keep_blank_values=True)
+    ):
         raise RequestRefusedError(
             bad_request(
                 "a token in the query string ends up in logs and in the browser's history: "
                 "send it in the Authorization header"
             )
         )
-    found = None
+    found = []
     scheme, _, rest = incoming.authorization.partition(" ")
-    if scheme.lower() == "bearer":
-        if "," in rest:
-            raise _two_tokens("two Authorization headers")
-        found = Credential(rest.strip(" "), is_cookie=False)
+    if scheme.lower() == "bearer":  # with a comma, if the header was sent twice
+        found += [Credential(token.strip(" "), is_cookie=False) for token in rest.split(",")]
     if cookie_name in incoming.cookie:
-        for token in cookie_values(incoming.cookie, cookie_name):
-            if found is not None:
-                both = "two session cookies" if found.is_cookie else "a header and a cookie"
-                raise _two_tokens(both)
-            found = Credential(token, is_cookie=True)
-    return found
+        tokens = cookie_values(incoming.cookie, cookie_name)
+        found += [Credential(token, is_cookie=True) for token in tokens]
+    if len(found) > 1:
+        why = "there are two tokens, in headers or cookies: send one"
+        raise RequestRefusedError(bad_request(why))
+    return found[0] if found else None
 
 
 def cookie_values(header: str, name: str) -> list[str]:
@@ -61,11 +61,3 @@ def cookie_values(header: str, name: str) -> list[str]:
     pairs = [pair.partition("=") for pair in header.split(";") if name in pair]
     # No other white space: a sibling host may set a cookie called "\x85__Host-session".
     return [value.strip(' \t"') for key, _, value in pairs if key.strip(" \t") == name]
-
-
-def _has_query_token(query: str) -> bool:
-    return any(name == "access_token" for name, _ in parse_qsl(query, keep_blank_values=True))
-
-
-def _two_tokens(which: str) -> RequestRefusedError:
-    return RequestRefusedError(bad_request(f"there are two tokens ({which}): send one"))

@@ -32,20 +32,20 @@ def refuse_forged(incoming: Incoming, options: WebOptions) -> None:
     if incoming.method in SAFE_METHODS and not incoming.is_websocket:
         return
     is_same = is_same_origin(incoming, options)
+    if is_same is False:
+        raise RequestRefusedError(
+            forged("the request comes from a page of another site, which may not change anything")
+        )
     if is_same is None:
         sent = cookie_values(incoming.cookie, options.csrf_cookie)
-        is_same = len(sent) == 1 and _are_equal(sent[0], incoming.csrf_token)
-        if not is_same:
+        given = incoming.csrf_token.encode()
+        if not given or len(sent) != 1 or not compare_digest(sent[0].encode(), given):
             raise RequestRefusedError(
                 forged(
                     "a request with the session cookie and without Origin needs the value of "
                     f"the cookie {options.csrf_cookie} in the header {CSRF_HEADER}"
                 )
             )
-    if not is_same:
-        raise RequestRefusedError(
-            forged("the request comes from a page of another site, which may not change anything")
-        )
 
 
 def is_same_origin(incoming: Incoming, options: WebOptions) -> bool | None:
@@ -60,7 +60,3 @@ def is_same_origin(incoming: Incoming, options: WebOptions) -> bool | None:
         return urlsplit(incoming.origin).netloc.lower() == incoming.host.lower() != ""
     except ValueError:  # no address at all
         return False
-
-
-def _are_equal(cookie: str, header: str) -> bool:
-    return cookie != "" and compare_digest(cookie.encode("utf-8"), header.encode("utf-8"))

@@ -28,7 +28,6 @@ from keyturn.domain.limits import check_seconds
 from keyturn.web.answers import RequestRefusedError
 from keyturn.web.options import WebOptions
 from keyturn.web.session import MiddlewareMissingError, is_event_stream
-from keyturn.web.wsgi import SessionStream
 from keyturn.web.wsgi_session import WsgiSession
 
 __all__ = [
@@ -42,48 +41,6 @@ __all__ = [
 P = ParamSpec("P")
 R = TypeVar("R")
 View = Callable[Concatenate[HttpRequest, P], R]
-
-
-class KeyturnMiddleware:
-    """Says whose each request is. The service is opened at the first one of each process."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self._get_response = get_response
-        self._source = conf.settings.KEYTURN_SERVICE
-        self._options = getattr(conf.settings, "KEYTURN_OPTIONS", WebOptions())
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Serve one request."""
-        try:
-            session = WsgiSession.begin(request.META, self._options, self._source)
-        except RequestRefusedError as refused:
-            return _answered(refused)
-        request.keyturn = session.who
-        setattr(request, _SESSION, session)
-        response = self._get_response(request)
-        session.refresh_if_due()
-        for name, value in session.headers:
-            if name == "Set-Cookie":
-                response.cookies.load(value)
-            else:
-                response[name] = value
-        if response.streaming and is_event_stream(response.items()):
-            assert isinstance(response, StreamingHttpResponse)
-            parts = response.streaming_content
-            response.streaming_content = (
-                _while_it_goes_on(parts, session)
-                if response.is_async
-                else SessionStream(parts, session)
-            )
-        return response
-
-    def process_exception(
-        self,
-        request: HttpRequest,  # noqa: ARG002 - Django passes it
-        exception: Exception,
-    ) -> HttpResponseBase | None:
-        """Answer a request that a view refused."""
-        return _answered(exception) if isinstance(exception, RequestRefusedError) else None
 
 
 class RefusalMiddleware(MiddlewareMixin):  # type: ignore[misc] # Django has no types of its own
@@ -101,6 +58,42 @@ class RefusalMiddleware(MiddlewareMixin):  # type: ignore[misc] # Django has no 
         return _answered(exception) if isinstance(exception, RequestRefusedError) else None
 
 
+class KeyturnMiddleware(RefusalMiddleware):
+    """Says whose each request is. The service is opened at the first one of each process."""
+
+    async_capable = False
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        super().__init__(get_response)
+        self._source = conf.settings.KEYTURN_SERVICE
+        self._options = getattr(conf.settings, "KEYTURN_OPTIONS", WebOptions())
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Serve one request."""
+        try:
+            session = WsgiSession(request.META, self._options, self._source)
+        except RequestRefusedError as refused:
+            return _answered(refused)
+        request.keyturn = session.who
+        setattr(request, _SESSION, session)
+        response = self.get_response(request)
+        session.refresh_if_due()
+        for name, value in session.headers:
+            if name == "Set-Cookie":
+                response.cookies.load(value)
+            else:
+                response[name] = value
+        if response.streaming and is_event_stream(response.items()):
+            assert isinstance(response, StreamingHttpResponse)
+            parts = response.streaming_content
+            response.streaming_content = (
+                _while_it_goes_on(parts, session)
+                if response.is_async
+                else session.while_it_goes_on(parts)
+            )
+        return response
+
+
 def session_of(request: HttpRequest) -> WsgiSession:
     """Return the session of a request: `who` it is, `log_in`, `log_out`.
 
@@ -109,7 +102,7 @@ def session_of(request: HttpRequest) -> WsgiSession:
     """
     session = getattr(request, _SESSION, None)
     if not isinstance(session, WsgiSession):
-        raise MiddlewareMissingError("keyturn.web.django.KeyturnMiddleware is not in MIDDLEWARE")
+        raise MiddlewareMissingError("keyturn.web.django.KeyturnMiddleware: see MIDDLEWARE")
     return session
 
 
@@ -131,24 +124,20 @@ def session_required(
     """
     if max_age is not None:
         check_seconds(max_age, "max_age")
+    if view is None:
+        return functools.partial(session_required, max_age=max_age)
 
-    def decorate(view: View[P, R]) -> View[P, R]:
-        @functools.wraps(view)
-        def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            session_of(request).require(max_age)
-            return view(request, *args, **kwargs)
+    @functools.wraps(view)
+    def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        session_of(request).require(max_age)
+        return view(request, *args, **kwargs)
 
-        @functools.wraps(view)
-        async def guarded_async(
-            request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs
-        ) -> Any:
-            await sync_to_async(session_of(request).require)(max_age)
-            return await cast(Any, view)(request, *args, **kwargs)
+    @functools.wraps(view)
+    async def guarded_async(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        await sync_to_async(session_of(request).require)(max_age)
+        return await cast(Any, view)(request, *args, **kwargs)
 
-        is_async = inspect.iscoroutinefunction(view)
-        return cast(View[P, R], guarded_async) if is_async else guarded
-
-    return decorate if view is None else decorate(view)
+    return cast(View[P, R], guarded_async) if inspect.iscoroutinefunction(view) else guarded
 
 
 _SESSION = "keyturn_session"

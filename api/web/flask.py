@@ -71,16 +71,15 @@ def session_required(
     """
     if max_age is not None:
         check_seconds(max_age, "max_age")
+    if view is None:
+        return functools.partial(session_required, max_age=max_age)
 
-    def decorate(view: Callable[P, R]) -> Callable[P, R]:
-        @functools.wraps(view)
-        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-            current_session().require(max_age)
-            return cast(R, flask.current_app.ensure_sync(view)(*args, **kwargs))
+    @functools.wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        current_session().require(max_age)
+        return cast(R, flask.current_app.ensure_sync(view)(*args, **kwargs))
 
-        return guarded
-
-    return decorate if view is None else decorate(view)
+    return guarded
 
 
 def _answered(refused: RequestRefusedError) -> flask.Response:

@@ -9,6 +9,7 @@ from typing import Any
 CSRF_HEADER = "X-CSRF-Token"
 
 _FIELDS = {
+    b"access-control-request-method": "preflight_for",
     b"authorization": "authorization",
     b"cookie": "cookie",
     b"host": "host",
@@ -19,7 +20,6 @@ _FIELDS = {
 _WSGI_NAMES = [
     (f"HTTP_{name.decode().upper().replace('-', '_')}", field) for name, field in _FIELDS.items()
 ]
-_SEPARATORS = {"cookie": "; "}  # HTTP/2 splits this header (RFC 9113, section 8.2.3)
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
@@ -35,6 +35,7 @@ class Incoming:
         origin: whose page sent it.
         fetch_site: `Sec-Fetch-Site`: what a browser says about that page.
         csrf_token: the header in which a client sends the CSRF cookie's value back.
+        preflight_for: the method that a browser asks about with OPTIONS, before it sends it.
         is_websocket: whether it opens a WebSocket.
     """
 
@@ -46,7 +47,13 @@ class Incoming:
     origin: str = ""
     fetch_site: str = ""
     csrf_token: str = ""
+    preflight_for: str = ""
     is_websocket: bool = False
+
+    @property
+    def is_preflight(self) -> bool:
+        """Whether a browser asks for a page of another origin, always without a token (CORS)."""
+        return self.method == "OPTIONS" and self.preflight_for != ""
 
     @classmethod
     def from_asgi(cls, scope: MutableMapping[str, Any]) -> Incoming:
@@ -56,11 +63,9 @@ class Incoming:
             field = _FIELDS.get(name)
             if field is not None:
                 text = value.decode("latin-1")
-                found[field] = (
-                    f"{found[field]}{_SEPARATORS.get(field, ', ')}{text}"
-                    if field in found
-                    else text
-                )
+                if field in found:  # HTTP/2 splits the one of cookies (RFC 9113, section 8.2.3)
+                    text = f"{found[field]}{'; ' if field == 'cookie' else ', '}{text}"
+                found[field] = text
         return cls(
             method=scope.get("method", "GET"),
             query=scope.get("query_string", b"").decode("latin-1"),
@@ -72,10 +77,9 @@ class Incoming:
     def from_wsgi(cls, environ: Mapping[str, Any]) -> Incoming:
         """Return the facts of a WSGI environment, whose server joined the headers (PEP 3333)."""
         found = {field: environ.get(name, "") for name, field in _WSGI_NAMES}
-        query = environ.get("QUERY_STRING", "")
         return cls(
             method=environ["REQUEST_METHOD"],
-            query=query,
+            query=environ.get("QUERY_STRING", ""),
             is_websocket="HTTP_SEC_WEBSOCKET_KEY" in environ,  # some servers let an app open one
             **found,
         )

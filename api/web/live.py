@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from keyturn.actors.replies import Authenticated
@@ -23,7 +23,7 @@ _AT_ONCE = 1_000
 
 
 class LiveConnection:
-    """One connection, served by the task that makes this.
+    """One connection to a client, served by the task that makes this.
 
     Attributes:
         token: with which it was opened.
@@ -31,22 +31,24 @@ class LiveConnection:
         ended: the code and the reason with which it was ended; None while it is not.
     """
 
-    def __init__(self, token: str, who: Authenticated, task: asyncio.Task[object] | None) -> None:
-        self.token = token
-        self.who = who
+    token: str
+    who: Authenticated
+
+    def __init__(self) -> None:
         self.ended: tuple[int, str] | None = None
+        task = asyncio.current_task()
+        assert task is not None  # a coroutine of asyncio makes this
         self._task = task
 
     def end(self, code: int, reason: str) -> None:
         """End it: its task is cancelled, so that the app is over whatever it waits for."""
         if self.ended is None:
             self.ended = (code, reason)
-            if self._task is not None:
-                self._task.cancel()
+            self._task.cancel()
 
     def absorbs_cancellation(self) -> bool:
         """Return whether the task was cancelled by `end` alone, and may go on."""
-        return self.ended is not None and self._task is not None and self._task.uncancel() == 0
+        return self.ended is not None and self._task.uncancel() == 0
 
 
 class LiveConnections:
@@ -56,15 +58,12 @@ class LiveConnections:
     they expire, and every so often besides. What cannot be checked is ended too.
 
     Args:
-        service: says what happens, and which tokens are good.
+        service: returns what says which tokens are good; another one if that was opened again.
         check_every: seconds after which all are checked without anything having happened.
-
-    Attributes:
-        service: that service.
     """
 
-    def __init__(self, service: AsyncService, check_every: float) -> None:
-        self.service = service
+    def __init__(self, service: Callable[[], AsyncService], check_every: float) -> None:
+        self._service = service
         self._check_every = check_every
         self._loop = asyncio.get_running_loop()
         self._timers: dict[LiveConnection, asyncio.TimerHandle | None] = {}
@@ -73,15 +72,12 @@ class LiveConnections:
         self._task: asyncio.Task[None] | None = None
         self._next_round = self._loop.time() + check_every
 
-    def __len__(self) -> int:
-        return len(self._timers)
-
     def add(self, connection: LiveConnection) -> None:
         """Have it checked from now on; at once, too: its session may have ended just now."""
         expires_at = connection.who.token_claims.get("exp")
         self._timers[connection] = None
         if expires_at is not None:
-            left = expires_at + 1 - self.service.plain.clock()
+            left = expires_at + 1 - self._service().plain.clock()
             self._timers[connection] = self._loop.call_later(left, self._suspect, [connection])
         self._suspect([connection])
         if self._task is None or self._task.done():
@@ -93,14 +89,6 @@ class LiveConnections:
         if timer is not None:
             timer.cancel()
         self._suspects.discard(connection)
-
-    def move_to(self, other: LiveConnections) -> None:
-        """Have the others check all of these: the service of these was closed."""
-        if self._task is not None:
-            self._task.cancel()
-        for connection in list(self._timers):
-            self.remove(connection)
-            other.add(connection)
 
     async def close(self) -> None:
         """Check none of them any more."""
@@ -122,19 +110,21 @@ class LiveConnections:
         self._suspect([c for c in self._timers if sid is None or c.who.sid == sid])
 
     async def _watch(self) -> None:
-        is_subscribed = False
+        heard: AsyncService | None = None
         try:
             while True:
-                if not is_subscribed:
-                    is_subscribed = await self._subscribe()
-                await self._check(await self._next_suspects())
+                suspects = await self._next_suspects()
+                service = self._service()
+                if heard is not service and await self._subscribe(service):
+                    heard = service
+                await self._check(service, suspects)
         finally:
             with contextlib.suppress(KeyturnError):  # it was closed
-                await self.service.unsubscribe(self._hear)
+                await self._service().unsubscribe(self._hear)
 
-    async def _subscribe(self) -> bool:
+    async def _subscribe(self, service: AsyncService) -> bool:
         try:
-            await self.service.subscribe(self._hear)
+            await service.subscribe(self._hear)
         except Exception as error:  # noqa: BLE001 - it is tried again after the next check
             _log(error)
             return False
@@ -152,11 +142,11 @@ class LiveConnections:
             found = set(self._timers)
         return list(found)
 
-    async def _check(self, suspects: Sequence[LiveConnection]) -> None:
+    async def _check(self, service: AsyncService, suspects: Sequence[LiveConnection]) -> None:
         for start in range(0, len(suspects), _AT_ONCE):
             batch = suspects[start : start + _AT_ONCE]
             try:
-                verdicts = await self.service.authenticate_tokens([c.token for c in batch])
+                verdicts = await service.authenticate_tokens([c.token for c in batch])
             except Exception as error:  # noqa: BLE001 - none stays open that was not checked
                 _log(error)
                 for connection in batch:

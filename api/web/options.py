@@ -13,8 +13,8 @@ class WebOptions:
     """What a host may choose.
 
     Args:
-        required: whether a request without a good token is answered with 401 at once. Else the
-            host decides, route by route.
+        required: whether a request without a good token is answered with 401 at once, but for
+            a preflight (CORS), which brings none. Else the host decides, route by route.
         plain_http: for development without TLS only. The cookies then have other names and no
             `Secure`, since browsers take `__Host-` cookies over HTTPS alone.
         refresh_below: a token is refreshed when less than this share of its life is left, from

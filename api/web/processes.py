@@ -6,6 +6,7 @@ import atexit
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import ParamSpec, TypeAlias
 
@@ -63,12 +64,12 @@ class PerProcess:
         return f"<keyturn.web.PerProcess: {self.opened or 'not opened yet'}>"
 
 
+@dataclass
 class _Place:
     """Where the service of one process is kept."""
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.service: Service | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    service: Service | None = None
 
 
 def _per_process(open_service: Callable[P, Service]) -> Callable[P, PerProcess]:

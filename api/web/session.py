@@ -1,151 +1,188 @@
-"""The session of one request: what is the same for ASGI and WSGI. It never asks the service."""
+"""The session of one request: whose it is, log in, log out, require one.
+
+It is written once, to be awaited: `wsgi_session` has the same for hosts with threads.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from keyturn.actors.replies import Authenticated
+from keyturn.aio import AsyncService
 from keyturn.config.logging import get_logger
 from keyturn.domain.errors import KeyturnError, Refusal, TokenRefusedError
 from keyturn.domain.limits import MAX_INITIATOR
+from keyturn.domain.tokens import SessionToken
 from keyturn.web import answers
 from keyturn.web.answers import RequestRefusedError
-from keyturn.web.cookies import SetCookie, cleared_cookies, session_cookies
+from keyturn.web.cookies import REFRESHED_TOKEN, cleared_cookies, session_cookies
 from keyturn.web.credentials import Credential, find_credential
 from keyturn.web.csrf import is_same_origin, refuse_forged
 from keyturn.web.incoming import Incoming
 from keyturn.web.options import WebOptions
-from keyturn.web.sliding import REFRESHED_TOKEN, is_due
+
+REPLACED = "cache-control"
+"""The header of a response that ours replaces."""
+
+_NO_STORE = ("Cache-Control", "no-store")
 
 
 class MiddlewareMissingError(KeyturnError):
     """The app asks for the session of a request, and is not wrapped in the middleware."""
 
+    def __init__(self, middleware: str) -> None:
+        super().__init__(f"the app is not wrapped in {middleware}")
 
-class WebSession:
-    """Whose request it is, and what its response has to say of that.
 
-    Args:
-        incoming: the request.
-        options: of the web.
+class AsgiSession:
+    """The session of one request or WebSocket. Get it from `session_of`.
 
     Attributes:
         who: whose session it is; None if there is no good token.
         refusal: why the token is not good; None if it is, or there is none.
+        service: the service, for whatever else a route does with it.
+        headers: what is added to those of the response; its own `REPLACED` goes then.
 
     Raises:
         RequestRefusedError: there are two tokens, or the request may be forged.
     """
 
-    __slots__ = (
-        "_headers",
-        "_incoming",
-        "_is_settled",
-        "credential",
-        "options",
-        "refusal",
-        "who",
-    )
-
-    def __init__(self, incoming: Incoming, options: WebOptions) -> None:
+    def __init__(self, incoming: Incoming, options: WebOptions, service: AsyncService) -> None:
         self._incoming = incoming
-        self.options = options
-        self._headers: list[tuple[str, str]] = []
-        self._is_settled = False
+        self._options = options
+        self.service = service
         self.who: Authenticated | None = None
         self.refusal: Refusal | None = None
+        self.headers: list[tuple[str, str]] = []
         self.credential = find_credential(incoming, options.session_cookie)
         if self.credential is not None and self.credential.is_cookie:
             refuse_forged(incoming, options)
 
-    def note_refusal(self, error: TokenRefusedError) -> None:
-        """Note that the token is not good.
-
-        Who sends one as Bearer means it, and is told at once. A cookie is sent with every
-        request, to the page with the login too, so there the route decides.
+    async def authenticate(self) -> None:
+        """Find out whose token it is, if there is one.
 
         Raises:
-            RequestRefusedError: the token was sent as Bearer.
+            RequestRefusedError: it must be answered at once.
         """
-        self.refusal = error.reason
-        if self.credential is not None and not self.credential.is_cookie:
-            raise RequestRefusedError(answers.bad_token(error.reason)) from error
+        if self.credential is not None:
+            try:
+                self.who = await self.service.authenticate(self.credential.token)
+            except KeyturnError as error:
+                # A cookie is sent to the page with the login, too: there the route decides.
+                if not isinstance(error, TokenRefusedError) or not self.credential.is_cookie:
+                    raise answer_for(error) from error
+                self.refusal = error.reason
+        if self._options.required and not self._incoming.is_preflight:
+            await self.require()
 
-    def required(self) -> Authenticated:
+    async def require(self, max_age: float | None = None) -> Authenticated:
         """Return whose session it is.
 
+        Args:
+            max_age: seconds since the session began, at most; None: however long ago that was.
+
         Raises:
-            RequestRefusedError: there is no good token.
+            RequestRefusedError: there is no good token, or the session is too old.
         """
-        if self.who is not None:
+        if self.who is None or self.credential is None:
+            raise RequestRefusedError(
+                answers.bad_token(self.refusal) if self.refusal else answers.no_token()
+            )
+        if max_age is None:
             return self.who
-        if self.refusal is None:
-            raise RequestRefusedError(answers.no_token())
-        raise RequestRefusedError(answers.bad_token(self.refusal))
+        with answering(max_age):
+            return await self.service.authenticate(self.credential.token, max_age)
 
-    def refuse_login_from_elsewhere(self) -> None:
-        """Refuse to log in who was sent here by the page of another site.
+    async def log_in(
+        self,
+        subject: str,
+        *,
+        expiry: float | None = None,
+        claims: Mapping[str, Any] | None = None,
+        cookie: bool = True,
+    ) -> SessionToken:
+        """Begin a session, once the host knows who it is; return its token.
+
+        If the request came with the cookie of a good session, that session ends: the new cookie
+        replaces it, and a stolen copy of the old one is worth nothing then.
+
+        Args:
+            subject: whose session it is.
+            expiry: seconds that its token lives; None: the manager's default.
+            claims: the host's own claims.
+            cookie: whether the response sets the cookie. Without, the host hands the token out.
 
         Raises:
-            RequestRefusedError: with 403.
+            RequestRefusedError: a page of another site asks, or the service cannot answer.
+            ClaimError: a claim is reserved, or is no value of JSON, or the claims are too large
+                for a cookie.
+            ExpiryError: the expiry is no number of seconds ≥ 0.
         """
-        if is_same_origin(self._incoming, self.options) is False:
+        if is_same_origin(self._incoming, self._options) is False:
             raise RequestRefusedError(answers.forged("a page of another site may not log in"))
-
-    def replaced_session(self) -> str | None:
-        """Return the id of the session whose cookie a new one replaces; None if there is none."""
-        is_cookie = self.credential is not None and self.credential.is_cookie
-        return self.who.sid if self.who is not None and is_cookie else None
-
-    def note_login(
-        self, token: str, who: Authenticated, cookies: list[tuple[str, str]] | None
-    ) -> None:
-        """Have the response begin a session, with cookies or (None) without."""
+        has_cookie = self.credential is not None and self.credential.is_cookie
+        with answering():
+            token = await self.service.create_token(expiry, subject, claims)
+            who = await self.service.authenticate(token)
+            headers = self._cookies(token, who) if cookie else []
+            if cookie and has_cookie and self.who is not None:
+                await self.service.end_session(
+                    sid=self.who.sid,
+                    reason="logged in again",
+                    initiator=subject[:MAX_INITIATOR],
+                )
         self.who = who
-        self.credential = Credential(token, is_cookie=cookies is not None)
-        self._is_settled = True
-        self._headers = [*(cookies or []), _NO_STORE]
+        self.credential = Credential(token, is_cookie=cookie)
+        self.headers = [*headers, _NO_STORE]
+        return token
 
-    def note_logout(self) -> None:
-        """Have the response make the browser forget its session."""
-        self.who = None
-        self._is_settled = True
-        self._headers = [*_set(cleared_cookies(self.options)), _NO_STORE]
+    async def log_out(self, reason: str = "logged out") -> bool:
+        """End the session, wherever its tokens are, and have the browser forget the cookie.
 
-    def is_refresh_due(self, now: float) -> bool:
-        """Return whether the response should bring a newer token."""
-        return (
-            self.who is not None
-            and not self._is_settled
-            and is_due(self.who, now, self.options.refresh_below)
-        )
+        Args:
+            reason: why, for the record.
 
-    def note_refresh(self, token: str, who: Authenticated, now: float) -> None:
-        """Have the response bring a newer token, the way the old one came."""
-        if self.credential is not None and self.credential.is_cookie:
-            self._headers = self.session_cookies(token, who, now)
-        else:
-            self._headers = [(REFRESHED_TOKEN, token)]
-        self._headers.append(_NO_STORE)
-
-    def session_cookies(
-        self, token: str, who: Authenticated, now: float
-    ) -> list[tuple[str, str]]:
-        """Return the headers that set the cookies of a session.
+        Returns:
+            Whether there was a session to end.
 
         Raises:
-            ClaimError: no browser would keep the cookie, since the claims are too large.
+            RequestRefusedError: the service cannot answer; the session goes on.
         """
-        expires_at = who.token_claims.get("exp")
-        seconds = None if expires_at is None else max(0, math.ceil(expires_at - now))
-        return _set(session_cookies(token, seconds, self.options, self._incoming.cookie))
+        is_ended = False
+        if self.credential is not None:
+            by = None if self.who is None else self.who.subject[:MAX_INITIATOR]
+            with answering():
+                is_ended = await self.service.end_session(
+                    self.credential.token, reason=reason, initiator=by
+                )
+        self.who = None
+        self.headers = [*_headers(cleared_cookies(self._options)), _NO_STORE]
+        return is_ended
 
-    @property
-    def headers(self) -> list[tuple[str, str]]:
-        """What is added to the headers of the response; its own `REPLACED` goes then."""
-        return self._headers
+    async def refresh_if_due(self) -> None:
+        """Get a newer token, when it is time; nothing if it cannot be had.
+
+        A session that is ended meanwhile gets none, and the response goes out as it is.
+        """
+        if self.who is None or self.credential is None or self.headers:
+            return
+        if is_due(self.who, self.service.plain.clock(), self._options.refresh_below):
+            with contextlib.suppress(KeyturnError):
+                token = await self.service.refresh_token(self.credential.token)
+                who = await self.service.authenticate(token)
+                is_cookie = self.credential.is_cookie
+                new = self._cookies(token, who) if is_cookie else [(REFRESHED_TOKEN, token)]
+                self.headers = [*new, _NO_STORE]
+
+    def _cookies(self, token: str, who: Authenticated) -> list[tuple[str, str]]:
+        expires_at = who.token_claims.get("exp")
+        seconds = None
+        if expires_at is not None:
+            seconds = max(0, math.ceil(expires_at - self.service.plain.clock()))
+        return _headers(session_cookies(token, seconds, self._options, self._incoming.cookie))
 
 
 @contextlib.contextmanager
@@ -166,12 +203,14 @@ def answering(max_age: float | None = None) -> Iterator[None]:
 
 
 def answer_for(error: KeyturnError, max_age: float | None = None) -> RequestRefusedError:
-    """Return the refusal of a request when the service raised this error.
+    """Return the refusal of a request when this error was raised: itself, or by the service.
 
     Args:
-        error: what it raised.
+        error: what was raised.
         max_age: seconds that it was asked about; None: it was not.
     """
+    if isinstance(error, RequestRefusedError):
+        return error
     if isinstance(error, TokenRefusedError):
         return RequestRefusedError(answers.bad_token(error.reason, max_age))
     get_logger().error(
@@ -180,9 +219,18 @@ def answer_for(error: KeyturnError, max_age: float | None = None) -> RequestRefu
     return RequestRefusedError(answers.unavailable())
 
 
-def as_initiator(subject: str) -> str:
-    """Return a subject as the record takes it: who did it, in so many characters at most."""
-    return subject[:MAX_INITIATOR]
+def is_due(who: Authenticated, now: float, refresh_below: float) -> bool:
+    """Return whether less than a share of a token's life is left.
+
+    Args:
+        who: whose token it is.
+        now: seconds since the epoch.
+        refresh_below: the share, from 0 to 1.
+    """
+    begins_at, expires_at = who.token_claims["iat"], who.token_claims.get("exp")
+    if expires_at is None:
+        return False
+    return bool(expires_at - now < (expires_at - begins_at) * refresh_below)
 
 
 def is_event_stream(headers: Iterable[tuple[str, str]]) -> bool:
@@ -193,14 +241,5 @@ def is_event_stream(headers: Iterable[tuple[str, str]]) -> bool:
     )
 
 
-LOGGED_IN_AGAIN = "logged in again"
-"""Why a session ended whose cookie was replaced."""
-
-REPLACED = "cache-control"
-"""The header of a response that ours replaces."""
-
-_NO_STORE = ("Cache-Control", "no-store")
-
-
-def _set(cookies: list[SetCookie]) -> list[tuple[str, str]]:
+def _headers(cookies: list[str]) -> list[tuple[str, str]]:
     return [("Set-Cookie", cookie) for cookie in cookies]

@@ -8,9 +8,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from keyturn.web.answers import ErrorAnswer, RequestRefusedError
@@ -35,9 +35,7 @@ def session_of(environ: WSGIEnvironment) -> WsgiSession:
     """
     session = environ.get(_SESSION)
     if not isinstance(session, WsgiSession):
-        raise MiddlewareMissingError(
-            "the app is not wrapped in keyturn.web.wsgi.KeyturnMiddleware"
-        )
+        raise MiddlewareMissingError("keyturn.web.wsgi.KeyturnMiddleware")
     return session
 
 
@@ -66,19 +64,25 @@ class KeyturnMiddleware:
     ) -> Iterable[bytes]:
         """Serve one request."""
         try:
-            session = WsgiSession.begin(environ, self._options, self._source)
+            session = WsgiSession(environ, self._options, self._source)
         except RequestRefusedError as refused:
             return _answered(refused.answer, environ, start_response)
         environ["keyturn"] = session.who
         environ[_SESSION] = session
         start = _Start(start_response, session)
+        body: Iterable[bytes] = ()
         try:
-            body = self.app(environ, start)
+            body = parts = self.app(environ, start)
+            if not start.is_started:  # as a generator does, with its first part
+                rest = iter(body)
+                parts = chain(list(islice(rest, 1)), rest)
         except RequestRefusedError as refused:
-            return _answered(refused.answer, environ, start)
-        if not start.is_started:
-            return _LateBody(body, environ, start)
-        return SessionStream(body, session) if start.is_stream else body
+            if start.is_started:
+                raise
+            parts = _answered(refused.answer, environ, start)
+        if start.is_stream:
+            parts = session.while_it_goes_on(parts)
+        return body if parts is body else _Parts(parts, body)
 
 
 class _Start:
@@ -86,7 +90,7 @@ class _Start:
 
     def __init__(self, start_response: StartResponse, session: WsgiSession) -> None:
         self._start_response = start_response
-        self.session = session
+        self._session = session
         self.is_started = False
         self.is_stream = False
 
@@ -95,62 +99,26 @@ class _Start:
     ) -> Any:
         self.is_started = True
         self.is_stream = is_event_stream(headers)
-        self.session.refresh_if_due()
-        ours = self.session.headers
-        if ours:
+        self._session.refresh_if_due()
+        if ours := self._session.headers:
             headers = [(n, v) for n, v in headers if n.lower() != REPLACED] + ours
         return self._start_response(status, headers, *([exc_info] if exc_info else []))
 
 
-class _LateBody:
-    """The parts of a response that is started with the first of them, as by a generator."""
+class _Parts:
+    """The parts of a response, and the body of the app that they come from."""
 
-    def __init__(self, parts: Iterable[bytes], environ: WSGIEnvironment, start: _Start) -> None:
+    def __init__(self, parts: Iterable[bytes], body: Iterable[bytes]) -> None:
         self._parts = parts
-        self._environ = environ
-        self._start = start
+        self._body = body
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield them; if the app refuses the request, the answer to that."""
-        parts = iter(self._parts)
-        try:
-            first = list(itertools.islice(parts, 1))
-        except RequestRefusedError as refused:
-            if self._start.is_started:
-                raise
-            yield from _answered(refused.answer, self._environ, self._start)
-            return
-        whole = itertools.chain(first, parts)
-        yield from SessionStream(whole, self._start.session) if self._start.is_stream else whole
+        return iter(self._parts)
 
     def close(self) -> None:
-        """Close what they come from, as the server does in the end."""
-        _close(self._parts)
-
-
-class SessionStream:
-    """The parts of a response, while the token of its session is good.
-
-    It is asked before each part: one that says nothing stays open, and says nothing.
-    """
-
-    def __init__(self, parts: Iterable[bytes], session: WsgiSession) -> None:
-        self._parts = parts
-        self._session = session
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield them."""
-        return itertools.takewhile(lambda part: self._session.goes_on(), self._parts)
-
-    def close(self) -> None:
-        """Close what they come from, as the server does in the end."""
-        _close(self._parts)
-
-
-def _close(parts: Iterable[bytes]) -> None:
-    close = getattr(parts, "close", None)
-    if close is not None:
-        close()
+        """Close the body, as the server does in the end."""
+        if hasattr(self._body, "close"):
+            self._body.close()
 
 
 def _answered(

@@ -2,157 +2,109 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from itertools import takewhile
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from keyturn.actors.messages import Message
 from keyturn.actors.replies import Authenticated
-from keyturn.domain.errors import KeyturnError, TokenRefusedError
-from keyturn.domain.tokens import SessionToken
+from keyturn.aio import AsyncService
+from keyturn.domain.errors import KeyturnError, Refusal
 from keyturn.service import Service
 from keyturn.web.incoming import Incoming
 from keyturn.web.options import WebOptions
 from keyturn.web.processes import ServiceSource, service_of
-from keyturn.web.session import LOGGED_IN_AGAIN, WebSession, answer_for, answering, as_initiator
+from keyturn.web.session import AsgiSession, answer_for
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-class WsgiSession(WebSession):
-    """The session of one request. The middleware makes it.
+class _AtOnce(AsyncService):
+    """A service that has answered when it is awaited: the caller's own thread waits."""
+
+    def __init__(self, service: Service) -> None:
+        no_threads: Any = object()
+        super().__init__(service, no_threads)
+
+    async def call(self, method: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        return method(*args, **kwargs)
+
+    async def ask(self, message: Message[R], *, timeout: float | None = None) -> R:
+        return self._service.ask(message, timeout=timeout)
+
+
+def _not_awaited(
+    method: Callable[Concatenate[AsgiSession, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[WsgiSession, P], R]:
+    """Return the form of a method that is not awaited. With such a service it never pauses."""
+
+    @functools.wraps(method)
+    def call(self: WsgiSession, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            method(self.awaited, *args, **kwargs).send(None)
+        except StopIteration as done:
+            result: R = done.value
+            return result
+        raise AssertionError("it waits for an event loop")
+
+    return call
+
+
+class WsgiSession:
+    """The session of one request. The middleware makes it; the first may open the service.
 
     Attributes:
         service: the service, for whatever else a route does with it.
+        awaited: what does the work.
+
+    Raises:
+        RequestRefusedError: the request must be answered at once.
     """
 
-    __slots__ = ("service",)
-
-    def __init__(self, incoming: Incoming, options: WebOptions, service: Service) -> None:
-        super().__init__(incoming, options)
-        self.service = service
-
-    @classmethod
-    def begin(
-        cls, environ: Mapping[str, Any], options: WebOptions, source: ServiceSource
-    ) -> WsgiSession:
-        """Return the session of a request; the first in a process may open the service.
-
-        Raises:
-            RequestRefusedError: the request must be answered at once.
-        """
+    def __init__(
+        self, environ: Mapping[str, Any], options: WebOptions, source: ServiceSource
+    ) -> None:
         try:
-            service = service_of(source)
+            self.service = service_of(source)
         except KeyturnError as error:
             raise answer_for(error) from error
-        session = cls(Incoming.from_wsgi(environ), options, service)
-        session.authenticate()
-        return session
+        self.awaited = AsgiSession(Incoming.from_wsgi(environ), options, _AtOnce(self.service))
+        self.authenticate()
 
-    def authenticate(self) -> None:
-        """Find out whose token it is, if there is one.
+    authenticate = _not_awaited(AsgiSession.authenticate)
+    require = _not_awaited(AsgiSession.require)
+    log_in = _not_awaited(AsgiSession.log_in)
+    log_out = _not_awaited(AsgiSession.log_out)
+    refresh_if_due = _not_awaited(AsgiSession.refresh_if_due)
 
-        Raises:
-            RequestRefusedError: it must be answered at once.
-        """
-        if self.credential is not None:
-            try:
-                self.who = self.service.authenticate(self.credential.token)
-            except TokenRefusedError as error:
-                self.note_refusal(error)
-            except KeyturnError as error:
-                raise answer_for(error) from error
-        if self.options.required:
-            self.required()
+    @property
+    def who(self) -> Authenticated | None:
+        """Whose session it is; None if there is no good token."""
+        return self.awaited.who
 
-    def require(self, max_age: float | None = None) -> Authenticated:
-        """Return whose session it is.
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why the token is not good; None if it is, or there is none."""
+        return self.awaited.refusal
 
-        Args:
-            max_age: seconds since the session began, at most; None: however long ago that was.
-
-        Raises:
-            RequestRefusedError: there is no good token, or the session is too old.
-        """
-        who = self.required()
-        if max_age is None or self.credential is None:
-            return who
-        with answering(max_age):
-            return self.service.authenticate(self.credential.token, max_age)
-
-    def log_in(
-        self,
-        subject: str,
-        *,
-        expiry: float | None = None,
-        claims: Mapping[str, Any] | None = None,
-        cookie: bool = True,
-    ) -> SessionToken:
-        """Begin a session, once the host knows who it is; return its token.
-
-        If the request came with the cookie of a good session, that session ends: the new cookie
-        replaces it, and a stolen copy of the old one is worth nothing then.
-
-        Args:
-            subject: whose session it is.
-            expiry: seconds that its token lives; None: the manager's default.
-            claims: the host's own claims.
-            cookie: whether the response sets the cookie. Without, the host hands the token out.
-
-        Raises:
-            RequestRefusedError: a page of another site asks, or the service cannot answer.
-            ClaimError: a claim is reserved, or is no value of JSON, or the claims are too large
-                for a cookie.
-            ExpiryError: the expiry is no number of seconds ≥ 0.
-        """
-        self.refuse_login_from_elsewhere()
-        with answering():
-            token = self.service.create_token(expiry, subject, claims)
-            who = self.service.authenticate(token)
-            cookies = self.session_cookies(token, who, self.service.clock()) if cookie else None
-            replaced = self.replaced_session() if cookie else None
-            if replaced is not None:
-                self.service.end_session(
-                    sid=replaced, reason=LOGGED_IN_AGAIN, initiator=as_initiator(subject)
-                )
-        self.note_login(token, who, cookies)
-        return token
-
-    def log_out(self, reason: str = "logged out") -> bool:
-        """End the session, wherever its tokens are, and have the browser forget the cookie.
-
-        Args:
-            reason: why, for the record.
-
-        Returns:
-            Whether there was a session to end.
-
-        Raises:
-            RequestRefusedError: the service cannot answer; the session goes on.
-        """
-        is_ended = False
-        if self.credential is not None:
-            by = None if self.who is None else as_initiator(self.who.subject)
-            try:
-                is_ended = self.service.end_session(
-                    token=self.credential.token, reason=reason, initiator=by
-                )
-            except KeyturnError as error:
-                raise answer_for(error) from error
-        self.note_logout()
-        return is_ended
-
-    def refresh_if_due(self) -> None:
-        """Get a newer token, when it is time; nothing if it cannot be had.
-
-        A session that is ended meanwhile gets none, and the response goes out as it is.
-        """
-        now = self.service.clock()
-        if self.credential is not None and self.is_refresh_due(now):
-            with contextlib.suppress(KeyturnError):
-                token = self.service.refresh_token(self.credential.token)
-                self.note_refresh(token, self.service.authenticate(token), now)
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """What is added to the headers of the response; its own `REPLACED` goes then."""
+        return self.awaited.headers
 
     def goes_on(self) -> bool:
-        """Return whether its token is still good: asked before each part of a long response."""
+        """Return whether its token is still good."""
+        credential = self.awaited.credential
         try:
-            return self.credential is None or self.service.verify_token(self.credential.token)
+            return credential is None or self.service.verify_token(credential.token)
         except KeyturnError:  # nothing is accepted that cannot be checked
             return False
+
+    def while_it_goes_on(self, parts: Iterable[bytes]) -> Iterator[bytes]:
+        """Return the parts of a long response up to the end of the session.
+
+        It is asked before each part: one that says nothing stays open, and says nothing.
+        """
+        return takewhile(lambda _: self.goes_on(), parts)

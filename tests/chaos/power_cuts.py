@@ -160,10 +160,10 @@ def _unescaped(text: str) -> bytes:
 
 
 def cut_power(setting: Setting) -> Outcome:
-    """Cut the power at moments that are spread over all calls."""
+    """Cut the power at moments that are spread over all calls, until something is lost."""
     outcome = Outcome("power cut, sqlite and files")
     folder, random_ = setting.folder.resolve() / "data", random.Random(setting.seed)
-    while not setting.is_over:
+    while not setting.is_over and not outcome.bad:
         shutil.rmtree(setting.folder, ignore_errors=True)
         with (
             keyturn.open(path=folder, password=None) as service,
@@ -178,7 +178,7 @@ def cut_power(setting: Setting) -> Outcome:
                 outcome.tried += 1
                 outcome.hits += bool(disk.pending or any(f.pending for f in disk.now.values()))
                 _look_after_cut(disk, random_, setting.folder / "after", outcome)
-            if setting.is_over:
+            if setting.is_over or outcome.bad:
                 break
     return outcome
 

@@ -75,6 +75,18 @@ def test_a_host_may_require_a_token_for_everything(client_of: Clients) -> None:
     assert client_of(required=True).get("/").status_code == 401
 
 
+def test_a_preflight_which_never_brings_a_token_passes_where_one_is_required(
+    client_of: Clients,
+) -> None:
+    client = client_of(required=True)
+
+    asked = client.options("/me", headers={"Access-Control-Request-Method": "POST"})
+
+    assert asked.status_code == 405  # by the app
+    assert client.options("/me").status_code == 401
+    assert client.get("/me", headers={"Access-Control-Request-Method": "GET"}).status_code == 401
+
+
 def test_cors_around_it_answers_preflights_even_if_a_token_is_required(
     keyturn_service: ClockedService,
 ) -> None:

@@ -8,12 +8,19 @@ from collections.abc import Iterator
 
 import pytest
 
+import keyturn
 from keyturn import Service
 from tests.web.apps import make_app
 from tests.web.servers import uvicorn_of, wait_until
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with keyturn.open(store="memory:", password=None) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
 def address(service: Service) -> Iterator[str]:
     with uvicorn_of(make_app(service), h11_max_incomplete_event_size=65_536) as address:
         yield address
@@ -69,6 +76,7 @@ def test_a_token_stands_in_no_log_line_and_in_no_answer(
     assert token not in answer
     assert token.decode() not in caplog.text
     assert "a session could not be checked" in caplog.text
+    service.start()
 
 
 def test_a_client_that_never_reads_holds_up_no_other(service: Service, address: str) -> None:

@@ -43,7 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder, address = tmp_path_factory.mktemp("site"), free_address()
     tls = certificate(folder)
     port = address.partition(":")[2]
-    command = f"uvicorn --app-dir {EXAMPLES} --workers 2 --port {port} fastapi_app:app"
+    command = f"uvicorn --app-dir {EXAMPLES} --port {port} fastapi_app:app"
     for name, value in tls.items():
         command += f" --{name.replace('_', '-')} {value}"
     evil = Starlette(routes=[Route("/", lambda _: HTMLResponse("<title>evil</title>"))])

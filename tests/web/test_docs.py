@@ -5,30 +5,39 @@ from __future__ import annotations
 import dataclasses
 import re
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from keyturn.web import WebOptions
-from keyturn.web.cookies import session_cookies
+from keyturn.web.cookies import REFRESHED_TOKEN, session_cookies
 from keyturn.web.incoming import CSRF_HEADER
 from keyturn.web.live import SESSION_OVER, TRY_AGAIN_LATER
-from keyturn.web.sliding import REFRESHED_TOKEN
+from tests.warm_python import warm_python
 
 PAGES = sorted((Path(__file__).parent.parent.parent / "docs" / "web").glob("*.md"))
 NAMES = {"asgi.md", "django.md", "fastapi.md", "flask.md"}
 
 
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A Python that has imported most already, where a warning is an error."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONWARNINGS", "error")
+        with warm_python(tmp_path_factory.mktemp("p")) as programs:
+            yield programs / "python"
+
+
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.name in NAMES], ids=lambda p: p.name
 )
-def test_the_snippets_of_a_page_run(page: Path, tmp_path: Path) -> None:
+def test_the_snippets_of_a_page_run(page: Path, python: Path, tmp_path: Path) -> None:
     snippets = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
     (tmp_path / "page.py").write_text("\n".join(snippets), "utf-8")
 
     done = subprocess.run(
-        [sys.executable, "-W", "error", "page.py"],
+        [python, "page.py"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -17,7 +17,7 @@ import keyturn
 from keyturn import ClientSession
 from keyturn.domain.errors import SettingsError
 from keyturn.web.client import PlainHTTPError, TokenFileAuth
-from keyturn.web.sliding import REFRESHED_TOKEN
+from keyturn.web.cookies import REFRESHED_TOKEN
 
 PASSWORD = "correct horse"
 

@@ -22,10 +22,23 @@ SESSION_OVER = 4401
 QUICK = WebOptions(check_every=0.05)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with keyturn.open(store="memory:", password=None) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
 def address(service: Service) -> Iterator[str]:
     with uvicorn_of(make_app(service)) as address:
         yield address
+
+
+@pytest.fixture
+def stoppable(service: Service) -> Iterator[Service]:
+    """The service, which a test may stop."""
+    yield service
+    service.start()
 
 
 def opened(address: str, token: str, path: str = "/socket", **headers: str) -> ClientConnection:
@@ -119,12 +132,12 @@ def test_what_no_event_tells_is_found_by_looking_every_so_often(
 
 
 def test_what_cannot_be_checked_is_closed_with_another_code(
-    service: Service, address: str
+    stoppable: Service, address: str
 ) -> None:
-    with opened(address, service.create_token(subject="alice")) as connection:
+    with opened(address, stoppable.create_token(subject="alice")) as connection:
         assert connection.recv() == "alice"
 
-        service.stop()
+        stoppable.stop()
 
         assert close_of(connection)[0] == 1013
 
@@ -192,9 +205,11 @@ def test_a_page_of_the_site_opens_one_with_its_cookie(service: Service, address:
         assert connection.recv() == "alice"
 
 
-def test_a_service_that_cannot_answer_opens_no_websocket(service: Service, address: str) -> None:
-    token = service.create_token()
-    service.stop()
+def test_a_service_that_cannot_answer_opens_no_websocket(
+    stoppable: Service, address: str
+) -> None:
+    token = stoppable.create_token()
+    stoppable.stop()
 
     with pytest.raises(InvalidStatus) as refused:
         opened(address, token)
@@ -239,4 +254,4 @@ def test_a_stream_that_its_client_leaves_is_forgotten(service: Service) -> None:
 
         middleware = app.middleware_stack.app
         (connections,) = middleware._live.values()
-        wait_until(lambda: len(connections) == 0)
+        wait_until(lambda: not connections._timers)

@@ -55,16 +55,24 @@ class Held(AsyncService):
 
 @contextlib.asynccontextmanager
 async def checking(service: AsyncService) -> AsyncIterator[LiveConnections]:
-    connections = LiveConnections(service, check_every=3600)
+    connections = LiveConnections(lambda: service, check_every=3600)
     async with asyncio.timeout(20):
         yield connections
         await connections.close()
 
 
 async def connection_to(service: AsyncService) -> LiveConnection:
-    token = await service.create_token()
-    who = await service.authenticate(token)
-    return LiveConnection(token, who, asyncio.create_task(asyncio.Event().wait()))
+    async def serve() -> None:
+        made.set_result(LiveConnection())
+        await asyncio.Event().wait()
+
+    made: asyncio.Future[LiveConnection] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(serve())
+    connection = await made
+    assert connection._task is task
+    connection.token = await service.create_token()
+    connection.who = await service.authenticate(connection.token)
+    return connection
 
 
 async def ended(connection: LiveConnection) -> tuple[int, str] | None:
@@ -134,19 +142,24 @@ async def test_without_a_subscription_connections_are_checked_all_the_same(
 
 
 @in_a_loop
-async def test_connections_move_to_the_service_that_was_opened_anew(
+async def test_connections_are_checked_by_the_service_that_was_opened_anew(
     keyturn_service: ClockedService,
 ) -> None:
-    closed, reopened = AsyncService(keyturn_service), AsyncService(keyturn_service)
-    async with checking(closed) as before, checking(reopened) as after:
-        connection = await connection_to(closed)
-        before.add(connection)
+    services = [AsyncService(keyturn_service)]
+    connections = LiveConnections(lambda: services[-1], check_every=3600)
+    async with asyncio.timeout(20):
+        before, after = [await connection_to(services[0]) for _ in range(2)]
+        connections.add(before)
+        services.append(Held(keyturn_service))
+        services[-1].may_go_on.set()
+        connections.add(after)
+        await services[-1].asked.wait()
 
-        before.move_to(after)
-        await reopened.end_session(token=connection.token)
+        await services[-1].end_session(token=before.token)
 
-        assert (len(before), len(after)) == (0, 1)
-        assert await ended(connection) == (SESSION_OVER, "session ended")
+        assert await ended(before) == (SESSION_OVER, "session ended")
+        assert after.ended is None
+        await connections.close()
 
 
 def test_a_service_that_was_closed_and_opened_again_serves_websockets(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ def test_the_commands_of_the_page_do_what_it_says(tmp_path: Path) -> None:
     port = free_port()
     commands = "\n".join(re.findall(r"^\$ (.+)", block, re.M)).replace("8787", str(port))
     commands = commands.replace(" serve ", f" serve --port {port} ")
+    listens = f"until (: > /dev/tcp/127.0.0.1/{port}) 2> /dev/null; do sleep 0.02; done"
+    commands = commands.replace("curl -s --retry", f"{listens}\ncurl -s --retry")  # after 1 s
     scripts = Path(sys.executable).parent
     environment = {k: v for k, v in os.environ.items() if not k.startswith("KEYTURN_")}
 

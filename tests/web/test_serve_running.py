@@ -9,11 +9,14 @@ import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
+from keyturn.domain.errors import SettingsError
 from keyturn.web.serve.running import MAX_HEADERS, Listening, listener
+from tests.api.command_line import Keyturn
 from tests.web.serving import PASSWORD, SECRET, Served, becomes_true, serving
 
 AUTH = ("a client", SECRET)
@@ -32,9 +35,26 @@ def served(folder: Path) -> Iterator[Served]:
         yield served
 
 
+@pytest.fixture
+def keyturn(folder: Path, served: Served) -> Iterator[Keyturn]:
+    """The command line in this process, on the data that is served."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    command_line = Keyturn(folder / "data")
+    command_line.environment["KEYTURN_PASSWORD"] = PASSWORD
+    yield command_line
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
 def new_token(served: Served) -> str:
-    answer = httpx2.post(f"{served.address}/tokens", json={"subject": "alice"}, auth=AUTH)
+    answer = ask("POST", f"{served.address}/tokens", json={"subject": "alice"}, auth=AUTH)
     return str(answer.json()["token"])
+
+
+def ask(method: str, url: str, **options: Any) -> httpx2.Response:
+    """Send a request by a connection of its own, which may come to another worker."""
+    with httpx2.Client(verify=False) as client:
+        return client.request(method, url, **options)
 
 
 def talk(served: Served, *parts: bytes) -> bytes:
@@ -62,7 +82,7 @@ def test_the_pages_of_a_trusted_origin_may_change_something(
         "Origin": origin,
     }
 
-    assert httpx2.get(f"{served.address}/auth", headers=headers).status_code == status
+    assert ask("GET", f"{served.address}/auth", headers=headers).status_code == status
 
 
 def test_each_worker_refuses_a_session_that_another_one_ended(served: Served) -> None:
@@ -71,18 +91,18 @@ def test_each_worker_refuses_a_session_that_another_one_ended(served: Served) ->
 
     def statuses() -> set[int]:  # each client may come to another worker
         return {
-            httpx2.get(f"{served.address}/auth", headers=headers).status_code for _ in range(12)
+            ask("GET", f"{served.address}/auth", headers=headers).status_code for _ in range(12)
         }
 
     before = statuses()
-    httpx2.post(f"{served.address}/revoke", data={"token": token}, auth=AUTH)
+    ask("POST", f"{served.address}/revoke", data={"token": token}, auth=AUTH)
 
     assert (before, statuses()) == ({204}, {401})
 
 
 def test_the_figures_are_those_of_all_workers(served: Served) -> None:
     def created() -> int:
-        text = httpx2.get(f"{served.address}/metrics").text
+        text = ask("GET", f"{served.address}/metrics").text
         return int(float(re.findall(r"^keyturn_tokens_created_total (\S+)", text, re.M)[0]))
 
     for _ in range(8):
@@ -110,7 +130,7 @@ def test_a_worker_that_dies_is_replaced(served: Served) -> None:
     os.kill(int(workers()[0]), signal.SIGKILL)
 
     assert becomes_true(lambda: len(workers()) > before)
-    assert {httpx2.get(f"{served.address}/readyz").status_code for _ in range(8)} == {200}
+    assert {ask("GET", f"{served.address}/readyz").status_code for _ in range(8)} == {200}
 
 
 def test_http_1_0_is_answered(served: Served) -> None:
@@ -156,11 +176,11 @@ def test_nothing_in_the_log_is_a_token_a_secret_or_a_traceback(served: Served) -
     token = new_token(served)
     bearer = {"Authorization": f"Bearer {token}"}
 
-    httpx2.get(f"{served.address}/auth?access_token={token}", headers=bearer)
-    httpx2.get(f"{served.address}/{token}", headers={"Cookie": f"__Host-session={token}"})
-    httpx2.post(f"{served.address}/introspect", data={"token": f"{token}x"}, auth=AUTH)
-    httpx2.post(f"{served.address}/refresh", content=token, auth=AUTH)
-    httpx2.post(f"{served.address}/tokens", json={"subject": token}, auth=("", f"{SECRET}x"))
+    ask("GET", f"{served.address}/auth?access_token={token}", headers=bearer)
+    ask("GET", f"{served.address}/{token}", headers={"Cookie": f"__Host-session={token}"})
+    ask("POST", f"{served.address}/introspect", data={"token": f"{token}x"}, auth=AUTH)
+    ask("POST", f"{served.address}/refresh", content=token, auth=AUTH)
+    ask("POST", f"{served.address}/tokens", json={"subject": token}, auth=("", f"{SECRET}x"))
 
     assert becomes_true(lambda: "path='/[token]'" in served.log)
     assert "a wrong client secret was refused" in served.log
@@ -192,7 +212,7 @@ def test_a_signal_lets_a_request_under_way_end_and_then_stops(
     with serving(folder) as served:
         with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
             connection.sendall(head + body[:5])
-            httpx2.get(f"{served.address}/healthz")  # by then it has begun
+            ask("GET", f"{served.address}/healthz")  # by then it has begun
             served.process.send_signal(signum)
             assert becomes_true(lambda: "Shutting down" in served.log)
             connection.sendall(body[5:])
@@ -203,18 +223,28 @@ def test_a_signal_lets_a_request_under_way_end_and_then_stops(
     assert (code, "Traceback" in served.log) == (0, False)
 
 
-def test_a_unix_socket_is_for_its_owner_unless_told_and_goes_in_the_end(folder: Path) -> None:
+def test_a_unix_socket_is_as_told_takes_the_place_of_a_dead_one_and_goes_in_the_end(
+    folder: Path,
+) -> None:
     path = folder / "k.sock"
-    for arguments, mode in (((), 0o600), (("--socket-mode", "660"), 0o660)):
-        with serving(folder, "--socket", path, *arguments) as served:
-            found = stat.S_IMODE(path.stat().st_mode)
-            transport = httpx2.HTTPTransport(uds=str(path))
-            with httpx2.Client(transport=transport, base_url="http://keyturn") as client:
-                ready = client.get("/readyz").status_code
-            served.process.kill() if not arguments else served.stop()
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(path))
 
-        assert (found, ready) == (mode, 200)
-        assert path.exists() is not bool(arguments)  # one that was killed leaves it behind
+    with serving(folder, "--socket", path, "--socket-mode", "660") as served:
+        found = stat.S_IMODE(path.stat().st_mode)
+        transport = httpx2.HTTPTransport(uds=str(path), verify=False)
+        with httpx2.Client(transport=transport, base_url="http://keyturn") as client:
+            ready = client.get("/readyz").status_code
+        served.stop()
+
+    assert (found, ready) == (0o660, 200)
+    assert not path.exists()
+
+
+def test_a_unix_socket_is_for_its_owner_unless_told(folder: Path) -> None:
+    path = folder / "own.sock"
+    with listener(Listening(path=path)):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_server_that_stops_leaves_the_socket_of_the_next_one_alone(folder: Path) -> None:
@@ -236,8 +266,8 @@ def test_what_is_no_dead_socket_is_left_alone(folder: Path) -> None:
     path.write_text("mine")
 
     with (
-        pytest.raises(AssertionError, match="cannot listen at"),
-        serving(folder, "--socket", path),
+        pytest.raises(SettingsError, match="cannot listen at"),
+        listener(Listening(path=path)),
     ):
         pass
 
@@ -245,33 +275,26 @@ def test_what_is_no_dead_socket_is_left_alone(folder: Path) -> None:
 
 
 def test_a_wrong_password_is_said_once_with_the_code_of_the_command_line(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    keyturn: Keyturn,
 ) -> None:
-    monkeypatch.setattr("tests.web.serving.PASSWORD", "wrong")
+    keyturn.environment["KEYTURN_PASSWORD"] = "wrong"
 
-    with pytest.raises(AssertionError) as caught, serving(folder, "--workers", 2):
-        pass
+    done = keyturn("serve", "--port", "0", "--workers", "2", code=os.EX_NOPERM)
 
-    assert str(caught.value).count("password") == 1
-    assert "Traceback" not in str(caught.value)
+    assert done.stderr.count("password") == 1
 
 
-def test_a_claim_that_can_be_no_header_is_said_once_before_it_listens(folder: Path) -> None:
-    with (
-        pytest.raises(AssertionError, match="can be no header") as caught,
-        serving(folder, "--claim", "a b", "--workers", 2),
-    ):
-        pass
+def test_a_claim_that_can_be_no_header_is_said_once_before_it_listens(keyturn: Keyturn) -> None:
+    done = keyturn("serve", "--port", "0", "--claim", "a b", code=os.EX_CONFIG)
 
-    assert str(caught.value).count("\n") == 1
+    assert "can be no header" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
-def test_a_port_beside_a_socket_is_refused(folder: Path) -> None:
-    with (
-        pytest.raises(AssertionError, match="--port and --socket"),
-        serving(folder, "--socket", folder / "k.sock", "--port", 1),
-    ):
-        pass
+def test_a_port_beside_a_socket_is_refused(keyturn: Keyturn, folder: Path) -> None:
+    done = keyturn("serve", "--socket", str(folder / "k.sock"), "--port", "1", code=os.EX_USAGE)
+
+    assert "--port and --socket" in done.stderr
 
 
 def test_a_client_that_never_reads_does_not_hold_up_the_others(served: Served) -> None:
@@ -283,6 +306,6 @@ def test_a_client_that_never_reads_does_not_hold_up_the_others(served: Served) -
             while True:
                 deaf.send(request * 100)
 
-        statuses = {httpx2.get(f"{served.address}/readyz").status_code for _ in range(6)}
+        statuses = {ask("GET", f"{served.address}/readyz").status_code for _ in range(6)}
 
     assert statuses == {200}

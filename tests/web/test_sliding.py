@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keyturn import Authenticated
-from keyturn.web.sliding import is_due
+from keyturn.web.session import is_due
 
 
 @pytest.mark.parametrize(

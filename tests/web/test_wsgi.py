@@ -431,7 +431,11 @@ def test_a_session_may_be_required_for_everything(
 ) -> None:
     client = client_of(app_of(keyturn_service, WebOptions(required=True)))
 
+    preflight = {"Access-Control-Request-Method": "POST"}  # which never brings a token
+
     assert client("/").status == 401
+    assert client("/", "OPTIONS").status == 401
+    assert client("/", "OPTIONS", **preflight).status == 200
 
 
 @pytest.mark.parametrize("required", [web_flask.session_required, web_django.session_required])

@@ -6,10 +6,9 @@ It must never log or answer with what was sent as a secret.
 from __future__ import annotations
 
 import base64
-import binascii
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import compare_digest
@@ -24,6 +23,9 @@ from keyturn.web.answers import ErrorAnswer, RequestRefusedError
 
 MIN_LENGTH = 32
 """Characters: shorter ones might be guessed."""
+
+_LIMIT, _SECONDS = 10, 60
+"""How many wrong ones may come within how many seconds."""
 
 _REALM = {"WWW-Authenticate": 'Basic realm="keyturn", charset="UTF-8"'}
 
@@ -55,16 +57,16 @@ def read_client_secrets(path: Path) -> ClientSecrets:
     """
     try:
         content, mode = read_trusted_file(path)
-        lines = [line.strip() for line in content.decode("ascii").splitlines() if line.strip()]
     except OSError as error:
         raise _unusable(path, reason(error)) from error
-    except UnicodeDecodeError:
-        raise _unusable(path, "is not ASCII") from None  # the error would carry the secret
+    if not content.isascii():
+        raise _unusable(path, "is not ASCII")
+    lines = [line.strip() for line in content.splitlines() if line.strip()]
     if not lines or any(len(line) < MIN_LENGTH for line in lines):
         raise _unusable(path, f"a secret has at least {MIN_LENGTH} characters, one a line")
     if mode & 0o004:
         get_logger().warning("everybody here can read the client secret", path=str(path))
-    return ClientSecrets(tuple(sha256(line.encode()).digest() for line in lines))
+    return ClientSecrets(tuple(sha256(line).digest() for line in lines))
 
 
 class ClientGuard:
@@ -76,23 +78,11 @@ class ClientGuard:
 
     Args:
         secrets: those that are good.
-        limit: how many wrong ones may come within `seconds`.
-        seconds: of the limit.
-        clock: seconds that only grow.
     """
 
-    def __init__(
-        self,
-        secrets: ClientSecrets,
-        limit: int = 10,
-        seconds: float = 60.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, secrets: ClientSecrets) -> None:
         self._secrets = secrets
-        self._failures: deque[float] = deque(maxlen=limit)
-        self._limit = limit
-        self._seconds = seconds
-        self._clock = clock
+        self._failures: deque[float] = deque(maxlen=_LIMIT)
 
     def admit(self, headers: Mapping[str, str]) -> None:
         """Do nothing for a client with a good secret (HTTP Basic, or Bearer).
@@ -106,9 +96,9 @@ class ClientGuard:
         authorization = headers.get("authorization", "")
         if any(self._secrets.include(given) for given in _given(authorization)):
             return
-        now = self._clock()
-        if len(self._failures) == self._limit and now - self._failures[0] < self._seconds:
-            retry = {"Retry-After": f"{self._seconds:.0f}"}
+        now = time.monotonic()
+        if len(self._failures) == _LIMIT and now - self._failures[0] < _SECONDS:
+            retry = {"Retry-After": str(_SECONDS)}
             why = "too many wrong client secrets: try again later"
             raise RequestRefusedError(ErrorAnswer(429, "too_many_requests", why, retry))
         if authorization:
@@ -121,18 +111,15 @@ class ClientGuard:
 def _given(authorization: str) -> list[str]:
     """Return what a header may mean as a secret."""
     kind, _, rest = authorization.partition(" ")
-    match kind.lower():
-        case "bearer":
-            return [rest.strip()]
-        case "basic":
-            try:
-                text = base64.b64decode(rest, validate=True).decode("utf-8")
-            except (binascii.Error, ValueError):
-                return []
-            secret = text.partition(":")[2]
-            return [secret, unquote_plus(secret)]  # RFC 6749, section 2.3.1, encodes it
-        case _:
-            return []
+    if kind.lower() == "bearer":
+        return [rest.strip()]
+    if kind.lower() != "basic":
+        return []
+    try:
+        secret = base64.b64decode(rest, validate=True).decode("utf-8").partition(":")[2]
+    except ValueError:
+        return []
+    return [secret, unquote_plus(secret)]  # RFC 6749, section 2.3.1, encodes it
 
 
 def _unusable(path: Path, why: str) -> SettingsError:

@@ -15,10 +15,12 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from keyturn.actors.activity import Metrics
 from keyturn.aio import AsyncService
-from keyturn.config.logging import get_logger
-from keyturn.web.serve import FOLDER_OF_FIGURES
 
-__all__ = ["CONTENT_TYPE_LATEST", "Figures"]
+__all__ = ["CONTENT_TYPE_LATEST", "FOLDER_OF_FIGURES", "Figures"]
+
+FOLDER_OF_FIGURES = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable that names where workers leave theirs; `prometheus_client` reads it when a worker
+imports it."""
 
 _COUNTERS = {
     "created": ("keyturn_tokens_created", "Tokens minted, each of a new session."),
@@ -68,15 +70,8 @@ class Figures:
 
     async def keep_taking(self, sessions: AsyncService, every: float = 1.0) -> None:
         """Take the figures again and again, until it is cancelled."""
-        is_failing = False
         while True:
-            try:
-                self.take(sessions.metrics())
-                is_failing = False
-            except Exception as error:  # noqa: BLE001 - the next may be taken
-                if not is_failing:
-                    get_logger().error("no figures were taken", error=type(error).__name__)
-                is_failing = True
+            self.take(sessions.metrics())
             await asyncio.sleep(every)
 
     def text(self) -> bytes:

@@ -9,9 +9,8 @@ import msgspec
 
 import keyturn
 from keyturn.web.serve.bodies import FORM, JSON, MintedToken, NewToken, Problem, Refresh
-from keyturn.web.serve.forward_auth import SESSION, SUBJECT, claim_header
+from keyturn.web.serve.forward_auth import headers_of
 
-_REFERENCES = "#/components/schemas/{name}"
 _FORM_SCHEMA = {
     "type": "object",
     "required": ["token"],
@@ -37,7 +36,8 @@ def document(claims: Sequence[str]) -> dict[str, Any]:
         claims: the claims that become headers of `/auth`.
     """
     kinds = [NewToken, Refresh, MintedToken, Problem]
-    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCES)
+    template = "#/components/schemas/{name}"
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=template)
     new_token, refresh, token, problem = schemas
     errors = {
         str(status): _answer(text, problem)
@@ -87,8 +87,7 @@ def document(claims: Sequence[str]) -> dict[str, Any]:
 
 
 def _auth(claims: Sequence[str]) -> dict[str, Any]:
-    names = [SUBJECT, SESSION, *map(claim_header, claims)]
-    headers = {name: {"schema": {"type": "string"}} for name in names}
+    headers = {name: {"schema": {"type": "string"}} for _, name in headers_of(claims)}
     return {
         "summary": "Whether the request of a proxy has a good token.",
         "security": [{"session": []}],

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import signal
 import socket
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -22,10 +22,9 @@ import keyturn
 from keyturn.config.logging import configure_for_command_line, get_logger
 from keyturn.config.settings import Settings
 from keyturn.domain.errors import KeyturnError, SettingsError
-from keyturn.domain.secret import Password, hidden
-from keyturn.web.serve import FOLDER_OF_FIGURES
+from keyturn.domain.secret import Password, Secret
 from keyturn.web.serve.app import ServeOptions, create_app
-from keyturn.web.serve.forward_auth import ForwardAuth
+from keyturn.web.serve.metrics import FOLDER_OF_FIGURES
 
 MAX_HEADERS = 32 * 1024
 """Bytes of a request's headers: a token has at most 8 KiB."""
@@ -55,44 +54,6 @@ class Listening:
     mode: int = 0o600
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorkerApp:
-    """Makes the application, in whatever process: uvicorn sends it to its workers.
-
-    Args:
-        settings: of the service.
-        password: of the key ring.
-        host_topics: the topics of a host's own events in the log.
-        options: of the application.
-        is_worker: whether this is a process of its own, which must set up its log.
-    """
-
-    settings: Settings
-    password: str | None
-    host_topics: tuple[str, ...]
-    options: ServeOptions
-    is_worker: bool
-
-    def __repr__(self) -> str:
-        return "<WorkerApp>"  # the password stays out of logs
-
-    def __call__(self) -> ASGIApp:
-        """Return the application."""
-        if self.is_worker:
-            configure_for_command_line(self.settings.log_level)
-        _log_in_one_format(self.settings.log_level)
-
-        def open_service() -> contextlib.AbstractAsyncContextManager[keyturn.AsyncService]:
-            return keyturn.open_async(
-                self.settings,
-                password=self.password,
-                create=False,
-                host_topics=self.host_topics,
-            )
-
-        return create_app(open_service, self.options)
-
-
 def run(
     settings: Settings,
     password: Password,
@@ -117,29 +78,17 @@ def run(
         workers: how many processes.
 
     Raises:
-        SettingsError: it cannot listen there, or a claim can be no header.
+        SettingsError: it cannot listen there.
         KeyturnError: the service cannot be opened.
         WorkerFailedError: a worker could not start.
     """
-    password = hidden(password)
+    password = None if password is None else _PasswordOfWorkers(Secret.of(password).reveal())
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _stop)
-    # What is wrong (options, log, password) is said once, and not by each worker.
-    ForwardAuth(_no_service, options.claims, options.web)
-    keyturn.open(
-        settings,
-        password=password,
-        create=False,
-        host_topics=host_topics,
-        accept_rollback=accept_rollback,
-    ).close()
-    app = WorkerApp(
-        settings=settings,
-        password=None if password is None else password.reveal(),  # it is pickled
-        host_topics=host_topics,
-        options=options,
-        is_worker=workers > 1,
-    )
+    # What is wrong (log, password) is said once, and not by each worker.
+    opened: dict[str, Any] = {"password": password, "create": False, "host_topics": host_topics}
+    keyturn.open(settings, accept_rollback=accept_rollback, **opened).close()
+    app = functools.partial(_make_app, settings, opened, options, workers > 1)
     with listener(listening) as sock:
         announce(address_of(sock))
         config = uvicorn.Config(
@@ -171,19 +120,17 @@ def listener(listening: Listening) -> Iterator[socket.socket]:
     Raises:
         SettingsError: the address is in use, or may not be used.
     """
-    path, identity = listening.path, None
+    host, path = listening.host, listening.path
     try:
         if path is not None:
             sock = _unix_socket(path, listening.mode)
-            identity = _identity_of(path)
         else:
-            family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
-            sock = socket.create_server((listening.host, listening.port), family=family)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            sock = socket.create_server((host, listening.port), family=family)
             # asyncio does it by itself only for a socket that was made with this protocol.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.listen(2048)
     except OSError as error:
-        place = path or f"{listening.host}:{listening.port}"
+        place = path or f"{host}:{listening.port}"
         message = f"cannot listen at {place}: {error.strerror or error}"
         raise SettingsError(message, key="host", source="the arguments") from error
     try:
@@ -191,8 +138,8 @@ def listener(listening: Listening) -> Iterator[socket.socket]:
     finally:
         sock.close()
         # While this one waited for requests under way, another server may have taken its place.
-        if path is not None and _identity_of(path) == identity:
-            path.unlink(missing_ok=True)
+        if path is not None:
+            _remove_dead_socket(path)
 
 
 def address_of(sock: socket.socket) -> str:
@@ -204,37 +151,22 @@ def address_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _identity_of(path: Path) -> tuple[int, int, int] | None:
-    """Return what a new file at this path has otherwise; None if there is none.
-
-    The time is part of it, since file systems give the number of a removed file to a new one.
-    """
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns
-
-
 def _unix_socket(path: Path, mode: int) -> socket.socket:
     _remove_dead_socket(path)
     sock = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o777 & ~mode)
     try:
         sock.bind(str(path))
+        path.chmod(mode)  # before it listens, nobody can connect
+        sock.listen()
     except BaseException:
         sock.close()
         raise
-    finally:
-        os.umask(before)
     return sock
 
 
 def _remove_dead_socket(path: Path) -> None:
     """Remove the socket of a server that was killed; leave everything else alone."""
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            return
+    if path.is_socket():
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(str(path))
@@ -242,22 +174,35 @@ def _remove_dead_socket(path: Path) -> None:
                 path.unlink()
 
 
+class _PasswordOfWorkers(Secret[str]):
+    """A password that uvicorn may send to the processes that it starts."""
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return type(self), (self.reveal(),)
+
+
+def _make_app(
+    settings: Settings, opened: dict[str, Any], options: ServeOptions, is_worker: bool
+) -> ASGIApp:
+    """Make the application, in whatever process: uvicorn sends this to its workers."""
+    if is_worker:
+        configure_for_command_line(settings.log_level)
+    logger = logging.getLogger("uvicorn")
+    logger.handlers = [_ThroughOurLog()]
+    logger.propagate = False
+    logger.setLevel(settings.log_level.upper())
+    return create_app(lambda: keyturn.open_async(settings, **opened), options)
+
+
 def _run_workers(config: uvicorn.Config, sock: socket.socket) -> None:
     with tempfile.TemporaryDirectory(prefix="keyturn-figures-") as folder:
         os.environ[FOLDER_OF_FIGURES] = folder
-        try:
-            supervisor = Multiprocess(config, [sock])
-            supervisor.run()
-        finally:
-            del os.environ[FOLDER_OF_FIGURES]
+        supervisor = Multiprocess(config, [sock])
+        supervisor.run()
     if any(
         process.exitcode == uvicorn.config.STARTUP_FAILURE for process in supervisor.processes
     ):
         raise WorkerFailedError("a worker could not start: the log says why")
-
-
-def _no_service() -> NoReturn:
-    raise NotImplementedError  # before anything is served
 
 
 def _stop(_signal: int, _frame: object) -> NoReturn:
@@ -270,17 +215,5 @@ class _ThroughOurLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         log = get_logger(source=record.name)
-        text = self.format(record)
-        if record.levelno >= logging.ERROR:
-            log.error(text)
-        elif record.levelno >= logging.WARNING:
-            log.warning(text)
-        else:
-            log.info(text)
-
-
-def _log_in_one_format(level: str) -> None:
-    logger = logging.getLogger("uvicorn")
-    logger.handlers = [_ThroughOurLog()]
-    logger.propagate = False
-    logger.setLevel(level.upper())
+        levels = {logging.ERROR: log.error, logging.WARNING: log.warning}
+        levels.get(record.levelno, log.info)(self.format(record))
