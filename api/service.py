@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import pykka
@@ -26,6 +25,7 @@ from keyturn.actors.lifecycle import Status
 from keyturn.actors.manager_parts import ManagerParts
 from keyturn.actors.messages import Message
 from keyturn.actors.session_manager import SessionManager
+from keyturn.actors.token_methods import TokenMethods
 from keyturn.actors.transaction import Transaction, transaction
 from keyturn.config.clock import Clock
 from keyturn.config.event_log import EventLog
@@ -42,11 +42,9 @@ from keyturn.domain.limits import check_name
 from keyturn.domain.manager_state import ManagerState
 from keyturn.domain.redaction import without_frames
 from keyturn.domain.tokens import SessionToken
-from keyturn.named_services import NamedServices
 from keyturn.operations import asking_time, operation
 from keyturn.record import Record
 from keyturn.token_file import ClientSession
-from keyturn.token_methods import TokenMethods
 
 R = TypeVar("R")
 
@@ -72,8 +70,8 @@ class Service(TokenMethods, Record):
         accept_rollback: bool = False,
         lock_timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
-        TokenMethods.__init__(self, parts)
-        Record.__init__(self, log, parts.name, parts.key_ring.node_id, parts.anchor)
+        super().__init__(parts)
+        self._log = log
         self._start_manager = start_manager
         self._manager: pykka.ActorRef[SessionManager] = in_thread(
             lambda: start_manager(
@@ -82,9 +80,8 @@ class Service(TokenMethods, Record):
         )
         self._create = create
         self._parent = parent
-        self._named: NamedServices[Self] = (
-            NamedServices() if parent is None else parent._named  # noqa: SLF001 - of its kind
-        )
+        self._named: dict[str, Self] = {}
+        self._opening = threading.Lock()
         self.lock_timeout = lock_timeout
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -96,8 +93,7 @@ class Service(TokenMethods, Record):
     @property
     def manager(self) -> pykka.ActorRef[SessionManager]:
         """The manager's actor, for messages. One that died is started again from the log."""
-        self._require_own_process()
-        return self._manager if self._manager.is_alive() else in_thread(self._start_again)
+        return self.running_manager or in_thread(self._start_again)
 
     @property
     def running_manager(self) -> pykka.ActorRef[SessionManager] | None:
@@ -233,12 +229,12 @@ class Service(TokenMethods, Record):
         self._require_own_process()
         self._require_open()
         check_name(name)
-        if name == self._name:
+        if name == self._parts.name:
             return self
-        if self._parent is not None:
-            return self._parent.named(name, create=self._create if create is None else create)
         may_create = self._create if create is None else create
-        return self._named.get(name, lambda name: self._open_named(name, may_create))
+        if self._parent is not None:
+            return self._parent.named(name, create=may_create)
+        return self._named.get(name) or in_thread(lambda: self._open_once(name, may_create))
 
     def session(
         self,
@@ -289,7 +285,8 @@ class Service(TokenMethods, Record):
             self._closed = True
         services = [self]
         if self._parent is None:
-            services += self._named.all()
+            with self._opening:
+                services += self._named.values()
         refs: list[pykka.ActorRef[Any]] = []
         for service in services:
             service._closed = True  # noqa: SLF001 - of its kind
@@ -304,17 +301,12 @@ class Service(TokenMethods, Record):
         if self._parent is None:
             self._log.close()
         else:
-            self._named.discard(self._name)
+            self._parent._named.pop(self._parts.name, None)  # noqa: SLF001
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     def __del__(self) -> None:
@@ -329,7 +321,14 @@ class Service(TokenMethods, Record):
                 self._log.stop_soon()
 
     def __repr__(self) -> str:
-        return f"<keyturn.Service {self._name!r} on {self._log.location}>"
+        return f"<keyturn.Service {self._parts.name!r} on {self._log.location}>"
+
+    def _open_once(self, name: str, create: bool) -> Self:
+        with self._opening:
+            service = self._named.get(name)
+            if service is None:
+                service = self._named[name] = self._open_named(name, create)
+            return service
 
     def _open_named(self, name: str, create: bool) -> Self:
         self._require_open()
@@ -337,7 +336,7 @@ class Service(TokenMethods, Record):
             self._log,
             self._parts.key_ring,
             replace(self._parts.options, name=name),
-            anchor=self._anchor,
+            anchor=self._parts.anchor,
             clock=self._parts.clock,
             logger=self._parts.logger,
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from eventsourcing.domain import Aggregate
@@ -69,14 +68,9 @@ class ClockedService(Service):
         faults.attach(self)
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        super().__exit__(exc_type, exc_value, traceback)
-        if exc_value is None:
+    def __exit__(self, *exc_info: object) -> None:
+        super().__exit__(*exc_info)
+        if exc_info[0] is None:
             self.faults.check_all_happened()
 
     def _open_named(self, name: str, create: bool) -> Self:

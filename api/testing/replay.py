@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import pykka
@@ -310,16 +309,11 @@ class Replay:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         try:
             self.close()
         except Exception:
-            if exc_value is None:
+            if exc_info[0] is None:
                 raise
 
     # --- what came of it ---

@@ -85,7 +85,7 @@ def test_the_loop_reads_no_log_that_went_stale_the_moment_after_it_looked(
 
     async def body(service: AsyncService) -> object:
         token = await service.create_token()
-        log = service._service.log
+        log = service.plain.log
         looks = iter([log.changes()])  # as before at the first look, and never again
         monkeypatch.setattr(log._store, "changes", lambda: next(looks, object()))
         stored = log.stored
