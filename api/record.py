@@ -5,14 +5,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from keyturn.actors.manager_parts import ManagerParts
 from keyturn.config.event_log import EventLog
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.errors import CheckpointError
-from keyturn.projections.audit import audit
-from keyturn.projections.findings import AuditReport, NodeIdFrom
 from keyturn.projections.history import EVERYTHING, HistoryFilter, KeyChange, RotationHistory
+
+if TYPE_CHECKING:
+    from keyturn.projections.findings import AuditReport
 
 
 class Record:
@@ -83,6 +85,9 @@ class Record:
             CheckpointError: a line is not a checkpoint.
             LogError: the log cannot be read.
         """
+        from keyturn.projections.audit import audit  # a host rarely needs it
+        from keyturn.projections.findings import NodeIdFrom
+
         points = [against] if isinstance(against, Checkpoint | str) else against
         return audit(
             self.log,

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -300,6 +299,8 @@ def _layers(
 
 
 def _from_file(path: Path) -> dict[str, Any]:
+    import tomllib  # most have no file
+
     source = str(path)
     try:
         table = tomllib.loads(path.read_text("utf-8-sig"))
