@@ -1,4 +1,6 @@
-"""A shell's `keyturn` and `python FILE`, run by forks of a process that has imported all already.
+"""A shell's `keyturn`, `uvicorn` and `python FILE`, run by forks of one warm process.
+
+It has imported already what they need.
 
 To start Python with Keyturn takes half a second; the pages have some fifty commands.
 """
@@ -8,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import multiprocessing.process
 import os
 import runpy
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,13 +32,14 @@ SCRIPTS = Path(sys.executable).parent
 MODULES = (
     "keyturn.cli",
     "keyturn.testing",
+    "fastapi",
     "rich.table",
     "starlette.routing",
     "uvicorn",
     "httpx",
 )
 CLIENT = """#!{python} -IS
-import json, os, socket, sys
+import json, os, signal, socket, sys
 name = os.path.basename(sys.argv[0])
 argv = sys.argv[1:] if name == "python" else [os.path.join({scripts!r}, name), *sys.argv[1:]]
 if argv[0].startswith("-"):
@@ -43,6 +48,7 @@ server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 server.connect({address!r})
 asked = json.dumps([argv, os.getcwd(), dict(os.environ)]).encode()
 socket.send_fds(server, [asked], [0, 1, 2])
+signal.signal(signal.SIGTERM, lambda *_: server.send(b"stop"))
 sys.exit(int(server.recv(16) or b"1"))
 """
 
@@ -51,7 +57,7 @@ sys.exit(int(server.recv(16) or b"1"))
 def warm_python(folder: Path) -> Iterator[Path]:
     """Yield a folder with programs that are put first into a PATH."""
     address = str(folder / "socket")
-    for name in ("keyturn", "python"):
+    for name in ("keyturn", "python", "uvicorn"):
         text = CLIENT.format(python=sys.executable, scripts=str(SCRIPTS), address=address)
         (folder / name).write_text(text, "utf-8")
         (folder / name).chmod(0o700)
@@ -103,6 +109,7 @@ def run(connection: socket.socket) -> int:
     """Be the program that a client asks for; return its exit code."""
     asked, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
     sys.argv, folder, environment = json.loads(asked)
+    threading.Thread(target=stop_when_told, args=[connection], daemon=True).start()
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)
@@ -111,6 +118,7 @@ def run(connection: socket.socket) -> int:
         for number, mode in enumerate(("r", "w", "w"))
     )
     os.chdir(folder)
+    multiprocessing.process.ORIGINAL_DIR = folder  # type: ignore[attr-defined] # of workers
     os.environ.clear()
     os.environ.update(environment)
     code: object = 0
@@ -125,6 +133,12 @@ def run(connection: socket.socket) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
     return code if isinstance(code, int) else int(code is not None)
+
+
+def stop_when_told(connection: socket.socket) -> None:
+    """Pass on a signal to the client, or its end, to the program."""
+    connection.recv(16)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
