@@ -62,10 +62,11 @@ class ClockedService(Service):
         """Forget the history that was seen: a replay writes another one in its place."""
         self.parts.reader.forget()
 
-    def with_faults(self, faults: Faults) -> Self:
-        """Have these go wrong."""
+    def join(self, faults: Faults) -> Self:
+        """Have these go wrong, and the clock look whether the key is due."""
         self.faults = faults
         faults.attach(self)
+        self.clock.drive(self)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -74,10 +75,7 @@ class ClockedService(Service):
             self.faults.check_all_happened()
 
     def _open_named(self, name: str, create: bool) -> Self:
-        service = super()._open_named(name, create).with_faults(self.faults)
-        if self.clock.drives(self):
-            self.clock.drive(service)
-        return service
+        return super()._open_named(name, create).join(self.faults)
 
 
 def serve(
@@ -90,8 +88,7 @@ def serve(
     """Return a service on a log that may hold a history already."""
     parts = ManagerParts.of(log, key_ring, options, clock=clock)
     service = ClockedService(parts, log, partial(SessionManager.start_on, ticker=None))
-    clock.drive(service)
-    return service.with_faults(faults or Faults())
+    return service.join(faults or Faults())
 
 
 def open_service(

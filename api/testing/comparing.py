@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from keyturn.testing.events import TIMES, EventSpec
 
@@ -52,7 +52,7 @@ def expectation(expected: object, *, own: str, now: float) -> Outcome:
         now: seconds since the epoch.
     """
     if isinstance(expected, EventSpec):
-        spec = expected if expected.manager != own else replace(expected, manager=UNSET)
+        spec = expected if expected.manager != own else structs.replace(expected, manager=UNSET)
         return Dated(spec, expected.time(now))
     if isinstance(expected, type) and issubclass(expected, Exception):
         return Raised(expected)
@@ -99,12 +99,12 @@ def _differences(expected: Dated, actual: Dated) -> Iterator[tuple[str, str, str
     """Yield what the expected event names and the actual one has otherwise."""
     if expected.spec.manager != actual.spec.manager:
         yield "manager", _manager(expected), _manager(actual)
-    for field in fields(expected.spec):
-        if field.name == "manager" or field.name in TIMES:
+    for name in expected.spec.__struct_fields__:
+        if name == "manager" or name in TIMES:
             continue
-        wanted, found = getattr(expected.spec, field.name), getattr(actual.spec, field.name)
+        wanted, found = getattr(expected.spec, name), getattr(actual.spec, name)
         if wanted not in (UNSET, found):
-            yield field.name, repr(wanted), repr(found)
+            yield name, repr(wanted), repr(found)
     if expected.at is not None and actual.at is not None and expected.at != actual.at:
         yield "at", _moment(expected.at), _moment(actual.at)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from uuid import UUID
 
 import msgspec
 from eventsourcing.persistence import StoredEvent
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from keyturn.actors.key_writer import new_secret
 from keyturn.domain import chain
@@ -157,12 +156,12 @@ def snapshot_lines(events: Iterable[KeyEvent], own: str) -> list[str]:
     for event in events:
         spec = spec_of(event, own=own)
         if spec.initiator == event.recorded_by:
-            spec = replace(spec, initiator=UNSET)
+            spec = structs.replace(spec, initiator=UNSET)
         if isinstance(spec, SessionEnded):
             subject = "the node" if spec.subject == event.node_id else spec.subject
-            spec = replace(spec, sid=numbered(spec.sid), subject=subject)
+            spec = structs.replace(spec, sid=numbered(spec.sid), subject=subject)
         if isinstance(spec, SessionsEnded) and spec.keep is not None:
-            spec = replace(spec, keep=numbered(spec.keep))
+            spec = structs.replace(spec, keep=numbered(spec.keep))
         lines.append(repr(spec))
     return lines
 
