@@ -81,13 +81,10 @@ class Service(TokenMethods, Record):
         self._create = create
         self._parent = parent
         self._named: dict[str, Self] = {}
-        self._opening = threading.Lock()
         self.lock_timeout = lock_timeout
         self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._closing = threading.RLock()
+        self._lock = threading.RLock()  # one at a time opens, starts again or closes
         self._closed = False
-        self._is_over = False
         self._sessions: list[ClientSession] = []
 
     @property
@@ -275,18 +272,12 @@ class Service(TokenMethods, Record):
         in_thread(self._close_once)
 
     def _close_once(self) -> None:
-        with self._closing:
-            if not self._is_over:
+        with self._lock:
+            if not self._closed:
                 self._close()
-                self._is_over = True
 
     def _close(self) -> None:
-        with self._lock:
-            self._closed = True
-        services = [self]
-        if self._parent is None:
-            with self._opening:
-                services += self._named.values()
+        services: list[Service] = [self, *self._named.values()]
         refs: list[pykka.ActorRef[Any]] = []
         for service in services:
             service._closed = True  # noqa: SLF001 - of its kind
@@ -324,7 +315,7 @@ class Service(TokenMethods, Record):
         return f"<keyturn.Service {self._parts.name!r} on {self._log.location}>"
 
     def _open_once(self, name: str, create: bool) -> Self:
-        with self._opening:
+        with self._lock:
             service = self._named.get(name)
             if service is None:
                 service = self._named[name] = self._open_named(name, create)
