@@ -1,4 +1,7 @@
-"""Shows methods that are made from messages (`reset_key = operation(ResetKey)`) as methods."""
+"""Shows methods that are made from messages, or from plain methods, as methods.
+
+Such as `reset_key = operation(ResetKey)` and `audit = _in_thread(Service.audit)`.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ class Operations(griffe.Extension):
     """Takes signature and docstring of such a method from the class as it is when it runs."""
 
     def on_class_members(self, *, cls: griffe.Class, agent: Any, **_: Any) -> None:
-        """Replace the attributes of a class that were made by `operation`: a hook of griffe."""
+        """Replace the attributes of a class that are made so: a hook of griffe."""
         for name, member in list(cls.members.items()):
-            if not member.is_attribute or "operation(" not in str(getattr(member, "value", "")):
+            made_by = str(getattr(member, "value", ""))
+            if "operation(" not in made_by and "_in_thread(" not in made_by:
                 continue
             method = getattr(getattr(importlib.import_module(cls.module.path), cls.name), name)
             parameters = inspect.signature(method).parameters.values()
