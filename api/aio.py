@@ -61,10 +61,6 @@ class Threads:
             given_up.set()  # the pool has it in its queue all the same
             raise NoThreadError from error
 
-    async def run(self, call: Callable[[], R]) -> R:
-        """Return what a call in one of them returns."""
-        return await asyncio.wrap_future(self.submit(call))
-
     def end(self) -> None:
         """Let them end. Who asks a closed service is answered by others, which start then."""
         ended, self._pool = self._pool, self._new_pool()
@@ -90,7 +86,8 @@ class _AwaitedHandle:
             args: its arguments.
             kwargs: the same, by name.
         """
-        return await self._threads.run(functools.partial(method, *args, **kwargs))
+        call = functools.partial(method, *args, **kwargs)
+        return await asyncio.wrap_future(self._threads.submit(call))
 
 
 def _in_thread(
