@@ -11,7 +11,8 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -148,17 +149,15 @@ class Service(TokenMethods, Record):
         """Start the manager again after `stop`; with `fresh` its key is reset."""
         self.ask(messages.Start(fresh))
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """Open a transaction, and commit it at the end of the block.
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction at the beginning of a block, and commit it at its end.
 
         An exception in the block discards it.
 
         Raises:
             TransactionConflictError: the log moved meanwhile, and nothing was written.
         """
-        with transaction(self.manager) as tran:
-            yield tran
+        return transaction(self.manager)
 
     # --- what there is to know of it ---
 

@@ -176,10 +176,8 @@ class Replay:
             subject: whose session it is; None: the node's.
             claims: the host's own claims.
         """
-        _ = self.service
-        return mint_past_token(
-            self._other, self._bench.options, generation, age, expiry, subject, claims
-        )
+        options = self.service.parts.options
+        return mint_past_token(self._other, options, generation, age, expiry, subject, claims)
 
     def subscriber(self, ref: pykka.ActorRef[Any]) -> Self:
         """Tell a host's own subscriber what happened so far, and all that follows.
