@@ -90,7 +90,7 @@ class _AwaitedHandle:
         return await asyncio.wrap_future(self._threads.submit(call))
 
 
-def _in_thread(
+def _threaded_operation(
     method: Callable[Concatenate[S, P], R],
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
     """Return the awaited form of a method of the plain handle, which may wait."""
@@ -176,11 +176,11 @@ class AsyncService(_AwaitedHandle):
             return False
         return True
 
-    create_tokens = _in_thread(Service.create_tokens)
-    verify_tokens = _in_thread(Service.verify_tokens)
-    authenticate_tokens = _in_thread(Service.authenticate_tokens)
-    refresh_token = _in_thread(Service.refresh_token)
-    inspect_token = _in_thread(Service.inspect_token)
+    create_tokens = _threaded_operation(Service.create_tokens)
+    verify_tokens = _threaded_operation(Service.verify_tokens)
+    authenticate_tokens = _threaded_operation(Service.authenticate_tokens)
+    refresh_token = _threaded_operation(Service.refresh_token)
+    inspect_token = _threaded_operation(Service.inspect_token)
 
     # --- changes ---
 
@@ -190,7 +190,7 @@ class AsyncService(_AwaitedHandle):
     end_sessions = awaited_operation(messages.EndSessions)
     stop = awaited_operation(messages.Stop)
     destroy = awaited_operation(messages.Destroy)
-    start = _in_thread(Service.start)
+    start = _threaded_operation(Service.start)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -228,14 +228,14 @@ class AsyncService(_AwaitedHandle):
             for change in page:
                 yield change
 
-    key_at = _in_thread(Service.key_at)
-    audit = _in_thread(Service.audit)
-    checkpoint = _in_thread(Service.checkpoint)
+    key_at = _threaded_operation(Service.key_at)
+    audit = _threaded_operation(Service.audit)
+    checkpoint = _threaded_operation(Service.checkpoint)
 
     # --- other handles, and the end ---
 
-    managers = _in_thread(Service.managers)
-    check_password = _in_thread(Service.check_password)
+    managers = _threaded_operation(Service.managers)
+    check_password = _threaded_operation(Service.check_password)
 
     def metrics(self) -> Metrics:
         """See `Service.metrics`: it is not awaited, since it never waits."""
@@ -278,10 +278,10 @@ class AsyncService(_AwaitedHandle):
 class AsyncClientSession(_AwaitedHandle):
     """A `ClientSession` whose methods are awaited; it is closed with its service."""
 
-    ask = _in_thread(ClientSession.ask)
-    read_token = _in_thread(ClientSession.read_token)
-    write_token = _in_thread(ClientSession.write_token)
-    clear_token = _in_thread(ClientSession.clear_token)
-    start = _in_thread(ClientSession.start)
-    stop = _in_thread(ClientSession.stop)
-    destroy = _in_thread(ClientSession.destroy)
+    ask = _threaded_operation(ClientSession.ask)
+    read_token = _threaded_operation(ClientSession.read_token)
+    write_token = _threaded_operation(ClientSession.write_token)
+    clear_token = _threaded_operation(ClientSession.clear_token)
+    start = _threaded_operation(ClientSession.start)
+    stop = _threaded_operation(ClientSession.stop)
+    destroy = _threaded_operation(ClientSession.destroy)

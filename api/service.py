@@ -26,7 +26,6 @@ from keyturn.actors.lifecycle import Status
 from keyturn.actors.manager_parts import ManagerParts
 from keyturn.actors.messages import Message
 from keyturn.actors.session_manager import SessionManager
-from keyturn.actors.token_methods import TokenMethods
 from keyturn.actors.transaction import Transaction, transaction
 from keyturn.config.clock import Clock
 from keyturn.config.event_log import EventLog
@@ -46,6 +45,7 @@ from keyturn.domain.tokens import SessionToken
 from keyturn.operations import asking_time, operation
 from keyturn.record import Record
 from keyturn.token_file import ClientSession
+from keyturn.token_methods import TokenMethods
 
 R = TypeVar("R")
 

@@ -1,7 +1,4 @@
-"""Shows methods that are made from messages, or from plain methods, as methods.
-
-Such as `reset_key = operation(ResetKey)` and `audit = _in_thread(Service.audit)`.
-"""
+"""Shows methods that are made from messages (`reset_key = operation(ResetKey)`) as methods."""
 
 from __future__ import annotations
 
@@ -16,10 +13,9 @@ class Operations(griffe.Extension):
     """Takes signature and docstring of such a method from the class as it is when it runs."""
 
     def on_class_members(self, *, cls: griffe.Class, agent: Any, **_: Any) -> None:
-        """Replace the attributes of a class that are made so: a hook of griffe."""
+        """Replace the attributes of a class that were made by `operation`: a hook of griffe."""
         for name, member in list(cls.members.items()):
-            made_by = str(getattr(member, "value", ""))
-            if "operation(" not in made_by and "_in_thread(" not in made_by:
+            if not member.is_attribute or "operation(" not in str(getattr(member, "value", "")):
                 continue
             method = getattr(getattr(importlib.import_module(cls.module.path), cls.name), name)
             parameters = inspect.signature(method).parameters.values()

@@ -1,6 +1,6 @@
-"""Making and checking tokens, as plain methods, on the current head or in a transaction.
+"""Making and checking tokens, as plain methods.
 
-The service handle has them in the caller's own thread, and the manager's actor in its.
+They run in the caller's thread, on the current head or on what a transaction sees.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from keyturn.domain.tokens import KeySet, SessionToken
 
 
 class TokenMethods:
-    """What a manager does with tokens.
+    """What a service does with tokens.
 
     Args:
         parts: what the manager is made of.
