@@ -110,7 +110,7 @@ def run_page(blocks: list[Block], folder: Path, programs: Path) -> str:
                 printed += run_console(block, folder, programs)
             elif block.language == "sh":
                 server.close()
-                server.enter_context(running(block, folder, programs, port))
+                server.enter_context(running(block, folder, port))
             elif block.language == "text":
                 for line in block.text.splitlines():
                     assert line.startswith("pip install ") or is_shown(line, printed), (
@@ -170,13 +170,13 @@ def run_console(block: Block, folder: Path, programs: Path) -> str:
 
 
 @contextlib.contextmanager
-def running(block: Block, folder: Path, programs: Path, port: str) -> Iterator[None]:
+def running(block: Block, folder: Path, port: str) -> Iterator[None]:
     """Run a server, once it answers at this port or has said that it is ready."""
     with (folder / "server.log").open("w+", encoding="utf-8") as log:
         process = subprocess.Popen(
             ["bash", "-c", f"exec {block.text}"],
             cwd=folder,
-            env=environment(programs),
+            env=environment(),
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

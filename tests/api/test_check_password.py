@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,8 @@ import keyturn
 from keyturn import KeyRing
 from keyturn.domain.errors import KeyRingError, KeyRingNotFoundError, KeyRingPermissionError
 from tests.api.awaiting import run
-from tests.warm_python import cheap_key_rings
 
 PASSWORD = "correct horse battery staple"
-
-
-@pytest.fixture(autouse=True)
-def _cheap_key_rings() -> Iterator[None]:
-    with cheap_key_rings():
-        yield
 
 
 @pytest.fixture

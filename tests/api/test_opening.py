@@ -7,7 +7,7 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,15 +24,8 @@ from keyturn.domain.errors import (
     SettingsError,
     WrongPasswordError,
 )
-from tests.warm_python import cheap_key_rings
 
 PASSWORD = "correct horse battery staple"
-
-
-@pytest.fixture(autouse=True)
-def _cheap_key_rings() -> Iterator[None]:
-    with cheap_key_rings():
-        yield
 
 
 def contents(folder: Path) -> dict[str, str]:
