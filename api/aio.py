@@ -8,11 +8,10 @@ import contextvars
 import functools
 import inspect
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import pykka
@@ -20,15 +19,11 @@ import pykka
 from keyturn.actors import messages
 from keyturn.actors.activity import Metrics
 from keyturn.actors.asking import ActorStoppedError, ask_async
-from keyturn.actors.messages import (
-    Message,
-    Subscriber,
-)
+from keyturn.actors.messages import Message, Subscriber
 from keyturn.actors.replies import Authenticated
 from keyturn.actors.session_manager import SessionManager
 from keyturn.actors.token_issuer import began_after
 from keyturn.actors.transaction import Transaction
-from keyturn.domain.batches import check_batch
 from keyturn.domain.errors import NoThreadError, SessionManagerNotRunningError, TokenRefusedError
 from keyturn.domain.secret import Password, hidden
 from keyturn.domain.tokens import SessionToken
@@ -44,7 +39,7 @@ _PAGE = 500
 _THREADS = 4
 
 
-class _Threads:
+class Threads:
     """Threads for what may wait, one lot for all handles of a log.
 
     Not the loop's own: a server that hangs must not keep those of the host.
@@ -53,7 +48,8 @@ class _Threads:
     def __init__(self) -> None:
         self._pool = self._new_pool()
 
-    async def run(self, call: Callable[[], R]) -> R:
+    def submit(self, call: Callable[[], R]) -> Future[R]:
+        """Have a call made in one of them."""
         context = contextvars.copy_context()
         given_up = threading.Event()
 
@@ -61,12 +57,10 @@ class _Threads:
             return None if given_up.is_set() else context.run(call)
 
         try:
-            future = asyncio.get_running_loop().run_in_executor(self._pool, call_if_wanted)
+            return self._pool.submit(call_if_wanted)
         except RuntimeError as error:
             given_up.set()  # the pool has it in its queue all the same
             raise NoThreadError from error
-        result: R = await future
-        return result
 
     def end(self) -> None:
         """Let them end. Who asks a closed service is answered by others, which start then."""
@@ -81,7 +75,7 @@ class _Threads:
 class _AwaitedHandle:
     """What has a plain handle, and threads to call it in."""
 
-    def __init__(self, plain: Any, threads: _Threads) -> None:  # Any: each kind has its own
+    def __init__(self, plain: Any, threads: Threads) -> None:  # Any: each kind has its own
         self.plain = plain
         self._threads = threads
 
@@ -93,10 +87,11 @@ class _AwaitedHandle:
             args: its arguments.
             kwargs: the same, by name.
         """
-        return await self._threads.run(functools.partial(method, *args, **kwargs))
+        call = functools.partial(method, *args, **kwargs)
+        return await asyncio.wrap_future(self._threads.submit(call))
 
 
-def _in_thread(
+def _threaded_operation(
     method: Callable[Concatenate[S, P], R],
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
     """Return the awaited form of a method of the plain handle, which may wait."""
@@ -116,11 +111,11 @@ class AsyncService(_AwaitedHandle):
     actor. Cancelling an await does not cancel a change that was sent.
     """
 
-    def __init__(self, service: Service, threads: _Threads | None = None) -> None:
-        super().__init__(service, threads or _Threads())
-        self._service = service
+    plain: Service
+
+    def __init__(self, service: Service, threads: Threads | None = None) -> None:
+        super().__init__(service, threads or Threads())
         self._tokens = service.parts.tokens
-        self._has_own_threads = threads is None
         self._functions: dict[object, Callable[[object], object]] = {}
 
     @property
@@ -131,19 +126,19 @@ class AsyncService(_AwaitedHandle):
             ActorStoppedError: it has ended. `ask` starts it again, which may take its time.
             SessionManagerNotRunningError: the service was closed.
         """
-        manager = self._service.running_manager
+        manager = self.plain.running_manager
         if manager is None:
-            if self._service.is_closed:
+            if self.plain.is_closed:
                 raise SessionManagerNotRunningError("the service was closed: open it again")
             raise ActorStoppedError("the manager's actor has ended: `ask` starts it again")
         return manager
 
     async def ask(self, message: Message[R], *, timeout: float | None = None) -> R:
         """See `Service.ask`."""
-        manager = self._service.running_manager
+        manager = self.plain.running_manager
         if manager is None:  # it died, and starting it again reads the log
-            manager = await self.call(lambda: self._service.manager)
-        time = asking_time(message, timeout, self._service.lock_timeout)
+            manager = await self.call(lambda: self.plain.manager)
+        time = asking_time(message, timeout, self.plain.lock_timeout)
         return await ask_async(manager, message, **time)
 
     # --- tokens ---
@@ -156,25 +151,23 @@ class AsyncService(_AwaitedHandle):
         tran: Transaction | None = None,
     ) -> SessionToken:
         """See `Service.create_token`."""
-        if tran is not None:
-            return await self.ask(messages.CreateToken(expiry, subject, claims, tran))
-        if (keys := self._tokens.current_keys) is not None:  # to ask again might be to wait
+        keys = self._tokens.current_keys if tran is None else None
+        if keys is not None:  # to ask again might be to wait
             return self._tokens.create(expiry, subject, claims, keys)
-        return await self.call(self._service.create_token, expiry, subject, claims)
+        return await self.call(self.plain.create_token, expiry, subject, claims, tran)
 
     async def authenticate(
         self, token: object, max_age: float | None = None, tran: Transaction | None = None
     ) -> Authenticated:
         """See `Service.authenticate`."""
-        if tran is not None:
-            return await self.ask(messages.Authenticate(token, max_age, tran))
-        if (keys := self._tokens.current_keys) is not None:
+        keys = self._tokens.current_keys if tran is None else None
+        if keys is not None:
             try:
                 return self._tokens.authenticate(token, max_age, keys)
             except TokenRefusedError as error:
                 if not began_after(keys, token, error.reason):
                     raise
-        return await self.call(self._service.authenticate, token, max_age)
+        return await self.call(self.plain.authenticate, token, max_age, tran)
 
     async def verify_token(self, token: object, tran: Transaction | None = None) -> bool:
         """See `Service.verify_token`."""
@@ -184,49 +177,11 @@ class AsyncService(_AwaitedHandle):
             return False
         return True
 
-    async def create_tokens(
-        self,
-        count: int,
-        expiry: float | None = None,
-        subject: str | None = None,
-        claims: Mapping[str, Any] | None = None,
-        tran: Transaction | None = None,
-    ) -> list[SessionToken]:
-        """See `Service.create_tokens`."""
-        if tran is not None:
-            return await self.ask(messages.CreateTokens(count, expiry, subject, claims, tran))
-        return await self.call(self._service.create_tokens, count, expiry, subject, claims)
-
-    async def verify_tokens(
-        self, tokens: Iterable[object], tran: Transaction | None = None
-    ) -> list[bool]:
-        """See `Service.verify_tokens`."""
-        batch = check_batch(tokens)
-        if tran is not None:
-            return await self.ask(messages.VerifyTokens(batch, tran))
-        return await self.call(self._service.verify_tokens, batch)
-
-    async def authenticate_tokens(
-        self,
-        tokens: Iterable[object],
-        max_age: float | None = None,
-        tran: Transaction | None = None,
-    ) -> list[Authenticated | TokenRefusedError]:
-        """See `Service.authenticate_tokens`."""
-        batch = check_batch(tokens)
-        if tran is not None:
-            return await self.ask(messages.AuthenticateTokens(batch, max_age, tran))
-        return await self.call(self._service.authenticate_tokens, batch, max_age)
-
-    async def refresh_token(
-        self, token: object, expiry: float | None = None, tran: Transaction | None = None
-    ) -> SessionToken:
-        """See `Service.refresh_token`."""
-        if tran is not None:
-            return await self.ask(messages.RefreshToken(token, expiry, tran))
-        return await self.call(self._service.refresh_token, token, expiry)
-
-    inspect_token = _in_thread(Service.inspect_token)
+    create_tokens = _threaded_operation(Service.create_tokens)
+    verify_tokens = _threaded_operation(Service.verify_tokens)
+    authenticate_tokens = _threaded_operation(Service.authenticate_tokens)
+    refresh_token = _threaded_operation(Service.refresh_token)
+    inspect_token = _threaded_operation(Service.inspect_token)
 
     # --- changes ---
 
@@ -236,10 +191,7 @@ class AsyncService(_AwaitedHandle):
     end_sessions = awaited_operation(messages.EndSessions)
     stop = awaited_operation(messages.Stop)
     destroy = awaited_operation(messages.Destroy)
-
-    async def start(self, fresh: bool = False) -> None:
-        """See `Service.start`."""
-        await self.ask(messages.Start(fresh))
+    start = _threaded_operation(Service.start)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -272,31 +224,31 @@ class AsyncService(_AwaitedHandle):
 
     async def history(self, *args: Any, **kwargs: Any) -> AsyncIterator[KeyChange]:
         """See `Service.history`, whose arguments it takes."""
-        changes = self._service.history(*args, **kwargs)
+        changes = self.plain.history(*args, **kwargs)
         while page := await self.call(lambda: list(islice(changes, _PAGE))):
             for change in page:
                 yield change
 
-    key_at = _in_thread(Service.key_at)
-    audit = _in_thread(Service.audit)
-    checkpoint = _in_thread(Service.checkpoint)
+    key_at = _threaded_operation(Service.key_at)
+    audit = _threaded_operation(Service.audit)
+    checkpoint = _threaded_operation(Service.checkpoint)
 
     # --- other handles, and the end ---
 
-    managers = _in_thread(Service.managers)
+    managers = _threaded_operation(Service.managers)
 
     async def check_password(self, password: Password) -> bool:
         """See `Service.check_password`."""
         password = hidden(password)
-        return await self.call(self._service.check_password, password)
+        return await self.call(self.plain.check_password, password)
 
     def metrics(self) -> Metrics:
         """See `Service.metrics`: it is not awaited, since it never waits."""
-        return self._service.metrics()
+        return self.plain.metrics()
 
     async def named(self, name: str, *, create: bool | None = None) -> AsyncService:
         """See `Service.named`."""
-        plain = await self.call(self._service.named, name, create=create)
+        plain = await self.call(self.plain.named, name, create=create)
         return AsyncService(plain, self._threads)
 
     async def session(
@@ -306,43 +258,35 @@ class AsyncService(_AwaitedHandle):
         fresh: bool = False,
     ) -> AsyncClientSession:
         """See `Service.session`."""
-        session = await self.call(self._service.session, path, session_token, fresh)
+        session = await self.call(self.plain.session, path, session_token, fresh)
         return AsyncClientSession(session, self._threads)
 
     async def close(self) -> None:
         """See `Service.close`."""
         try:
-            await self.call(self._service.close)
+            await self.call(self.plain.close)
         except NoThreadError:
-            self._service.close()
+            self.plain.close()
         finally:
-            if self._has_own_threads:
-                self._threads.end()
+            self._threads.end()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
     def __repr__(self) -> str:
-        return f"<keyturn.AsyncService of {self._service!r}>"
+        return f"<keyturn.AsyncService of {self.plain!r}>"
 
 
 class AsyncClientSession(_AwaitedHandle):
     """A `ClientSession` whose methods are awaited; it is closed with its service."""
 
-    def __init__(self, session: ClientSession, threads: _Threads) -> None:
-        super().__init__(session, threads)
-
-    read_token = _in_thread(ClientSession.read_token)
-    write_token = _in_thread(ClientSession.write_token)
-    clear_token = _in_thread(ClientSession.clear_token)
-    start = _in_thread(ClientSession.start)
-    stop = _in_thread(ClientSession.stop)
-    destroy = _in_thread(ClientSession.destroy)
+    ask = _threaded_operation(ClientSession.ask)
+    read_token = _threaded_operation(ClientSession.read_token)
+    write_token = _threaded_operation(ClientSession.write_token)
+    clear_token = _threaded_operation(ClientSession.clear_token)
+    start = _threaded_operation(ClientSession.start)
+    stop = _threaded_operation(ClientSession.stop)
+    destroy = _threaded_operation(ClientSession.destroy)

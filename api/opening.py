@@ -121,12 +121,12 @@ def open(  # noqa: A001 - as keyturn.open
         message = f"settings are a keyturn.Settings; a folder is given as path={settings!r}"
         raise SettingsError(message, key="settings", source="the arguments")
     known = Settings.load(explicit) if settings is None else settings.replace(explicit)
+    is_first_start = True
     if key_ring is not None:
         key_ring = timed(key_ring, known.lock_timeout)
-    is_first_start = key_ring is not None
-    if key_ring is None and known.store_url == MEMORY and known.path is None:
+    elif known.store_url == MEMORY and known.path is None:
         key_ring = KeyRing.ephemeral()
-    elif key_ring is None:
+    else:
         found = find_password(known, password)
         key_ring, is_first_start = open_key_ring(known, found, create=create)
     if not create and not has_log(known.store_url):
@@ -168,18 +168,19 @@ def open_key_ring(
     path = settings.key_ring_path
     known_password = None if password is UNSET else password
     open_it = partial(KeyRing.open, path, known_password, group_readable=settings.group_readable)
-    if not create:
-        try:
-            return open_it(), False
-        except KeyRingNotFoundError as error:
-            lost = lost_key_ring(settings)
-            if lost is None:
-                raise
-            raise lost from error
-    with contextlib.suppress(KeyRingNotFoundError):
+    try:
         return open_it(), False
+    except KeyRingNotFoundError:
+        if not create:
+            refuse_lost_key_ring(settings)
+            raise
     if password is UNSET:  # so nothing is made, no lock either
-        return _make_key_ring(settings, password), True
+        refuse_lost_key_ring(settings)
+        message = (
+            f"a new key ring at {path} needs a password (KEYTURN_PASSWORD, or the argument "
+            "`password`); password=None makes one without"
+        )
+        raise PasswordRequiredError(message, path=str(path))
     try:
         # Of several first starts one makes it, with its anchor, and the others wait for that.
         with files.locked(settings.data_folder / "first-start", timeout=_FIRST_START):
@@ -202,14 +203,14 @@ def no_log(settings: Settings) -> LogNotFoundError:
     return LogNotFoundError(f"there is no log at {place}: {what}", location=place)
 
 
-def lost_key_ring(settings: Settings) -> KeyRingNotFoundError | None:
-    """Return the error for a key ring that is gone; None: nothing needs one yet."""
+def refuse_lost_key_ring(settings: Settings) -> None:
+    """Raise for a key ring that is gone, if a log or an anchor needs the one it was made with."""
     path, place = settings.key_ring_path, str(settings.anchor_path)
     if Anchor.is_blank(settings.anchor_path):
         place = shown(settings.store_url)
         if not has_log(settings.store_url):
-            return None
-    return KeyRingNotFoundError(
+            return
+    raise KeyRingNotFoundError(
         f"there is no key ring at {path}, but {place} is there and needs the one it was made "
         "with: put back a backup of the key ring. If that is lost for good, move log and anchor "
         "away and begin anew: docs/operations.md says how",
@@ -217,22 +218,13 @@ def lost_key_ring(settings: Settings) -> KeyRingNotFoundError | None:
     )
 
 
-def _make_key_ring(settings: Settings, password: Secret[str] | None | UnsetType) -> KeyRing:
-    path = settings.key_ring_path
-    lost = lost_key_ring(settings)
-    if lost is not None:
-        raise lost
-    if password is UNSET:
-        message = (
-            f"a new key ring at {path} needs a password (KEYTURN_PASSWORD, or the argument "
-            "`password`); password=None makes one without"
-        )
-        raise PasswordRequiredError(message, path=str(path))
+def _make_key_ring(settings: Settings, password: Secret[str] | None) -> KeyRing:
+    refuse_lost_key_ring(settings)
     ring = KeyRing.ephemeral()
     # The anchor first: a key ring without an anchor means that there was a log.
     if settings.store_url != MEMORY:
         Anchor(settings.anchor_path, ring.node_id).create()
-    ring.save(path, password)
+    ring.save(settings.key_ring_path, password)
     return ring
 
 

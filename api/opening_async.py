@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
-import threading
 from collections.abc import Callable, Generator
-from types import TracebackType
 from typing import Any, ParamSpec
 
 from keyturn import opening
-from keyturn.aio import AsyncService
+from keyturn.aio import AsyncService, Threads
 from keyturn.domain.errors import NoThreadError
 from keyturn.service import Service
 
@@ -31,58 +30,23 @@ class _Opening:
         self._opened = await self
         return self._opened
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         if self._opened is not None:
             await self._opened.close()
 
     async def _open(self) -> AsyncService:
-        handover = _Handover(self._call)
+        threads = Threads()
+        service = threads.submit(self._open_plainly)  # no frame shows the password
         try:
-            return AsyncService(await asyncio.to_thread(handover.open))
-        except RuntimeError as error:
-            if handover.has_begun:
-                raise
-            handover.refuse()  # should a thread of the loop come to it later
-            raise NoThreadError from error
+            return AsyncService(await asyncio.wrap_future(service), threads)
         except asyncio.CancelledError:
-            await asyncio.to_thread(handover.refuse)
+            # What nobody waits for any more is closed, there: the event loop may be over by then.
+            with contextlib.suppress(NoThreadError):
+                threads.submit(lambda: service.result().close())
             raise
 
-
-class _Handover:
-    """An opening in another thread. What nobody waits for any more is closed.
-
-    In that thread, since the event loop may be over by then.
-    """
-
-    def __init__(self, call: Callable[[], Service]) -> None:
-        self._call = call
-        self._lock = threading.Lock()
-        self._is_wanted = True
-        self._service: Service | None = None
-        self.has_begun = False
-
-    def open(self) -> Service:
-        self.has_begun = True
-        service = self._call()
-        with self._lock:
-            self._service = service
-            is_wanted = self._is_wanted
-        if not is_wanted:
-            service.close()
-        return service
-
-    def refuse(self) -> None:
-        with self._lock:
-            self._is_wanted = False
-            service = self._service
-        if service is not None:
-            service.close()
+    def _open_plainly(self) -> Service:
+        return self._call()
 
 
 def _awaited(open_service: Callable[P, Service]) -> Callable[P, _Opening]:

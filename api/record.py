@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from keyturn.config.anchor import Anchor
+from keyturn.actors.manager_parts import ManagerParts
 from keyturn.config.event_log import EventLog
 from keyturn.domain.checkpoint import Checkpoint
 from keyturn.domain.errors import CheckpointError
-from keyturn.projections.audit import audit
-from keyturn.projections.findings import AuditReport, NodeIdFrom
 from keyturn.projections.history import EVERYTHING, HistoryFilter, KeyChange, RotationHistory
+
+if TYPE_CHECKING:
+    from keyturn.projections.findings import AuditReport
 
 
 class Record:
-    """What is written of the keys of one manager, and whether it can be trusted.
+    """What is written of the keys of one manager, and whether it can be trusted."""
 
-    Args:
-        log: where.
-        name: of the manager.
-        node_id: of the node whose key ring signs the log.
-        anchor: what this node has seen of the log; None: nothing that is kept.
-    """
-
-    def __init__(self, log: EventLog, name: str, node_id: str, anchor: Anchor | None) -> None:
-        self._log = log
-        self._name = name
-        self._node_id = node_id
-        self._anchor = anchor
+    _parts: ManagerParts
 
     @property
+    @abstractmethod
     def log(self) -> EventLog:
         """The log: an eventsourcing application, where a host may keep aggregates too."""
-        return self._log
 
     @property
     def node_id(self) -> str:
         """The id of the node whose key ring signs the log."""
-        return self._node_id
+        return self._parts.key_ring.node_id
 
     def history(
         self,
@@ -65,12 +57,12 @@ class Record:
         if at is not None:
             change = self.key_at(at)
             return iter(() if change is None else (change,))
-        history = RotationHistory(self.log, self._name)
+        history = RotationHistory(self.log, self._parts.name)
         return history.changes(which, newest_first=newest_first, after=after, limit=limit)
 
     def key_at(self, moment: datetime) -> KeyChange | None:
         """Return the change whose key was current at a moment, None if none was."""
-        return RotationHistory(self.log, self._name).at(moment)
+        return RotationHistory(self.log, self._parts.name).at(moment)
 
     def audit(
         self,
@@ -93,11 +85,14 @@ class Record:
             CheckpointError: a line is not a checkpoint.
             LogError: the log cannot be read.
         """
+        from keyturn.projections.audit import audit  # a host rarely needs it
+        from keyturn.projections.findings import NodeIdFrom
+
         points = [against] if isinstance(against, Checkpoint | str) else against
         return audit(
             self.log,
             node_id=self.node_id,
-            anchor=self._anchor,
+            anchor=self._parts.anchor,
             against=[p if isinstance(p, Checkpoint) else Checkpoint.parse(p) for p in points],
             host_topics=self.log.host_topics,
             quick=quick,
@@ -111,7 +106,8 @@ class Record:
         Raises:
             CheckpointError: the history has no event: it was purged.
         """
-        event = next(self.log.key_events(self._name, newest_first=True, page=1), None)
+        name = self._parts.name
+        event = next(self.log.key_events(name, newest_first=True, page=1), None)
         if event is None:
-            raise CheckpointError(f"manager {self._name!r} has no history to keep a line of")
+            raise CheckpointError(f"manager {name!r} has no history to keep a line of")
         return Checkpoint.of(event)

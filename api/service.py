@@ -11,10 +11,10 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import pykka
@@ -42,7 +42,6 @@ from keyturn.domain.limits import check_name
 from keyturn.domain.manager_state import ManagerState
 from keyturn.domain.secret import Password, hidden
 from keyturn.domain.tokens import SessionToken
-from keyturn.named_services import NamedServices
 from keyturn.operations import asking_time, operation
 from keyturn.record import Record
 from keyturn.token_file import ClientSession
@@ -72,8 +71,8 @@ class Service(TokenMethods, Record):
         accept_rollback: bool = False,
         lock_timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
-        TokenMethods.__init__(self, parts)
-        Record.__init__(self, log, parts.name, parts.key_ring.node_id, parts.anchor)
+        super().__init__(parts)
+        self._log = log
         self._start_manager = start_manager
         self._manager: pykka.ActorRef[SessionManager] = in_thread(
             lambda: start_manager(
@@ -82,22 +81,17 @@ class Service(TokenMethods, Record):
         )
         self._create = create
         self._parent = parent
-        self._named: NamedServices[Self] = (
-            NamedServices() if parent is None else parent._named  # noqa: SLF001 - of its kind
-        )
+        self._named: dict[str, Self] = {}
         self.lock_timeout = lock_timeout
         self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._closing = threading.RLock()
+        self._lock = threading.RLock()  # one at a time opens, starts again or closes
         self._closed = False
-        self._is_over = False
         self._sessions: list[ClientSession] = []
 
     @property
     def manager(self) -> pykka.ActorRef[SessionManager]:
         """The manager's actor, for messages. One that died is started again from the log."""
-        self._require_own_process()
-        return self._manager if self._manager.is_alive() else in_thread(self._start_again)
+        return self.running_manager or in_thread(self._start_again)
 
     @property
     def running_manager(self) -> pykka.ActorRef[SessionManager] | None:
@@ -155,17 +149,15 @@ class Service(TokenMethods, Record):
         """Start the manager again after `stop`; with `fresh` its key is reset."""
         self.ask(messages.Start(fresh))
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """Open a transaction, and commit it at the end of the block.
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction at the beginning of a block, and commit it at its end.
 
         An exception in the block discards it.
 
         Raises:
             TransactionConflictError: the log moved meanwhile, and nothing was written.
         """
-        with transaction(self.manager) as tran:
-            yield tran
+        return transaction(self.manager)
 
     # --- what there is to know of it ---
 
@@ -233,12 +225,12 @@ class Service(TokenMethods, Record):
         self._require_own_process()
         self._require_open()
         check_name(name)
-        if name == self._name:
+        if name == self._parts.name:
             return self
-        if self._parent is not None:
-            return self._parent.named(name, create=self._create if create is None else create)
         may_create = self._create if create is None else create
-        return self._named.get(name, lambda name: self._open_named(name, may_create))
+        if self._parent is not None:
+            return self._parent.named(name, create=may_create)
+        return self._named.get(name) or in_thread(lambda: self._open_once(name, may_create))
 
     def session(
         self,
@@ -279,17 +271,12 @@ class Service(TokenMethods, Record):
         in_thread(self._close_once)
 
     def _close_once(self) -> None:
-        with self._closing:
-            if not self._is_over:
+        with self._lock:
+            if not self._closed:
                 self._close()
-                self._is_over = True
 
     def _close(self) -> None:
-        with self._lock:
-            self._closed = True
-        services = [self]
-        if self._parent is None:
-            services += self._named.all()
+        services: list[Service] = [self, *self._named.values()]
         refs: list[pykka.ActorRef[Any]] = []
         for service in services:
             service._closed = True  # noqa: SLF001 - of its kind
@@ -304,17 +291,12 @@ class Service(TokenMethods, Record):
         if self._parent is None:
             self._log.close()
         else:
-            self._named.discard(self._name)
+            self._parent._named.pop(self._parts.name, None)  # noqa: SLF001
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()
 
     def __del__(self) -> None:
@@ -329,7 +311,14 @@ class Service(TokenMethods, Record):
                 self._log.stop_soon()
 
     def __repr__(self) -> str:
-        return f"<keyturn.Service {self._name!r} on {self._log.location}>"
+        return f"<keyturn.Service {self._parts.name!r} on {self._log.location}>"
+
+    def _open_once(self, name: str, create: bool) -> Self:
+        with self._lock:
+            service = self._named.get(name)
+            if service is None:
+                service = self._named[name] = self._open_named(name, create)
+            return service
 
     def _open_named(self, name: str, create: bool) -> Self:
         self._require_open()
@@ -337,7 +326,7 @@ class Service(TokenMethods, Record):
             self._log,
             self._parts.key_ring,
             replace(self._parts.options, name=name),
-            anchor=self._anchor,
+            anchor=self._parts.anchor,
             clock=self._parts.clock,
             logger=self._parts.logger,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import pykka
@@ -14,9 +13,9 @@ from keyturn.actors.asking import ask
 from keyturn.actors.messages import Message
 from keyturn.actors.session import Session
 from keyturn.config.threads import in_thread
-from keyturn.config.token_file import ANY_TOKEN, Unconditionally
 from keyturn.domain.errors import SessionNotRunningError
 from keyturn.domain.tokens import SessionToken
+from keyturn.operations import operation
 
 R = TypeVar("R")
 
@@ -47,31 +46,22 @@ class ClientSession:
         """The actor, for messages."""
         return self._ref
 
-    def read_token(self) -> SessionToken | None:
-        """Return the token in the file; None if there is none: see `ReadToken`."""
-        return self._ask(messages.ReadToken())
-
-    def write_token(
-        self,
-        token: SessionToken,
-        replacing: SessionToken | None | Unconditionally = ANY_TOKEN,
-    ) -> bool:
-        """Write the token, and return whether it was written.
-
-        Args:
-            token: the token.
-            replacing: write only if the file still holds this token (None: holds none), so that
-                a late refresh undoes no logout.
+    def ask(self, message: Message[R]) -> R:
+        """Send the session a message and wait for its reply: see `keyturn.ask`.
 
         Raises:
-            TokenFileError: the file cannot be written.
-            SessionNotRunningError: the session was stopped or destroyed.
+            SessionNotRunningError: it was closed, stopped or destroyed.
+            TokenFileError: the file cannot be used.
         """
-        return self._ask(messages.WriteToken(token, replacing))
+        try:
+            return ask(self._ref, message)
+        except pykka.ActorDeadError as error:
+            raise SessionNotRunningError("the session was closed: open it again") from error
 
-    def clear_token(self) -> None:
-        """Log out here: see `ClearToken`."""
-        self._ask(messages.ClearToken())
+    read_token = operation(messages.ReadToken)
+    write_token = operation(messages.WriteToken)
+    clear_token = operation(messages.ClearToken)
+    stop = operation(messages.Stop)
 
     def start(self, session_token: SessionToken | None = None, fresh: bool = False) -> None:
         """Start it again after `stop`.
@@ -84,34 +74,19 @@ class ClientSession:
             SessionDestroyedError: it was destroyed.
             SessionRunningError: it runs, and there are arguments.
         """
-        self._ask(messages.Start(fresh, session_token))
-
-    def stop(self) -> None:
-        """Stop it: see `Stop`."""
-        self._ask(messages.Stop())
+        self.ask(messages.Start(fresh, session_token))
 
     def destroy(self) -> None:
         """Remove the token file; it must be stopped: see `Destroy`."""
-        self._ask(messages.Destroy())
+        self.ask(messages.Destroy())
 
     def close(self) -> None:
         """End the actor. The token file stays."""
         with contextlib.suppress(pykka.ActorDeadError):
             self._ref.stop()
 
-    def _ask(self, message: Message[R]) -> R:
-        try:
-            return ask(self._ref, message)
-        except pykka.ActorDeadError as error:
-            raise SessionNotRunningError("the session was closed: open it again") from error
-
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.close()

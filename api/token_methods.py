@@ -1,27 +1,19 @@
 """Making and checking tokens, as plain methods.
 
-They run in the caller's thread, on the current head; in a transaction, in the manager's actor.
+They run in the caller's thread, on the current head or on what a transaction sees.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
-from keyturn.actors import messages
 from keyturn.actors.manager_parts import ManagerParts
-from keyturn.actors.messages import (
-    Message,
-)
 from keyturn.actors.replies import Authenticated, TokenReport
 from keyturn.actors.transaction import Transaction
-from keyturn.domain.batches import check_batch
 from keyturn.domain.errors import TokenRefusedError
-from keyturn.domain.tokens import SessionToken
-
-R = TypeVar("R")
+from keyturn.domain.tokens import KeySet, SessionToken
 
 
 class TokenMethods:
@@ -34,10 +26,6 @@ class TokenMethods:
     def __init__(self, parts: ManagerParts) -> None:
         self._parts = parts
         self._tokens = parts.tokens
-
-    @abstractmethod
-    def ask(self, message: Message[R]) -> R:
-        """Send the manager a message and wait for its reply."""
 
     def create_token(
         self,
@@ -61,9 +49,7 @@ class TokenMethods:
             SessionManagerNotRunningError: the manager was stopped or destroyed.
             LogError: the log cannot be read, or is not to be trusted.
         """
-        if tran is None:
-            return self._tokens.create(expiry, subject, claims)
-        return self.ask(messages.CreateToken(expiry, subject, claims, tran))
+        return self._tokens.create(expiry, subject, claims, self._keys_of(tran))
 
     def verify_token(self, token: object, tran: Transaction | None = None) -> bool:
         """Return whether `token` is a good token; False for everything else there is.
@@ -76,9 +62,7 @@ class TokenMethods:
             SessionManagerNotRunningError: the manager was stopped or destroyed.
             LogError: the log cannot be read, or is not to be trusted.
         """
-        if tran is None:
-            return self._tokens.verify(token)
-        return self.ask(messages.VerifyToken(token, tran))
+        return self._tokens.verify(token, self._keys_of(tran))
 
     def authenticate(
         self, token: object, max_age: float | None = None, tran: Transaction | None = None
@@ -96,9 +80,7 @@ class TokenMethods:
             SessionManagerNotRunningError: the manager was stopped or destroyed.
             LogError: the log cannot be read, or is not to be trusted.
         """
-        if tran is None:
-            return self._tokens.authenticate(token, max_age)
-        return self.ask(messages.Authenticate(token, max_age, tran))
+        return self._tokens.authenticate(token, max_age, self._keys_of(tran))
 
     def create_tokens(
         self,
@@ -120,9 +102,7 @@ class TokenMethods:
         Raises:
             BatchError: the count is no whole number from 0 to 10,000.
         """
-        if tran is None:
-            return self._tokens.create_many(count, expiry, subject, claims)
-        return self.ask(messages.CreateTokens(count, expiry, subject, claims, tran))
+        return self._tokens.create_many(count, expiry, subject, claims, self._keys_of(tran))
 
     def verify_tokens(
         self, tokens: Iterable[object], tran: Transaction | None = None
@@ -139,9 +119,7 @@ class TokenMethods:
         Raises:
             BatchError: these are too many, or it is a single token or no list at all.
         """
-        if tran is None:
-            return self._tokens.verify_many(tokens)
-        return self.ask(messages.VerifyTokens(check_batch(tokens), tran))
+        return self._tokens.verify_many(tokens, self._keys_of(tran))
 
     def authenticate_tokens(
         self,
@@ -160,9 +138,7 @@ class TokenMethods:
             BatchError: these are too many, or it is a single token or no list at all.
             DurationError: `max_age` is no number of seconds.
         """
-        if tran is None:
-            return self._tokens.authenticate_many(tokens, max_age)
-        return self.ask(messages.AuthenticateTokens(check_batch(tokens), max_age, tran))
+        return self._tokens.authenticate_many(tokens, max_age, self._keys_of(tran))
 
     def refresh_token(
         self, token: object, expiry: float | None = None, tran: Transaction | None = None
@@ -178,9 +154,7 @@ class TokenMethods:
             TokenRefusedError: the token is not good; `reason` says why.
             ExpiryError: the expiry is not a finite number of seconds ≥ 0.
         """
-        if tran is None:
-            return self._tokens.refresh(token, expiry)
-        return self.ask(messages.RefreshToken(token, expiry, tran))
+        return self._tokens.refresh(token, expiry, self._keys_of(tran))
 
     def inspect_token(self, token: object, at: datetime | None = None) -> TokenReport:
         """Return all that is known of a token, good or not.
@@ -195,3 +169,9 @@ class TokenMethods:
             LogError: the log cannot be read, or is not to be trusted.
         """
         return self._parts.inspector.inspect(token, at)
+
+    def _keys_of(self, tran: Transaction | None) -> KeySet | None:
+        if tran is None:
+            return None
+        tran.require_open(self._parts)
+        return tran.key_set

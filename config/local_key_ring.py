@@ -8,7 +8,6 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keyturn.config import key_ring_file
 from keyturn.domain.errors import (
@@ -41,7 +40,7 @@ class KeyRing:
         self._plain = Secret(identity_seed + sealing_key)
         self._identity = Ed25519PrivateKey.from_private_bytes(identity_seed)
         self._sealing = AESGCM(sealing_key)
-        public_key = self._identity.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        public_key = self._identity.public_key().public_bytes_raw()
         self._node_id = encode_node_id(public_key)
 
     def __repr__(self) -> str:

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -314,6 +313,8 @@ def _boxed(values: Mapping[str, object]) -> dict[str, Secret[Any]]:
 
 
 def _read_file(path: Path) -> dict[str, Secret[Any]]:
+    import tomllib  # most have no file
+
     try:
         return _boxed(tomllib.loads(path.read_text("utf-8-sig")))
     except OSError as error:

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from keyturn import ResetKey, testing
 
+pytest_plugins = ["pytester"]
+
 PAGE = (Path(__file__).parent.parent / "docs" / "testing.md").read_text("utf-8")
 SNIPPETS = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
 
 
-def test_every_python_snippet_is_a_test_file_and_passes(tmp_path: Path) -> None:
-    for number, snippet in enumerate(SNIPPETS, 1):
-        file = tmp_path / f"test_snippet_{number:02}.py"
-        file.write_text(snippet, "utf-8")
+def test_every_python_snippet_is_a_test_file_and_passes(pytester: pytest.Pytester) -> None:
+    files = {f"test_snippet_{n:02}": snippet for n, snippet in enumerate(SNIPPETS, 1)}
+    pytester.makepyfile(**files)
 
-    done = pytest_in(tmp_path, "-vv", "-W", "error")
+    done = pytester.runpytest_inprocess(
+        "-vv", "-W", "error", "-p", "no:cacheprovider", "-p", "no:asyncio"
+    )
 
-    assert done.returncode == 0, done.stdout
-    for number, snippet in enumerate(SNIPPETS, 1):
+    assert done.ret == 0
+    for name, snippet in files.items():
         tests = len(re.findall(r"^(?:async )?def test_", snippet, re.M))
-        assert done.stdout.count(f"test_snippet_{number:02}.py::") >= tests
+        assert str(done.stdout).count(f"{name}.py::") >= tests
 
 
 def test_the_failure_on_the_page_is_what_a_failure_looks_like(tmp_path: Path) -> None:
@@ -43,27 +43,3 @@ def test_everything_for_tests_is_on_the_page() -> None:
     names = [name for name in testing.__all__ if name != "EventSpec"]
 
     assert [name for name in names if name not in PAGE] == []
-
-
-def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run pytest on its own, as a host does."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:asyncio",
-            *arguments,
-        ],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )

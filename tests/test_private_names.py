@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 import textwrap
@@ -55,6 +56,7 @@ def borrowed_names(kind: type) -> list[str]:
     return sorted(f"{kind.__name__}.{name}" for name in names_of(kind) & theirs)
 
 
+@functools.cache
 def names_of(kind: type) -> set[str]:
     """Return the private names that a class defines, or takes from itself or from its base."""
     try:

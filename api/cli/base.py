@@ -32,7 +32,7 @@ from keyturn.domain.errors import (
 from keyturn.domain.manager_state import manager_not_found
 from keyturn.domain.secret import Secret
 from keyturn.exported import open_export
-from keyturn.opening import lost_key_ring, no_log
+from keyturn.opening import no_log, refuse_lost_key_ring
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -179,11 +179,9 @@ class Command:
             return key_ring_file.read(
                 self.settings.key_ring_path, group_readable=self.settings.group_readable
             )
-        except KeyRingNotFoundError as error:
-            lost = lost_key_ring(self.settings)
-            if lost is None:
-                raise
-            raise lost from error
+        except KeyRingNotFoundError:
+            refuse_lost_key_ring(self.settings)
+            raise
 
     def log(self, *, for_audit: bool = False) -> EventLog:
         """Open the log alone, which needs no password; it is closed with the command."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from types import TracebackType
 from typing import ParamSpec
 
 from keyturn.aio import AsyncService
@@ -43,14 +42,9 @@ class ClockedAsyncService(AsyncService):
         """Have another process that shares the log do this, at once."""
         self.plain.elsewhere(*events)
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await super().__aexit__(exc_type, exc_value, traceback)
-        if exc_value is None:
+    async def __aexit__(self, *exc_info: object) -> None:
+        await super().__aexit__(*exc_info)
+        if exc_info[0] is None:
             self.faults.check_all_happened()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from eventsourcing.domain import Aggregate
@@ -63,27 +62,20 @@ class ClockedService(Service):
         """Forget the history that was seen: a replay writes another one in its place."""
         self.parts.reader.forget()
 
-    def with_faults(self, faults: Faults) -> Self:
-        """Have these go wrong."""
+    def join(self, faults: Faults) -> Self:
+        """Have these go wrong, and the clock look whether the key is due."""
         self.faults = faults
         faults.attach(self)
+        self.clock.drive(self)
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        super().__exit__(exc_type, exc_value, traceback)
-        if exc_value is None:
+    def __exit__(self, *exc_info: object) -> None:
+        super().__exit__(*exc_info)
+        if exc_info[0] is None:
             self.faults.check_all_happened()
 
     def _open_named(self, name: str, create: bool) -> Self:
-        service = super()._open_named(name, create).with_faults(self.faults)
-        if self.clock.drives(self):
-            self.clock.drive(service)
-        return service
+        return super()._open_named(name, create).join(self.faults)
 
 
 def serve(
@@ -96,8 +88,7 @@ def serve(
     """Return a service on a log that may hold a history already."""
     parts = ManagerParts(log, key_ring, options, clock=clock)
     service = ClockedService(parts, log, partial(SessionManager.start_on, ticker=None))
-    clock.drive(service)
-    return service.with_faults(faults or Faults())
+    return service.join(faults or Faults())
 
 
 def open_service(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from keyturn.testing.events import TIMES, EventSpec
 
@@ -52,7 +52,7 @@ def expectation(expected: object, *, own: str, now: float) -> Outcome:
         now: seconds since the epoch.
     """
     if isinstance(expected, EventSpec):
-        spec = expected if expected.manager != own else replace(expected, manager=UNSET)
+        spec = expected if expected.manager != own else structs.replace(expected, manager=UNSET)
         return Dated(spec, expected.time(now))
     if isinstance(expected, type) and issubclass(expected, Exception):
         return Raised(expected)
@@ -71,7 +71,8 @@ def compare(expected: Sequence[Outcome], actual: Sequence[Outcome]) -> list[str]
     lines: list[str] = []
     differ = False
     for wanted, found in _aligned(expected, actual):
-        if wanted is not None and found is not None and _fits(wanted, found):
+        differences = wanted and found and _differences(wanted, found)
+        if differences == []:
             lines.append(f"    {found!r}")
             continue
         differ = True
@@ -79,32 +80,41 @@ def compare(expected: Sequence[Outcome], actual: Sequence[Outcome]) -> list[str]
             lines.append(f"  - {wanted!r}")
         if found is not None:
             lines.append(f"  + {found!r}")
-        lines += _explained(wanted, found)
+        lines += differences or []
     return lines if differ else []
 
 
-def _explained(expected: Outcome | None, actual: Outcome | None) -> list[str]:
-    """Return in what two differ, when they are near enough for that to be news."""
-    if not isinstance(expected, Dated) or not isinstance(actual, Dated):
-        return []
+def _differences(expected: Outcome, actual: Outcome) -> list[str] | None:
+    """Return a line for each thing in which two of a kind differ; None: they are of two kinds."""
+    if isinstance(expected, Raised) or isinstance(actual, Raised):
+        return [] if _is_raised(expected, actual) else None
     if type(expected.spec) is not type(actual.spec):
-        return []
+        return None
     return [
         f"  ?   {name}: expected {wanted}, was {found}"
-        for name, wanted, found in _differences(expected, actual)
+        for name, wanted, found in _differing_fields(expected, actual)
     ]
 
 
-def _differences(expected: Dated, actual: Dated) -> Iterator[tuple[str, str, str]]:
+def _is_raised(expected: Outcome, actual: Outcome) -> bool:
+    return (
+        isinstance(expected, Raised)
+        and isinstance(actual, Raised)
+        and isinstance(expected.error, type)
+        and isinstance(actual.error, expected.error)
+    )
+
+
+def _differing_fields(expected: Dated, actual: Dated) -> Iterator[tuple[str, str, str]]:
     """Yield what the expected event names and the actual one has otherwise."""
     if expected.spec.manager != actual.spec.manager:
         yield "manager", _manager(expected), _manager(actual)
-    for field in fields(expected.spec):
-        if field.name == "manager" or field.name in TIMES:
+    for name in expected.spec.__struct_fields__:
+        if name == "manager" or name in TIMES:
             continue
-        wanted, found = getattr(expected.spec, field.name), getattr(actual.spec, field.name)
+        wanted, found = getattr(expected.spec, name), getattr(actual.spec, name)
         if wanted not in (UNSET, found):
-            yield field.name, repr(wanted), repr(found)
+            yield name, repr(wanted), repr(found)
     if expected.at is not None and actual.at is not None and expected.at != actual.at:
         yield "at", _moment(expected.at), _moment(actual.at)
 
@@ -116,16 +126,6 @@ def _manager(event: Dated) -> str:
 
 def _moment(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(sep=" ")
-
-
-def _fits(expected: Outcome, actual: Outcome) -> bool:
-    if isinstance(expected, Raised) and isinstance(actual, Raised):
-        return isinstance(expected.error, type) and isinstance(actual.error, expected.error)
-    if isinstance(expected, Dated) and isinstance(actual, Dated):
-        return type(expected.spec) is type(actual.spec) and not any(
-            _differences(expected, actual)
-        )
-    return False
 
 
 def _aligned(
@@ -158,8 +158,7 @@ def _best_scores(expected: Sequence[Outcome], actual: Sequence[Outcome]) -> list
 
 
 def _likeness(expected: Outcome, actual: Outcome) -> int:
-    if _fits(expected, actual):
-        return 1000
-    if isinstance(expected, Dated) and isinstance(actual, Dated):
-        return int(type(expected.spec) is type(actual.spec))
-    return int(type(expected) is type(actual))
+    differences = _differences(expected, actual)
+    if differences is None:
+        return 0
+    return 1 if differences else 1000

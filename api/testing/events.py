@@ -8,10 +8,10 @@ is one of the manager under test.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from keyturn.actors.messages import Message
@@ -26,8 +26,7 @@ SOMEBODY = "somebody@somewhere"
 TIMES = ("at", "age")
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
-class EventSpec:
+class EventSpec(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """What `Generated`, `Reset`, `Rotated` and `Destroyed` have in common.
 
     Attributes:
@@ -48,11 +47,6 @@ class EventSpec:
     generation: int | UnsetType = UNSET
     at: datetime | None = None
     age: float | None = None
-
-    def __repr__(self) -> str:
-        values = [(field.name, getattr(self, field.name)) for field in fields(self)]
-        named = [f"{n}={v!r}" for n, v in values if v is not (None if n in TIMES else UNSET)]
-        return f"{type(self).__name__}({', '.join(named)})"
 
     def time(self, now: float) -> datetime | None:
         """Return when it happened, if it says so, by a clock that says `now`."""
@@ -96,39 +90,37 @@ class EventSpec:
             raise ValueError(f"{self!r} cannot happen here: generation {keys.generation} is next")
 
 
-class Generated(EventSpec):
+class Generated(EventSpec, frozen=True):
     """The first key, or the first after a destroy."""
 
     kind = "generated"
 
 
-class Reset(EventSpec):
+class Reset(EventSpec, frozen=True):
     """A new key; every earlier token is refused."""
 
     kind = "reset"
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
-class Rotated(EventSpec):
+class Rotated(EventSpec, frozen=True, kw_only=True):
     """A new key; earlier tokens stay good for an overlap.
 
     Attributes:
         overlap: in whole seconds; a given event that names none has 0.
     """
 
-    kind: ClassVar[str] = "rotated"
+    kind = "rotated"
 
     overlap: int | UnsetType = UNSET
 
 
-class Destroyed(EventSpec):
+class Destroyed(EventSpec, frozen=True):
     """The end of all keys."""
 
     kind = "destroyed"
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
-class SessionEnded(EventSpec):
+class SessionEnded(EventSpec, frozen=True, kw_only=True):
     """The end of one session.
 
     Attributes:
@@ -136,14 +128,13 @@ class SessionEnded(EventSpec):
         subject: whose it was, if a token said so.
     """
 
-    kind: ClassVar[str] = "session ended"
+    kind = "session ended"
 
     sid: str | UnsetType = UNSET
     subject: str | None | UnsetType = UNSET
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
-class SessionsEnded(EventSpec):
+class SessionsEnded(EventSpec, frozen=True, kw_only=True):
     """The end of all sessions of a subject that had begun.
 
     Attributes:
@@ -151,7 +142,7 @@ class SessionsEnded(EventSpec):
         keep: the sid of the session that goes on.
     """
 
-    kind: ClassVar[str] = "sessions ended"
+    kind = "sessions ended"
 
     subject: str | UnsetType = UNSET
     keep: str | None | UnsetType = UNSET
@@ -171,7 +162,7 @@ def spec_of(event: KeyEvent, *, own: str) -> EventSpec:
         own: the manager under test, whose events need not name it.
     """
     spec = _SPECS[event.kind]
-    names = {field.name for field in fields(spec)} - set(TIMES)
+    names = set(spec.__struct_fields__) - set(TIMES)
     values = {name: getattr(event, name) for name in names}
     if event.manager == own:
         del values["manager"]

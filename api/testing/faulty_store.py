@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
-from uuid import UUID
 
-from eventsourcing.persistence import Notification, StoredEvent
+from eventsourcing.persistence import StoredEvent
 
 from keyturn.config.store import Store
-from keyturn.domain.key_log import Row
 from keyturn.testing.faults import Faults
+
+
+def _own(name: str) -> Any:
+    """Return a method that is the store's own."""
+    return lambda self, *args, **kwargs: getattr(self.store, name)(*args, **kwargs)
+
+
+def _reading(name: str) -> Any:
+    """Return a method that is the store's own, as long as reading does not go wrong."""
+
+    def method(self: FaultyStore, *args: Any, **kwargs: Any) -> Any:
+        self.faults.strike(writing=False)
+        return getattr(self.store, name)(*args, **kwargs)
+
+    return method
 
 
 class FaultyStore(Store):
@@ -21,132 +34,76 @@ class FaultyStore(Store):
     Args:
         store: the real one.
         faults: what goes wrong at the moment.
+
+    Attributes:
+        written: the events that came through this door, in the order of writing.
     """
 
     def __init__(self, store: Store, faults: Faults) -> None:
-        self._store = store
-        self._faults = faults
+        self.store = store
+        self.faults = faults
+        self.written: list[StoredEvent] = []
         self._heard: object = None
         self._is_cut = False
         self.location = store.location
         self.table = store.table
         self.is_server = store.is_server
 
-    # --- writing ---
-
     def insert_events(
-        self,
-        stored_events: Iterable[StoredEvent],
-        *,
-        may_begin_anywhere: bool = False,
-        **kwargs: Any,
+        self, stored_events: Iterable[StoredEvent], **kwargs: Any
     ) -> Sequence[int] | None:
         events = list(stored_events)
         numbers: Sequence[int] | None = self._commit(
-            lambda: self._store.insert_events(
-                events, may_begin_anywhere=may_begin_anywhere, **kwargs
-            )
+            events, lambda: self.store.insert_events(events, **kwargs)
         )
         return numbers
 
     def purge(self, last: StoredEvent) -> None:
-        self._commit(lambda: self._store.purge(last))
+        self._commit([last], lambda: self.store.purge(last))
 
-    def _commit(self, write: Callable[[], Any]) -> Any:
-        self._faults.strike(writing=True)
-        self._faults.happen("before_commit")
-        kept = self._faults.happen("unknown_commit")
-        if kept is None:
-            return write()
-        if kept:
-            write()
-        self._is_cut = True
-        raise _cut()
+    def _commit(self, events: list[StoredEvent], write: Callable[[], Any]) -> Any:
+        self.faults.strike(writing=True)
+        self.faults.happen("before_commit")
+        kept = self.faults.happen("unknown_commit")
+        result = None
+        if kept is None or kept:
+            result = write()
+            self.written += events
+        if kept is not None:
+            self._is_cut = True
+            raise _cut()
+        return result
 
     def exclusive(self) -> AbstractContextManager[None]:
-        self._faults.strike(writing=True)
-        return self._store.exclusive()
-
-    def remove(self, originator_id: UUID | str) -> None:
-        self._store.remove(originator_id)
+        self.faults.strike(writing=True)
+        return self.store.exclusive()
 
     def reopen(self) -> bool:
         if self._is_cut:
             self._is_cut = False
             raise _cut()
-        self._faults.strike(writing=False)
-        return self._store.reopen()
-
-    # --- reading ---
+        self.faults.strike(writing=False)
+        return self.store.reopen()
 
     def changes(self) -> object:
-        if self._faults.is_down:
+        if self.faults.is_down:
             return object()  # as of no change that is known: so the log must be read
-        if not self._faults.is_deaf:
-            self._heard = self._store.changes()
+        if not self.faults.is_deaf:
+            self._heard = self.store.changes()
         return self._heard
 
-    def select_events(
-        self,
-        originator_id: UUID | str,
-        *,
-        gt: int | None = None,
-        lte: int | None = None,
-        desc: bool = False,
-        limit: int | None = None,
-    ) -> Sequence[StoredEvent]:
-        self._faults.strike(writing=False)
-        return self._store.select_events(originator_id, gt=gt, lte=lte, desc=desc, limit=limit)
-
-    def select_notifications(
-        self,
-        start: int | None,
-        limit: int,
-        stop: int | None = None,
-        topics: Sequence[str] = (),
-        *,
-        inclusive_of_start: bool = True,
-    ) -> Sequence[Notification]:
-        self._faults.strike(writing=False)
-        return self._store.select_notifications(
-            start, limit, stop, topics, inclusive_of_start=inclusive_of_start
-        )
-
-    def max_notification_id(self) -> int | None:
-        self._faults.strike(writing=False)
-        return self._store.max_notification_id()
-
-    def rows(self) -> Generator[Row, None, None]:
-        self._faults.strike(writing=False)
-        yield from self._store.rows()
-
-    def newest_rows(self, topics: Collection[str]) -> list[Row]:
-        self._faults.strike(writing=False)
-        return self._store.newest_rows(topics)
-
-    def unknown_topic(self, known: Collection[str]) -> str | None:
-        self._faults.strike(writing=False)
-        return self._store.unknown_topic(known)
-
-    def schema_problems(self) -> list[str]:
-        self._faults.strike(writing=False)
-        return self._store.schema_problems()
-
-    # --- the rest ---
-
-    def watch(
-        self, on_change: Callable[[], None], originator_id: UUID | str | None = None
-    ) -> Callable[[], None]:
-        return self._store.watch(on_change, originator_id)
-
-    def seconds_since_heard(self) -> float:
-        return self._store.seconds_since_heard()
-
-    def stop_soon(self) -> None:
-        self._store.stop_soon()
-
-    def close(self) -> None:
-        self._store.close()
+    select_events = _reading("select_events")
+    select_notifications = _reading("select_notifications")
+    max_notification_id = _reading("max_notification_id")
+    rows = _reading("rows")
+    newest_rows = _reading("newest_rows")
+    unknown_topic = _reading("unknown_topic")
+    schema_problems = _reading("schema_problems")
+    remove = _own("remove")
+    watch = _own("watch")
+    seconds_since_heard = _own("seconds_since_heard")
+    stop_soon = _own("stop_soon")
+    close = _own("close")
 
 
 def _cut() -> OSError:

@@ -8,16 +8,14 @@ of a long history hardly any is.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from eventsourcing.persistence import StoredEvent
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from keyturn.actors.key_writer import new_secret
 from keyturn.domain import chain
@@ -102,9 +100,13 @@ class _Stream:
             key["key_id"], key["sealed_key"] = self._key(key["generation"], key)
         id_, position = stored.originator_id, stored.originator_version
         assert isinstance(id_, UUID)
-        self._digest = chain.digest(stored.topic, id_, position, fields)
-        unsigned = self._digest, chain.encode_state(fields)
-        return _Unsigned(self._key_ring, id_, position, stored.topic, *unsigned)
+        digest = self._digest = chain.digest(stored.topic, id_, position, fields)
+
+        def signed() -> bytes:
+            fields["signature"] = chain.sign(self._key_ring, id_, position, digest)
+            return chain.encode_state(fields)
+
+        return _Unsigned(id_, position, stored.topic, signed)
 
     def _key(self, generation: object, fields: dict[str, Any]) -> tuple[str, str]:
         """Return the key of a generation: as it was, if its beginning was purged."""
@@ -114,29 +116,15 @@ class _Stream:
 class _Unsigned(StoredEvent):
     """A row that is signed when it is first read."""
 
-    def __init__(
-        self,
-        key_ring: KeyRingLike,
-        id_: UUID,
-        position: int,
-        topic: str,
-        digest: str,
-        unsigned: bytes,
-    ) -> None:
+    def __init__(self, id_: UUID, position: int, topic: str, signed: Callable[[], bytes]) -> None:
         vars(self).update(
-            originator_id=id_,
-            originator_version=position,
-            topic=topic,
-            _facts=(key_ring, digest, unsigned),
+            originator_id=id_, originator_version=position, topic=topic, _signed=signed
         )
 
     @cached_property
     def state(self) -> bytes:
-        key_ring, digest, unsigned = vars(self)["_facts"]
-        id_ = self.originator_id
-        assert isinstance(id_, UUID)
-        signature = chain.sign(key_ring, id_, self.originator_version, digest)
-        return chain.encode_state({**msgspec.json.decode(unsigned), "signature": signature})
+        signed: bytes = vars(self)["_signed"]()
+        return signed
 
 
 # --- snapshots ---------------------------------------------------------------------------------
@@ -157,12 +145,12 @@ def snapshot_lines(events: Iterable[KeyEvent], own: str) -> list[str]:
     for event in events:
         spec = spec_of(event, own=own)
         if spec.initiator == event.recorded_by:
-            spec = replace(spec, initiator=UNSET)
+            spec = structs.replace(spec, initiator=UNSET)
         if isinstance(spec, SessionEnded):
             subject = "the node" if spec.subject == event.node_id else spec.subject
-            spec = replace(spec, sid=numbered(spec.sid), subject=subject)
+            spec = structs.replace(spec, sid=numbered(spec.sid), subject=subject)
         if isinstance(spec, SessionsEnded) and spec.keep is not None:
-            spec = replace(spec, keep=numbered(spec.keep))
+            spec = structs.replace(spec, keep=numbered(spec.keep))
         lines.append(repr(spec))
     return lines
 

@@ -66,10 +66,6 @@ class ManualClock:
         with self._lock:
             self._driven.add(service)
 
-    def drives(self, service: Driven) -> bool:
-        """Return whether it was told to do so."""
-        return service in self._driven
-
     def __repr__(self) -> str:
         return f"<ManualClock at {self.now.isoformat()}>"
 

@@ -25,9 +25,6 @@ from keyturn.testing.events import EventSpec, Generated, check_events, with_time
 
 _ALL = 2**62
 
-Place = tuple[object, int]
-"""Of an event: its stream and its position there."""
-
 
 class OtherProcess:
     """Another process on the same log.
@@ -64,14 +61,9 @@ class OtherProcess:
         name = self.own if manager is None else manager
         return HeadReader(self.log, name, self.key_ring.node_id).get()
 
-    @property
-    def newest(self) -> int:
-        """The number of the event that was written last, of any manager; 0: there is none."""
-        return self.store.max_notification_id() or 0
-
-    def written_since(self, number: int) -> Sequence[StoredEvent]:
-        """Return what was written after the event of this number, of all managers."""
-        return self.store.select_notifications(number, _ALL, inclusive_of_start=False)
+    def rows(self) -> Sequence[StoredEvent]:
+        """Return what was written, of all managers and of the host."""
+        return self.store.select_notifications(None, _ALL)
 
     def dated(self, events: Sequence[EventSpec]) -> list[Dated]:
         """Return when each is to happen; a manager that is new begins with `Generated`.
@@ -94,21 +86,15 @@ class OtherProcess:
         timed = with_times(whole, self.clock(), after=max(last, default=None))
         return [Dated(event, at) for event, at in timed]
 
-    def write(self, events: Sequence[Dated]) -> set[Place]:
-        """Have these happen, in one commit; return where they stand."""
+    def write(self, events: Sequence[Dated]) -> None:
+        """Have these happen, in one commit."""
         drafts: dict[str, SessionKeys] = {}
         for event in events:
             name = self._manager(event.spec)
             keys = drafts.get(name) or drafts.setdefault(name, self.head(name).keys.draft())
             assert event.at is not None
             event.spec.happen(keys, new_secret(), self.key_ring, event.at)
-        places: set[Place] = {
-            (pending.originator_id, pending.originator_version)
-            for keys in drafts.values()
-            for pending in keys.pending_events
-        }
         self.log.append(*drafts.values())
-        return places
 
     def _manager(self, event: EventSpec) -> str:
         return event.manager if isinstance(event.manager, str) else self.own

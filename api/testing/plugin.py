@@ -62,12 +62,11 @@ def keyturn_service(request: pytest.FixtureRequest) -> Iterator[ClockedService]:
 
 
 @pytest.fixture
-def keyturn_async_service(request: pytest.FixtureRequest) -> Iterator[ClockedAsyncService]:
+def keyturn_async_service(keyturn_service: ClockedService) -> ClockedAsyncService:
     """The same service, awaited: for pytest-asyncio, anyio and plain `asyncio.run`."""
-    from keyturn.testing import ClockedAsyncService, open_service  # when first used: see above
+    from keyturn.testing import ClockedAsyncService  # when first used: see above
 
-    with open_service(**_marked(request)) as service:
-        yield ClockedAsyncService(service)
+    return ClockedAsyncService(keyturn_service)
 
 
 @pytest.fixture

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Generator, Iterator
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import pykka
@@ -17,6 +16,7 @@ from msgspec import UNSET, UnsetType
 from keyturn.actors.asking import ask
 from keyturn.actors.messages import Message, Subscribe
 from keyturn.domain.errors import NotRunningError
+from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.options import DEFAULT_EXPIRY, ManagerOptions
 from keyturn.domain.session_keys import EVENT_CLASSES
 from keyturn.domain.stored_events import read_event
@@ -144,7 +144,7 @@ class Replay:
             ExportError: the file is not a whole and unaltered export; `line` says where.
         """
         own = self._other.own if name is None else name
-        is_used = self._other.newest > int(self._bench.has_only_its_own_key)
+        is_used = len(self._other.rows()) > int(self._bench.has_only_its_own_key)
         if is_used or (self._bench.started is not None and own != self._other.own):
             raise ValueError("load a history first: something happened here already")
         exported = histories.read_export(path, own, alone=name is not None)
@@ -176,10 +176,8 @@ class Replay:
             subject: whose session it is; None: the node's.
             claims: the host's own claims.
         """
-        _ = self.service
-        return mint_past_token(
-            self._other, self._bench.options, generation, age, expiry, subject, claims
-        )
+        options = self.service.parts.options
+        return mint_past_token(self._other, options, generation, age, expiry, subject, claims)
 
     def subscriber(self, ref: pykka.ActorRef[Any]) -> Self:
         """Tell a host's own subscriber what happened so far, and all that follows.
@@ -292,7 +290,7 @@ class Replay:
         """
         __tracebackhide__ = True
         self._settle_what_was()
-        events = map(read_event, self._written_since(0))
+        events = _key_events(self._other.rows())
         lines = histories.snapshot_lines(events, self._other.own)
         update = self.update_snapshots
         if problems := histories.compare_snapshot(Path(path), lines, update=update):
@@ -310,28 +308,23 @@ class Replay:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         try:
             self.close()
         except Exception:
-            if exc_value is None:
+            if exc_info[0] is None:
                 raise
 
     # --- what came of it ---
 
     def _begin(self, what: str) -> None:
         """Look from now on at what comes of this."""
-        self._what, self._mark = what, self._other.newest
+        self._what = what
         self._reply = None
         self._error = None
         self._is_error_seen = True
         self._is_looked_at = False
-        self._bench.given.clear()
+        self._bench.door.written.clear()
 
     @contextmanager
     def _noting_errors(self) -> Iterator[None]:
@@ -341,17 +334,12 @@ class Replay:
         except Exception as error:  # noqa: BLE001 - whatever the host raises
             self._error, self._is_error_seen = error, False
 
-    def _written_since(self, number: int) -> list[StoredEvent]:
-        written = self._other.written_since(number)
-        return [row for row in written if row.topic in EVENT_CLASSES]
-
     def _outcomes(self) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        for row in self._written_since(self._mark):
-            if (row.originator_id, row.originator_version) not in self._bench.given:
-                event = read_event(row)
-                outcomes.append(Dated(spec_of(event, own=self._other.own), event.timestamp))
-        return [*outcomes, *([] if self._error is None else [Raised(self._error)])]
+        outcomes: list[Outcome] = [
+            Dated(spec_of(event, own=self._other.own), event.timestamp)
+            for event in _key_events(self._bench.door.written)
+        ]
+        return outcomes if self._error is None else [*outcomes, Raised(self._error)]
 
     def _tell_subscribers(self) -> None:
         """Have the manager look at the log now, and tell: it does when somebody subscribes."""
@@ -370,3 +358,8 @@ class Replay:
         later, self._later = self._later, None
         if later is not None:
             raise actions.not_awaited(self._what, later)
+
+
+def _key_events(rows: Iterable[StoredEvent]) -> Iterator[KeyEvent]:
+    """Yield the events of keys: a host may keep others in the same log."""
+    return (read_event(row) for row in rows if row.topic in EVENT_CLASSES)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from typing import Any
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from keyturn.actors.replies import TokenReport
@@ -13,8 +13,7 @@ from keyturn.domain.tokens import host_claims
 from keyturn.service import Service
 
 
-@dataclass(frozen=True, repr=False, kw_only=True)
-class Token:
+class Token(msgspec.Struct, frozen=True, kw_only=True, repr_omit_defaults=True):
     """A good token, as a reply. Only what it names is compared.
 
     Attributes:
@@ -31,11 +30,6 @@ class Token:
     generation: int | UnsetType = UNSET
     claims: Mapping[str, Any] | UnsetType = UNSET
 
-    def __repr__(self) -> str:
-        values = [(field.name, getattr(self, field.name)) for field in fields(self)]
-        named = [f"{name}={value!r}" for name, value in values if value is not UNSET]
-        return f"Token({', '.join(named)})"
-
 
 def differences(expected: object, reply: object, service: Service) -> list[str]:
     """Return no line if a reply is as expected, else lines that say in what it is not."""
@@ -49,9 +43,9 @@ def differences(expected: object, reply: object, service: Service) -> list[str]:
         return [f"  - replies {expected!r}", f"  + replies what is no good token: {reason}"]
     found = _token_of(report)
     lines = [
-        f"  ?   {field.name}: expected {wanted!r}, was {getattr(found, field.name)!r}"
-        for field in fields(expected)
-        if (wanted := getattr(expected, field.name)) not in (UNSET, getattr(found, field.name))
+        f"  ?   {name}: expected {wanted!r}, was {getattr(found, name)!r}"
+        for name in expected.__struct_fields__
+        if (wanted := getattr(expected, name)) not in (UNSET, getattr(found, name))
     ]
     return [f"  - replies {expected!r}", f"  + replies {found!r}", *lines] if lines else []
 

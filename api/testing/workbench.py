@@ -22,7 +22,7 @@ from keyturn.testing.events import EventSpec, Generated, check_events
 from keyturn.testing.faults import Faults
 from keyturn.testing.faulty_store import FaultyStore
 from keyturn.testing.manual_clock import ManualClock
-from keyturn.testing.other_process import OtherProcess, Place
+from keyturn.testing.other_process import OtherProcess
 
 
 class Workbench:
@@ -43,14 +43,13 @@ class Workbench:
         self.options = options
         self.clock = clock or ManualClock()
         self.faults = Faults(self.happen)
-        self.given: set[Place] = set()
-        """Where events stand that nobody under test wrote."""
         self.started: ClockedService | None = None
         self.has_only_its_own_key = False
         self.has_told_others = False
         store, topics = MemoryStore(), _topics(aggregates)
         self.other = OtherProcess(store, KeyRing.ephemeral(), options.name, self.clock, topics)
-        self._log = EventLog(lambda: FaultyStore(store, self.faults), MEMORY, topics)
+        self.door = FaultyStore(store, self.faults)
+        self._log = EventLog(lambda: self.door, MEMORY, topics)
 
     @property
     def service(self) -> ClockedService:
@@ -60,7 +59,7 @@ class Workbench:
             self.started = serve(
                 self._log, self.other.key_ring, self.options, self.clock, self.faults
             )
-            self.given.add((manager_id(self.other.own), 1))
+            self.door.written.clear()
         return self.started
 
     def happen(self, *events: EventSpec) -> None:
@@ -73,10 +72,10 @@ class Workbench:
         if self.started is None:  # it starts before a history that ends with a destroy does
             are_own = [e.spec.manager in (UNSET, self.other.own) for e in dated]
             begun = are_own.index(True) + 1 if any(are_own) else 0
-            self.given |= self.other.write(dated[:begun])
+            self.other.write(dated[:begun])
             _ = self.service
             dated = dated[begun:]
-        self.given |= self.other.write(dated)
+        self.other.write(dated)
 
     def fill(self, rows: Sequence[StoredEvent], own: str) -> None:
         """Have these rows be the history, and a manager of it the one under test.

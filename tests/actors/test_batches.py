@@ -225,7 +225,7 @@ def test_an_awaited_batch_is_work_for_the_actors_thread(tmp_path: Path) -> None:
     threads: list[threading.Thread] = []
 
     async def body(service: AsyncService) -> None:
-        issuer = service._service._tokens
+        issuer = service.plain._tokens
         verify_many = issuer.verify_many
 
         def noticed(*args: Any) -> list[bool]:

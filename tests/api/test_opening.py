@@ -79,15 +79,13 @@ def test_a_password_is_needed_again(tmp_path: Path) -> None:
         keyturn.open(path=tmp_path)
 
 
-@pytest.mark.parametrize("wrong", ["another", PASSWORD + " ", ""])
-def test_g6_a_wrong_password_opens_nothing_and_changes_nothing(
-    tmp_path: Path, wrong: str
-) -> None:
+def test_g6_a_wrong_password_opens_nothing_and_changes_nothing(tmp_path: Path) -> None:
     keyturn.open(path=tmp_path, password=PASSWORD).close()
     before = contents(tmp_path)
 
-    with pytest.raises(WrongPasswordError):
-        keyturn.open(path=tmp_path, password=wrong)
+    for wrong in ("another", PASSWORD + " ", ""):
+        with pytest.raises(WrongPasswordError):
+            keyturn.open(path=tmp_path, password=wrong)
 
     assert contents(tmp_path) == before
 
@@ -187,7 +185,7 @@ with keyturn.open(path=sys.argv[1], password=None) as service:
 """
 
 
-@pytest.mark.parametrize("attempt", range(4))
+@pytest.mark.parametrize("attempt", range(2))
 def test_three_first_starts_at_once_share_one_key(tmp_path: Path, attempt: int) -> None:
     path = tmp_path / "data"
     starting = [
@@ -392,7 +390,7 @@ def collect(frame, event, argument):
         gc.collect()
 
 gc.disable()
-for when in range(1, 150, 2):
+for when in range(1, 150, 7):
     abandon(when)
     calls = 0
     sys.setprofile(collect)

@@ -1,4 +1,4 @@
-"""The pytest plugin, as a host meets it: installed, in a pytest of its own."""
+"""The pytest plugin, as a host meets it: installed, in a run of pytest of its own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from keyturn import KeyRing, SessionKeys, open_event_log
 from keyturn.actors.key_writer import new_secret
 from keyturn.domain.session_keys import Origin
 from keyturn.projections.export import export_lines
+from keyturn.testing import ClockedAsyncService, Replay  # noqa: F401 - stay loaded after a host
 
 pytest_plugins = ["pytester"]
+
+WITHOUT = ("-p", "no:cacheprovider", "-p", "no:asyncio")
 
 
 @pytest.fixture
@@ -23,9 +26,9 @@ def host(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.P
 
 
 def run(host: pytest.Pytester, test_file: str, *options: str) -> pytest.RunResult:
+    """Run a host's tests in this process: the same plugin, loaded in the same way."""
     host.makepyfile(test_file)
-    without = ("-p", "no:cacheprovider", "-p", "no:asyncio")
-    return host.runpytest_subprocess(*without, *options, timeout=60)
+    return host.runpytest_inprocess(*WITHOUT, *options)
 
 
 def test_a_host_has_both_fixtures_without_asking(host: pytest.Pytester) -> None:
@@ -151,8 +154,7 @@ def test_an_export_becomes_the_given(host: pytest.Pytester) -> None:
 
 
 def test_nothing_of_keyturn_is_imported_before_a_fixture_is_used(host: pytest.Pytester) -> None:
-    result = run(
-        host,
+    host.makepyfile(
         """
         import sys
 
@@ -165,8 +167,10 @@ def test_nothing_of_keyturn_is_imported_before_a_fixture_is_used(host: pytest.Py
         def test_after(replay):
             assert "keyturn.testing.replay" in sys.modules
             assert "keyturn.aio" not in sys.modules
-        """,
+        """
     )
+
+    result = host.runpytest_subprocess(*WITHOUT, timeout=60)
 
     result.assert_outcomes(passed=2)
 
@@ -209,7 +213,7 @@ def test_a_marker_takes_arguments_by_name(host: pytest.Pytester) -> None:
 
 
 def test_the_fixtures_are_described(host: pytest.Pytester) -> None:
-    result = host.runpytest_subprocess("--fixtures", "-p", "no:asyncio", timeout=60)
+    result = host.runpytest_inprocess("--fixtures", "-p", "no:asyncio")
 
     result.stdout.fnmatch_lines(["keyturn_service -- *", "    A real service in memory*"])
     result.stdout.fnmatch_lines(["keyturn_async_service -- *", "    The same service, awaited*"])

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from keyturn import Service
 
 USES: dict[str, Callable[[Service, Path], Any]] = {
@@ -28,4 +26,3 @@ USES: dict[str, Callable[[Service, Path], Any]] = {
     "session": lambda service, path: service.session(path / "token"),
     "manager": lambda service, path: service.manager,
 }
-every_use = pytest.mark.parametrize("use", sorted(USES))
