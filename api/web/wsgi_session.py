@@ -32,7 +32,7 @@ class _AtOnce(AsyncService):
         return method(*args, **kwargs)
 
     async def ask(self, message: Message[R], *, timeout: float | None = None) -> R:
-        return self._service.ask(message, timeout=timeout)
+        return self.plain.ask(message, timeout=timeout)
 
 
 def _not_awaited(
