@@ -13,14 +13,12 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pykka
 
+from keyturn.actors.messages import Message
 from keyturn.domain.errors import KeyturnError, MessageFailedError, NotRunningError
-
-if TYPE_CHECKING:
-    from keyturn.actors.messages import Message
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that an ask waits for its reply, unless told otherwise."""

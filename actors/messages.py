@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 import msgspec
 
 from keyturn.actors.replies import Answer, Authenticated, TokenReport
+from keyturn.actors.transaction import Transaction
 from keyturn.config.token_file import ANY_TOKEN, Unconditionally
 from keyturn.domain.tokens import SessionKey, SessionToken
 from keyturn.projections.history import EVERYTHING, HistoryFilter, KeyChange
 
 if TYPE_CHECKING:
     import pykka
-
-    from keyturn.actors.transaction import Transaction
 
 R_co = TypeVar("R_co", covariant=True)
 

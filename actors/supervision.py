@@ -13,12 +13,13 @@ import queue
 import threading
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, final
+from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, final
 
 import pykka
 from pykka.messages import ProxyCall
 
 from keyturn.actors.asking import Asked, Failure, Reply
+from keyturn.actors.messages import Message
 from keyturn.config.logging import HostLogger, Logger, safe
 from keyturn.config.threads import about_to_end
 from keyturn.domain.errors import (
@@ -27,9 +28,6 @@ from keyturn.domain.errors import (
     NoThreadError,
     UnknownMessageError,
 )
-
-if TYPE_CHECKING:
-    from keyturn.actors.messages import Message
 
 A = TypeVar("A", bound=pykka.Actor)
 P = ParamSpec("P")

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from keyturn.actors.asking import ask
-from keyturn.actors.messages import BeginTransaction, CommitTransaction
 from keyturn.domain.errors import TransactionClosedError
 from keyturn.domain.head import key_set_of
 
 if TYPE_CHECKING:
-    import pykka
     from eventsourcing.domain import Aggregate
 
     from keyturn.domain.head import Head
@@ -75,23 +71,3 @@ class Transaction:
             raise TransactionClosedError("this transaction is of another manager: use its own")
         if not self._is_open:
             raise TransactionClosedError("this transaction is over: begin another one")
-
-
-@contextlib.contextmanager
-def transaction(manager: pykka.ActorRef[Any]) -> Iterator[Transaction]:
-    """Open a transaction with a session manager, and commit it at the end of the block.
-
-    An exception in the block discards it.
-
-    Args:
-        manager: the manager's actor.
-
-    Raises:
-        TransactionConflictError: the log moved meanwhile, and nothing was written.
-    """
-    tran = ask(manager, BeginTransaction())
-    try:
-        yield tran
-        ask(manager, CommitTransaction(tran))
-    finally:
-        tran.close()

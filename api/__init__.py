@@ -54,10 +54,8 @@ if TYPE_CHECKING:
     )
     from keyturn.actors.session import Session as Session
     from keyturn.actors.session_manager import SessionManager as SessionManager
-    from keyturn.actors.transaction import (
-        Transaction as Transaction,
-        transaction as transaction,
-    )
+    from keyturn.actors.transacting import transaction as transaction
+    from keyturn.actors.transaction import Transaction as Transaction
     from keyturn.aio import AsyncService as AsyncService
     from keyturn.config.anchor import Anchor as Anchor
     from keyturn.config.event_log import EventLog as EventLog
@@ -116,7 +114,8 @@ _NAMES = {  # of each module
     "actors.replies": "Authenticated TokenReport",
     "actors.session": "Session",
     "actors.session_manager": "SessionManager",
-    "actors.transaction": "Transaction transaction",
+    "actors.transacting": "transaction",
+    "actors.transaction": "Transaction",
     "aio": "AsyncService",
     "config.anchor": "Anchor",
     "config.event_log": "EventLog",

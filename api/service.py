@@ -26,7 +26,8 @@ from keyturn.actors.lifecycle import Status
 from keyturn.actors.manager_parts import ManagerParts
 from keyturn.actors.messages import Message
 from keyturn.actors.session_manager import SessionManager
-from keyturn.actors.transaction import Transaction, transaction
+from keyturn.actors.transacting import transaction
+from keyturn.actors.transaction import Transaction
 from keyturn.config.clock import Clock
 from keyturn.config.event_log import EventLog
 from keyturn.config.local_key_ring import KeyRing

@@ -187,7 +187,7 @@ def test_secrets_that_are_none_are_refused(path: Path, secrets: str) -> None:
         {"kdf": {"memory_kib": 32}},
         {"kdf": {"salt": "A" * 22}},
     ],
-    ids=str,
+    ids="-".join,
 )
 def test_g6_nothing_in_a_protected_file_can_be_exchanged(
     path: Path, changes: dict[str, Any]
