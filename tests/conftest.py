@@ -16,7 +16,7 @@ import keyturn
 from keyturn import KeyRing, Service
 from tests.memory_disk import is_roomy
 from tests.postgres import PostgresServer, running_server
-from tests.warm_python import WarmPython, cheap_key_rings, warm_python
+from tests.warm_python import cheap_key_rings, warm_python
 
 # The processes that tests start read compiled modules, as those of an installed package do.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -107,17 +107,10 @@ def each_shared_store(shared_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEYTURN_FRESHNESS", "strict")
 
 
-@pytest.fixture(scope="session")
-def warm() -> Iterator[WarmPython]:
-    """Runs pieces of Python, each in a process that has imported Keyturn already."""
-    with tempfile.TemporaryDirectory() as folder, warm_python(Path(folder)) as python:
-        yield python
-
-
 @pytest.fixture
-def run_python(warm: WarmPython) -> Callable[..., subprocess.CompletedProcess[str]]:
+def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a piece of Python in a process of its own, and fail if it fails."""
-    return lambda code, *arguments: warm.run(code, *map(str, arguments))
+    return lambda code, *arguments: warm_python().run(code, *map(str, arguments))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 
 import keyturn
 from keyturn import ClientSession
-from tests.warm_python import cheap_key_rings, warm_python
+from tests.warm_python import warm_programs
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 FILES = sorted(EXAMPLES.glob("*.py"))
@@ -25,11 +25,11 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run() -> Iterator[Run]:
     """Runs a file in a Python that has imported all already; a warning is an error there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONWARNINGS", "error")
-        with warm_python(tmp_path_factory.mktemp("p")) as programs:
+        with warm_programs() as programs:
             yield lambda *arguments, stdin="": subprocess.run(
                 [programs / "python", *map(str, arguments)],
                 input=stdin,
@@ -87,8 +87,7 @@ PASSWORD = "correct horse battery staple"
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of an agent that runs."""
     folder = tmp_path_factory.mktemp("a")  # short: the path of a socket has 104 bytes at most
-    with cheap_key_rings():
-        keyturn.open(path=folder / "data", password=PASSWORD).close()
+    keyturn.open(path=folder / "data", password=PASSWORD).close()
     process = subprocess.Popen(
         [sys.executable, "-W", "error", AGENT, folder, "agent"],
         env={**os.environ, "KEYTURN_PASSWORD": PASSWORD},

@@ -5,6 +5,7 @@ To start Python with Keyturn takes a third of a second, and the tests do it some
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import json
@@ -14,9 +15,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from unittest import mock
 
@@ -110,14 +113,26 @@ def _read_all(descriptor: int) -> str:
         return file.read()
 
 
+@cache
+def warm_python() -> WarmPython:
+    """Return the server of this process of tests; it ends with it."""
+    folder = tempfile.TemporaryDirectory()
+    python = WarmPython(Path(folder.name))
+    atexit.register(folder.cleanup)
+    atexit.register(python.close)
+    return python
+
+
 @contextlib.contextmanager
-def warm_python(folder: Path) -> Iterator[WarmPython]:
-    """Start the server; its socket lies in a folder."""
-    warm = WarmPython(folder)
-    try:
-        yield warm
-    finally:
-        warm.close()
+def warm_programs() -> Iterator[Path]:
+    """Start a server with the environment of now; yield a folder with its programs."""
+    with tempfile.TemporaryDirectory() as name:
+        python = WarmPython(Path(name))
+        try:
+            python.make_programs(Path(name))
+            yield Path(name)
+        finally:
+            python.close()
 
 
 @contextlib.contextmanager

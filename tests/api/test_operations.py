@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from keyturn.cli.exit_codes import _CODES
 from keyturn.cli.output import BROKEN_PIPE
 from tests.api.command_line import Keyturn
 from tests.postgres import PostgresServer
-from tests.warm_python import warm_python
+from tests.warm_python import warm_programs
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
 
@@ -33,7 +32,7 @@ def commands_under(heading: str) -> str:
 @pytest.fixture(scope="module")
 def programs() -> Iterator[Path]:
     """A folder with a `keyturn` that starts at once."""
-    with tempfile.TemporaryDirectory() as folder, warm_python(Path(folder)) as programs:
+    with warm_programs() as programs:
         yield programs
 
 

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
-import tempfile
-from functools import cache
-from pathlib import Path
 
-from tests.warm_python import WarmPython
+from tests.warm_python import warm_python
 
 _SAY_WHO = "import os; print(os.getpid(), flush=True)\n"
 _LEAVE = "\nimport os, sys; sys.stdout.flush(); sys.stderr.flush(); os._exit(0)"
 """The end of an interpreter takes ten times as long as all the rest of such a process."""
-
-
-@cache
-def _python() -> WarmPython:
-    folder = tempfile.TemporaryDirectory()
-    python = WarmPython(Path(folder.name))
-    atexit.register(folder.cleanup)
-    atexit.register(python.close)
-    return python
 
 
 def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -34,7 +21,7 @@ def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
     It leaves without a word at its end: nothing that is open then is closed.
     """
-    return _python().run(code + _LEAVE, *map(str, arguments))
+    return warm_python().run(code + _LEAVE, *map(str, arguments))
 
 
 class WarmProcess:
@@ -52,7 +39,7 @@ class WarmProcess:
         reading, writing = os.pipe(), os.pipe()
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        self._server.connect(_python().address)
+        self._server.connect(warm_python().address)
         socket.send_fds(self._server, [asked], [writing[0], reading[1], 2])
         os.close(writing[0])
         os.close(reading[1])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from keyturn import Settings
 from keyturn.cli import cli
 from tests.pages import DOCS, ROOT, blocks_of, name_of, pages, run_page
-from tests.warm_python import warm_python
+from tests.warm_python import warm_programs
 
 TESTED_ELSEWHERE = {
     "tests/api/test_operations.py": ["operations"],
@@ -51,9 +50,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def programs() -> Iterator[Path]:
     """Programs that start at once."""
-    with tempfile.TemporaryDirectory() as folder, warm_python(Path(folder)) as python:
-        python.make_programs(Path(folder))
-        yield Path(folder)
+    with warm_programs() as programs:
+        yield programs
 
 
 WITH_BLOCKS = [page for page in pages() if blocks_of(page) and not is_tested_elsewhere(page)]

@@ -14,18 +14,18 @@ from keyturn.web import WebOptions
 from keyturn.web.cookies import REFRESHED_TOKEN, session_cookies
 from keyturn.web.incoming import CSRF_HEADER
 from keyturn.web.live import SESSION_OVER, TRY_AGAIN_LATER
-from tests.warm_python import warm_python
+from tests.warm_python import warm_programs
 
 PAGES = sorted((Path(__file__).parent.parent.parent / "docs" / "web").glob("*.md"))
 NAMES = {"asgi.md", "django.md", "fastapi.md", "flask.md"}
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def python() -> Iterator[Path]:
     """A Python that has imported most already, where a warning is an error."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONWARNINGS", "error")
-        with warm_python(tmp_path_factory.mktemp("p")) as programs:
+        with warm_programs() as programs:
             yield programs / "python"
 
 
