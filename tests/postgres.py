@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import itertools
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -41,8 +42,7 @@ class PostgresServer:
         self._programs = _reachable(programs, self.folder)
         self._schemas = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = _free_port()
         if os.geteuid() == 0:
             os.chown(self.folder, *_owner())
         if standby_of is None:
@@ -218,6 +218,14 @@ def find_programs() -> Path | None:
 def system_programs() -> Path | None:
     """Return the folder of the programs that the system brings, None if there are none."""
     return _newest(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+def _free_port() -> int:
+    """Return a port that nobody gets for a connection out of here while the server is down."""
+    while True:
+        port = secrets.choice(range(12_000, 32_000))
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _newest(folders: Iterable[Path]) -> Path | None:

@@ -179,7 +179,7 @@ def test_a_folder_in_place_of_the_database_is_refused(
 def test_a_file_in_place_of_the_folder_is_an_error_that_names_the_log(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(LogUnavailableError, match="Not a directory") as raised:
+    with pytest.raises(LogUnavailableError, match="file is not a folder") as raised:
         SQLiteStore(tmp_path / "file/log.db")
 
     assert raised.value.location == f"{tmp_path}/file/log.db"

@@ -294,7 +294,7 @@ def test_a_claim_that_can_be_no_header_is_said_once_before_it_listens(keyturn: K
 def test_a_port_beside_a_socket_is_refused(keyturn: Keyturn, folder: Path) -> None:
     done = keyturn("serve", "--socket", str(folder / "k.sock"), "--port", "1", code=os.EX_USAGE)
 
-    assert "--port and --socket" in done.stderr
+    assert "--socket is a place to listen at, as --host and --port are" in done.stderr
 
 
 def test_a_client_that_never_reads_does_not_hold_up_the_others(served: Served) -> None:
