@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -229,8 +230,9 @@ def test_a_test_that_travels_in_time_does_not_spoil_later_ones(tmp_path: Path) -
     (tmp_path / "test_travels.py").write_text(TRAVELS)
 
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "."],
+        [sys.executable, "-m", "pytest", "-q", "-p", "keyturn.testing.plugin", "-c", "/dev/null"],
         cwd=tmp_path,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=60,

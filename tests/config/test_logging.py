@@ -24,6 +24,18 @@ RunPython = Callable[..., CompletedProcess[str]]
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 
 
+@pytest.fixture(autouse=True)
+def _standard_logging_as_it_is_at_first() -> Iterator[None]:
+    """Undo what a test configures, and what one before this configured."""
+    logger = logging.getLogger("keyturn")
+    before = (logger.handlers[:], logger.level, logger.propagate)
+    logger.handlers[:], logger.propagate = [], True
+    logger.setLevel(logging.NOTSET)
+    yield
+    logger.handlers[:], _, logger.propagate = before
+    logger.setLevel(before[1])
+
+
 @pytest.fixture
 def host_events() -> Iterator[list[MutableMapping[str, Any]]]:
     """What reaches the processors of a host that configured structlog."""
@@ -93,16 +105,6 @@ def over_standard_logging(stream: io.StringIO) -> None:
 HOSTS = [plain, json_lines, over_standard_logging]
 
 
-@pytest.fixture
-def _standard_logging_as_it_was() -> Iterator[None]:
-    logger = logging.getLogger("keyturn")
-    before = (logger.handlers[:], logger.level, logger.propagate)
-    yield
-    logger.handlers[:], logger.level, logger.propagate = before
-    logger.setLevel(before[1])  # forgets what it knew of levels
-
-
-@pytest.mark.usefixtures("_standard_logging_as_it_was")
 @pytest.mark.parametrize("configure", HOSTS)
 def test_a_host_may_configure_structlog_in_its_own_way_and_later(
     configure: Callable[[io.StringIO], None], service: Service
@@ -149,7 +151,6 @@ def test_a_logger_says_the_values_that_are_bound_to_it() -> None:
     ]
 
 
-@pytest.mark.usefixtures("_standard_logging_as_it_was")
 def test_the_command_line_prints_lines_of_its_level(capsys: pytest.CaptureFixture[str]) -> None:
     configure_for_command_line("info")
 
@@ -192,7 +193,6 @@ def own_lines(stream: io.StringIO) -> None:
     logging.getLogger("keyturn").setLevel(logging.DEBUG)
 
 
-@pytest.mark.usefixtures("_standard_logging_as_it_was")
 @pytest.mark.parametrize("configure", [own_lines, *HOSTS])
 def test_no_token_and_no_secret_gets_into_a_line(
     configure: Callable[[io.StringIO], None],
@@ -254,7 +254,6 @@ def pass_broken_logger() -> Any:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.usefixtures("_standard_logging_as_it_was")
 @pytest.mark.parametrize(
     "break_logging",
     [
@@ -271,7 +270,6 @@ def test_nothing_fails_because_a_hosts_logging_does(
     use_everything(tmp_path, break_logging())
 
 
-@pytest.mark.usefixtures("_standard_logging_as_it_was")
 def test_a_warning_of_the_anchor_that_cannot_be_logged_stops_nothing(tmp_path: Path) -> None:
     with keyturn.open(path=tmp_path, password=None, logger=pass_broken_logger()) as service:
         token = service.create_token()
@@ -298,7 +296,6 @@ def use_everything(folder: Path, logger: Any) -> None:
         service.start()
 
 
-@pytest.mark.usefixtures("_standard_logging_as_it_was")
 def test_an_interrupt_while_a_line_is_written_goes_on_to_the_host() -> None:
     def interrupt(*_: Any) -> Any:
         raise KeyboardInterrupt
