@@ -73,47 +73,54 @@ def until(condition: Callable[[], object], what: str, seconds: float = 30) -> No
         time.sleep(0.002)
 
 
-RESET_UNTIL_STOPPED = """
-import sys, keyturn
+THREE_RESET_UNTIL_STOPPED = """
+import os, sys, keyturn
 from pathlib import Path
 from keyturn.domain.errors import SessionManagerDestroyedError
-stop, resets = Path(sys.argv[2]), 0
-while not stop.exists():
-    try:
-        with keyturn.open(path=sys.argv[1], password=None) as service:
-            while not stop.exists():
-                token = service.create_token()
-                service.reset_key()
-                assert not service.verify_token(token)
-                resets += 1
-                if resets == 1:
-                    print("resets", flush=True)
-    except SessionManagerDestroyedError:
-        pass
+
+def reset_until(stop):
+    resets = 0
+    while not stop.exists():
+        try:
+            with keyturn.open(path=sys.argv[1], password=None) as service:
+                while not stop.exists():
+                    token = service.create_token()
+                    service.reset_key()
+                    assert not service.verify_token(token)
+                    resets += 1
+                    if resets == 1:
+                        print("resets", flush=True)
+        except SessionManagerDestroyedError:
+            pass
+
+writers = []
+for _ in range(3):
+    writers.append(os.fork())
+    if not writers[-1]:
+        sys.exit(reset_until(Path(sys.argv[2])))
+sys.exit(any(os.waitpid(writer, 0)[1] for writer in writers))
 """
 
 
 def purge_beside_three_writers(cli: Keyturn, open_service: Callable[[], Service]) -> None:
     """Purge the manager a few times while three processes reset its key."""
     stop = cli.folder / "stop"
-    command = [sys.executable, "-c", RESET_UNTIL_STOPPED, str(cli.folder), str(stop)]
+    command = [sys.executable, "-c", THREE_RESET_UNTIL_STOPPED, str(cli.folder), str(stop)]
     pipe = subprocess.PIPE
-    writers = [
-        subprocess.Popen(command, env=cli.environment, stdout=pipe, stderr=pipe, text=True)
-        for _ in range(3)
-    ]
-    try:
-        for writer in writers:
-            assert writer.stdout is not None
-            writer.stdout.readline()
-        for _ in range(4):
-            with open_service() as service:
-                service.reset_key()
-                service.stop()
-                service.destroy(purge=True)
-            time.sleep(0.05)  # in which they write again
-    finally:
-        stop.touch()
-        outcomes = [writer.communicate(timeout=60) for writer in writers]
+    with subprocess.Popen(
+        command, env=cli.environment, stdout=pipe, stderr=pipe, text=True
+    ) as writers:
+        try:
+            assert writers.stdout is not None
+            assert [writers.stdout.readline() for _ in range(3)] == ["resets\n"] * 3
+            for _ in range(4):
+                with open_service() as service:
+                    service.reset_key()
+                    service.stop()
+                    service.destroy(purge=True)
+                time.sleep(0.05)  # in which they write again
+        finally:
+            stop.touch()
+            _, said = writers.communicate(timeout=60)
 
-    assert [error[-800:] for _, error in outcomes] == [""] * 3
+    assert (writers.returncode, said) == (0, "")
