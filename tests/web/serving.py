@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import keyturn
-from tests.warm_python import cheap_key_rings
 
 SECRET = "an-example-secret-of-40-characters-or-so"
 PASSWORD = "correct horse"
@@ -66,8 +65,7 @@ def serving(folder: Path, *arguments: object, level: str = "info") -> Iterator[S
     """Run the command on the data in a folder, which is made if it is missing."""
     data, secret = folder / "data", folder / "secret"
     if not data.exists():
-        with cheap_key_rings():
-            keyturn.open(path=data, password=PASSWORD).close()
+        keyturn.open(path=data, password=PASSWORD).close()
         secret.write_text(SECRET)
         secret.chmod(0o600)
     if "--socket" not in arguments:

@@ -23,10 +23,12 @@ NAMES = {"asgi.md", "django.md", "fastapi.md", "flask.md"}
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A Python that has imported most already, where a warning is an error."""
+    folder = tmp_path_factory.mktemp("p")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONWARNINGS", "error")
-        with warm_python(tmp_path_factory.mktemp("p")) as programs:
-            yield programs / "python"
+        with warm_python(folder) as python:
+            python.make_programs(folder)
+            yield folder / "python"
 
 
 @pytest.mark.parametrize(
