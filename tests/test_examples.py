@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import io
 import os
+import runpy
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -126,15 +130,18 @@ def folder(new_client: Client) -> Path:
     return new_client()
 
 
-Cli = Callable[..., str]
-
-
-@pytest.fixture
-def cli(run: Run) -> Cli:
-    """Runs the command line of a client, and returns what it says."""
-    return lambda folder, *command, password="": run(
-        AGENT, folder, *command, stdin=password
-    ).stdout.strip()
+def cli(folder: Path, *command: str, password: str = "") -> str:
+    """Run the command line of a client in this process, and return what it says."""
+    said = io.StringIO()
+    with (
+        mock.patch.multiple(
+            sys, argv=[str(AGENT), str(folder), *command], stdin=io.StringIO(password)
+        ),
+        contextlib.redirect_stdout(said),
+        contextlib.suppress(SystemExit),
+    ):
+        runpy.run_path(str(AGENT), run_name="__main__")
+    return said.getvalue().strip()
 
 
 def token_in(folder: Path) -> str | None:
@@ -142,7 +149,7 @@ def token_in(folder: Path) -> str | None:
         return session.read_token()
 
 
-def test_the_agent_asks_once_and_knows_the_client_from_then_on(cli: Cli, folder: Path) -> None:
+def test_the_agent_asks_once_and_knows_the_client_from_then_on(folder: Path) -> None:
     said = [
         cli(folder, "greet"),
         cli(folder, "unlock", password="another"),
@@ -159,7 +166,7 @@ def test_the_agent_asks_once_and_knows_the_client_from_then_on(cli: Cli, folder:
 
 
 def test_a_script_takes_password_or_token_from_the_environment(
-    cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KEYTURN_PASSWORD", PASSWORD)
     said = [cli(folder, "unlock")]
@@ -171,7 +178,7 @@ def test_a_script_takes_password_or_token_from_the_environment(
     assert (said, token_in(folder)) == (["hello", "hello"], None)
 
 
-def test_each_call_leaves_a_fresh_token(cli: Cli, folder: Path) -> None:
+def test_each_call_leaves_a_fresh_token(folder: Path) -> None:
     cli(folder, "unlock", password=PASSWORD)
     before = token_in(folder)
 
@@ -181,12 +188,12 @@ def test_each_call_leaves_a_fresh_token(cli: Cli, folder: Path) -> None:
 
 
 def test_clients_at_once_all_have_their_answer_and_leave_a_good_token(
-    cli: Cli, folder: Path
+    run: Run, folder: Path
 ) -> None:
     cli(folder, "unlock", password=PASSWORD)
 
     with ThreadPoolExecutor(4) as pool:
-        said = list(pool.map(lambda _: cli(folder, "greet"), range(4)))
+        said = list(pool.map(lambda _: run(AGENT, folder, "greet").stdout.strip(), range(4)))
 
     assert [*said, cli(folder, "greet")] == ["hello"] * 5
 
@@ -196,7 +203,7 @@ def test_clients_at_once_all_have_their_answer_and_leave_a_good_token(
     [(["lock"], "hello"), (["lock", "all"], "unknown key: unlock it again")],
 )
 def test_a_lock_is_of_one_client_or_of_all(
-    cli: Cli, new_client: Client, lock: list[str], of_another: str
+    new_client: Client, lock: list[str], of_another: str
 ) -> None:
     folder, another = new_client(), new_client()
     for each in (folder, another):
