@@ -205,8 +205,8 @@ def test_a_forged_end_of_a_session_is_not_told(
 
 @pytest.fixture
 def long_history(log: EventLog, keys: SessionKeys, key_ring: KeyRing) -> list[KeyEvent]:
-    """6,000 ends of sessions with a reset every 1,000, half a second apart."""
-    for number in range(2, 6_000):
+    """3,000 ends of sessions with a reset every 1,000, half a second apart."""
+    for number in range(2, 3_000):
         by = at(number / 120)
         if number % 1000:
             keys.end_session(f"s{number}", key_ring, by)
@@ -219,15 +219,15 @@ def long_history(log: EventLog, keys: SessionKeys, key_ring: KeyRing) -> list[Ke
 def test_a_token_of_any_key_is_found_though_ends_of_sessions_stand_between(
     inspector: TokenInspector, long_history: list[KeyEvent]
 ) -> None:
-    numbers = [1, *range(1000, 6_000, 1000)]
+    numbers = [1, *range(1000, 3_000, 1000)]
 
     reports = [
         inspector.inspect(token_of(number, event.generation, number / 120 + 4))
         for number, event in zip(numbers, long_history, strict=True)
     ]
 
-    assert [report.generation for report in reports] == [1, 2, 3, 4, 5, 6]
-    assert [report.refusal for report in reports] == [Refusal.REVOKED] * 5 + [None]
+    assert [report.generation for report in reports] == [1, 2, 3]
+    assert [report.refusal for report in reports] == [Refusal.REVOKED] * 2 + [None]
     ended = [event.timestamp for event in long_history[1:]]
     assert [report.revoked_at for report in reports] == [*ended, None]
 
