@@ -387,14 +387,14 @@ def test_rows_are_read_from_the_table_whatever_its_indexes_lack(stores: Stores) 
 def test_code_that_reads_all_rows_may_pause(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keyturn.config.postgres_connection._LONGEST_PAUSE", 50)
+    monkeypatch.setattr("keyturn.config.postgres_connection._LONGEST_PAUSE", 400)
     store = stores.open()
     store.insert_events(row(1) for _ in range(600))
     rows = store.rows()
     next(rows)
 
     store.insert_events([row(1)])
-    time.sleep(0.1)  # longer than the server waits for a writer
+    time.sleep(0.5)  # longer than the server waits for a writer
 
     assert len(list(rows)) == 599
 
