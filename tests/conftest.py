@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,17 @@ import pytest
 
 import keyturn
 from keyturn import KeyRing, Service
+from tests.memory_disk import is_roomy
 from tests.postgres import PostgresServer, running_server
+from tests.warm_python import WarmPython, cheap_key_rings, warm_python
+
+# The processes that tests start read compiled modules, as those of an installed package do.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# No test cuts the power for real, so none needs a disk: what is synced lies in memory at once.
+MEMORY = Path("/dev/shm")
+if "TMPDIR" not in os.environ and is_roomy(MEMORY):
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 hypothesis.settings.register_profile("default", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("default")
@@ -32,6 +43,13 @@ def _structlog_as_it_was() -> Iterator[None]:
     yield
     if "structlog" in sys.modules:
         sys.modules["structlog"].reset_defaults()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_key_rings() -> Iterator[None]:
+    """Have the passwords of new key rings cost next to nothing: a file says what they cost."""
+    with cheap_key_rings():
+        yield
 
 
 @pytest.fixture
@@ -89,9 +107,22 @@ def each_shared_store(shared_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEYTURN_FRESHNESS", "strict")
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[WarmPython]:
+    """Runs pieces of Python, each in a process that has imported Keyturn already."""
+    with tempfile.TemporaryDirectory() as folder, warm_python(Path(folder)) as python:
+        yield python
+
+
 @pytest.fixture
-def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
+def run_python(warm: WarmPython) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a piece of Python in a process of its own, and fail if it fails."""
+    return lambda code, *arguments: warm.run(code, *map(str, arguments))
+
+
+@pytest.fixture
+def run_new_python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The same in a new interpreter: where it matters what is imported when."""
 
     def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

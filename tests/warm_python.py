@@ -1,6 +1,6 @@
-"""A shell's `keyturn` and `python FILE`, run by forks of a process that has imported all already.
+"""Python programs run by forks of a process that has imported all already.
 
-To start Python with Keyturn takes half a second; the pages have some fifty commands.
+To start Python with Keyturn takes a third of a second, and the tests do it some hundred times.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import signal
 import socket
 import subprocess
 import sys
-import traceback
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
@@ -28,6 +29,7 @@ SCRIPTS = Path(sys.executable).parent
 MODULES = (
     "keyturn.cli",
     "keyturn.testing",
+    "psycopg",
     "rich.table",
     "starlette.routing",
     "uvicorn",
@@ -47,62 +49,116 @@ sys.exit(int(server.recv(16) or b"1"))
 """
 
 
+class WarmPython:
+    """A server that runs Python programs, each in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.address = str(folder / "socket")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+            listening.bind(self.address)
+            listening.listen()
+            self._server = subprocess.Popen(
+                [sys.executable, "-m", "tests.warm_python", str(listening.fileno())],
+                cwd=ROOT,
+                pass_fds=[listening.fileno()],
+                start_new_session=True,
+            )
+
+    def close(self) -> None:
+        """End it, and whatever program still runs."""
+        os.killpg(self._server.pid, signal.SIGKILL)
+        self._server.wait(30)
+
+    def make_programs(self, folder: Path) -> None:
+        """Make the commands `keyturn` and `python FILE` in a folder."""
+        for name in ("keyturn", "python"):
+            text = CLIENT.format(
+                python=sys.executable, scripts=str(SCRIPTS), address=self.address
+            )
+            (folder / name).write_text(text, "utf-8")
+            (folder / name).chmod(0o700)
+
+    def run(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a piece of Python as `python -c` does; return what it printed.
+
+        Raises:
+            AssertionError: it failed, with what it said.
+        """
+        command = ["-c", code, *arguments]
+        asked = json.dumps([command, os.getcwd(), dict(os.environ)]).encode()
+        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server,
+            ThreadPoolExecutor(2) as readers,
+        ):
+            server.settimeout(60)
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            server.connect(self.address)
+            with open(os.devnull) as nothing:
+                socket.send_fds(server, [asked], [nothing.fileno(), out_end, err_end])
+            os.close(out_end)
+            os.close(err_end)
+            printed = [readers.submit(_read_all, end) for end in (out, err)]
+            returned = int(server.recv(16))
+            stdout, stderr = (each.result() for each in printed)
+        assert returned == 0, (returned, stdout, stderr)
+        return subprocess.CompletedProcess(command, returned, stdout, stderr)
+
+
+def _read_all(descriptor: int) -> str:
+    with open(descriptor, encoding="utf-8") as file:
+        return file.read()
+
+
 @contextlib.contextmanager
-def warm_python(folder: Path) -> Iterator[Path]:
-    """Yield a folder with programs that are put first into a PATH."""
-    address = str(folder / "socket")
-    for name in ("keyturn", "python"):
-        text = CLIENT.format(python=sys.executable, scripts=str(SCRIPTS), address=address)
-        (folder / name).write_text(text, "utf-8")
-        (folder / name).chmod(0o700)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
-        listening.bind(address)
-        listening.listen()
-        command = [sys.executable, "-m", "tests.warm_python", str(listening.fileno())]
-        server = subprocess.Popen(command, cwd=ROOT, pass_fds=[listening.fileno()])
+def warm_python(folder: Path) -> Iterator[WarmPython]:
+    """Start the server; its socket lies in a folder."""
+    warm = WarmPython(folder)
     try:
-        yield folder
+        yield warm
     finally:
-        server.terminate()
-        server.wait(30)
+        warm.close()
 
 
 @contextlib.contextmanager
 def cheap_key_rings() -> Iterator[None]:
     """Have the passwords of new key rings cost next to nothing."""
-    kdf = key_ring_file.Kdf.new()
-    cheap = msgspec.structs.replace(kdf, memory_kib=64, iterations=1, lanes=1)
-    with mock.patch.object(key_ring_file.Kdf, "new", return_value=cheap):
+    new = key_ring_file.Kdf.new
+
+    def cheap() -> key_ring_file.Kdf:
+        return msgspec.structs.replace(new(), memory_kib=64, iterations=1, lanes=1)
+
+    with mock.patch.object(key_ring_file.Kdf, "new", cheap):
         yield
 
 
-def serve(listening: socket.socket) -> None:
-    """Import what programs stand on, and be there for clients."""
+def serve(listening: socket.socket) -> Callable[[], None]:
+    """Answer each client by a fork. Returns in that alone: what it is to run."""
     for module in MODULES:
         importlib.import_module(module)
-    with cheap_key_rings():
-        answer(listening)
-
-
-def answer(listening: socket.socket) -> None:
-    """Answer each client by a fork."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         connection, _ = listening.accept()
         if os.fork() == 0:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            listening.close()
-            code = run(connection)
-            with contextlib.suppress(OSError):
-                connection.send(str(code).encode())
-            os._exit(0)
+            break
         connection.close()
-
-
-def run(connection: socket.socket) -> int:
-    """Be the program that a client asks for; return its exit code."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    listening.close()
     asked, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
-    sys.argv, folder, environment = json.loads(asked)
+    child = os.fork()
+    if child != 0:
+        _, status = os.waitpid(child, 0)
+        with contextlib.suppress(OSError):
+            connection.send(str(os.waitstatus_to_exitcode(status)).encode())
+        os._exit(0)
+    connection.close()
+    argv, folder, environment = json.loads(asked)
+    _settle(descriptors, folder, environment)
+    return lambda: _run(argv)
+
+
+def _settle(descriptors: list[int], folder: str, environment: dict[str, str]) -> None:
+    """Take the streams, the folder and the environment of whoever asked."""
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)
@@ -113,19 +169,20 @@ def run(connection: socket.socket) -> int:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    code: object = 0
-    try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    except SystemExit as stop:
-        code = stop.code
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    return code if isinstance(code, int) else int(code is not None)
+
+
+def _run(argv: list[str]) -> None:
+    """Run a file, or a piece of Python as `python -c` does."""
+    if argv[0] != "-c":
+        sys.argv = argv
+        runpy.run_path(argv[0], run_name="__main__")
+        return
+    main = types.ModuleType("__main__")
+    sys.argv, sys.modules["__main__"] = ["-c", *argv[2:]], main
+    sys.path.insert(0, "")
+    exec(compile(argv[1], "<string>", "exec"), main.__dict__)
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    with cheap_key_rings():
+        serve(socket.socket(fileno=int(sys.argv[1])))()

@@ -45,9 +45,9 @@ def test_a_name_that_is_none_is_an_attribute_error(package: ModuleType) -> None:
 
 
 def test_importing_keyturn_loads_none_of_its_modules(
-    run_python: Callable[..., subprocess.CompletedProcess[str]],
+    run_new_python: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    loaded = run_python(
+    loaded = run_new_python(
         "import sys, keyturn.testing.plugin\n"
         "print(sorted(name for name in sys.modules if name.startswith('keyturn')))"
     )

@@ -31,6 +31,8 @@ def main() -> None:
     parser.add_argument("--long", action="store_true", help="measure long logs, too")
     parser.add_argument("--only", help="one subject: calls, ended, tokens, …")
     arguments = parser.parse_args()
+    # Processes read compiled modules, as those of an installed package do.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     lines = [
         "| what | Keyturn | peer | ratio | goal |",
         "|---|---:|---|---:|---:|",

@@ -385,8 +385,8 @@ def test_a_traceback_shows_no_local_variables_where_a_hosts_processors_would_pri
     assert "hunter2-in-a-local-variable" not in printed
 
 
-def test_importing_keyturn_imports_nothing_that_is_slow(run_python: RunPython) -> None:
-    printed = run_python(
+def test_importing_keyturn_imports_nothing_that_is_slow(run_new_python: RunPython) -> None:
+    printed = run_new_python(
         "import sys, keyturn\n"
         "slow = {'click', 'jinja2', 'psycopg', 'keyturn.aio', 'keyturn.cli', 'keyturn.testing'}\n"
         "print(sorted(slow & set(sys.modules)))\n"

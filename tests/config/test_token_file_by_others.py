@@ -7,6 +7,7 @@ import pwd
 import queue
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -171,7 +172,7 @@ def run_as_nobody(
 ) -> Callable[[str, Path], str]:
     nobody = pwd.getpwnam("nobody")
     for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == 0 and str(folder).startswith("/tmp/"):
+        if folder.stat().st_uid == 0 and Path(tempfile.gettempdir()) in folder.parents:
             folder.chmod(0o755)
 
     def run(code: str, path: Path) -> str:

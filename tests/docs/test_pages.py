@@ -13,7 +13,7 @@ import pytest
 from keyturn import Settings
 from keyturn.cli import cli
 from tests.pages import DOCS, ROOT, blocks_of, name_of, pages, run_page
-from tests.warm_python import cheap_key_rings, warm_python
+from tests.warm_python import warm_python
 
 TESTED_ELSEWHERE = {
     "tests/api/test_operations.py": ["operations"],
@@ -51,12 +51,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def programs() -> Iterator[Path]:
     """Programs that start at once."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        cheap_key_rings(),
-        warm_python(Path(folder)) as programs,
-    ):
-        yield programs
+    with tempfile.TemporaryDirectory() as folder, warm_python(Path(folder)) as python:
+        python.make_programs(Path(folder))
+        yield Path(folder)
 
 
 WITH_BLOCKS = [page for page in pages() if blocks_of(page) and not is_tested_elsewhere(page)]
