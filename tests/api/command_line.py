@@ -15,7 +15,6 @@ from typing import TextIO
 from unittest import mock
 
 from keyturn.cli import main
-from tests.warm_python import cheap_key_rings
 
 COMMAND = (sys.executable, "-m", "keyturn")
 
@@ -48,7 +47,7 @@ class Keyturn:
         command = ["--path", str(self.folder), *arguments]
         out, err = _stream(), _stream()
         given = _stream(stdin if isinstance(stdin, bytes) else stdin.encode())
-        with _surroundings(self.environment, given, stdout or out, err), cheap_key_rings():
+        with _surroundings(self.environment, given, stdout or out, err):
             try:
                 main(command)
             except SystemExit as exit_:

@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,7 @@ from keyturn.cli.exit_codes import _CODES
 from keyturn.cli.output import BROKEN_PIPE
 from tests.api.command_line import Keyturn
 from tests.postgres import PostgresServer
-from tests.warm_python import warm_python
+from tests.warm_python import WarmPython
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
 
@@ -31,10 +29,11 @@ def commands_under(heading: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def programs() -> Iterator[Path]:
+def programs(warm: WarmPython, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a `keyturn` that starts at once."""
-    with tempfile.TemporaryDirectory() as folder, warm_python(Path(folder)) as programs:
-        yield programs
+    folder = tmp_path_factory.mktemp("programs")
+    warm.make_programs(folder)
+    return folder
 
 
 class Site:
