@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from keyturn.cli.exit_codes import _CODES
 from keyturn.cli.output import BROKEN_PIPE
 from tests.api.command_line import Keyturn
 from tests.postgres import PostgresServer
-from tests.warm_python import warm_programs
+from tests.warm_python import warm_python
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
 
@@ -30,10 +29,11 @@ def commands_under(heading: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def programs() -> Iterator[Path]:
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a `keyturn` that starts at once."""
-    with warm_programs() as programs:
-        yield programs
+    folder = tmp_path_factory.mktemp("programs")
+    warm_python().make_programs(folder)
+    return folder
 
 
 class Site:
