@@ -6,6 +6,7 @@ To start Python with Keyturn takes a third of a second, and the tests do it some
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -136,6 +137,7 @@ def serve(listening: socket.socket) -> Callable[[], None]:
     """Answer each client by a fork. Returns in that alone: what it is to run."""
     for module in MODULES:
         importlib.import_module(module)
+    gc.freeze()  # or else each child copies what its collector looks at
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         connection, _ = listening.accept()
