@@ -43,6 +43,7 @@ class _Opening:
             # What nobody waits for any more is closed, there: the event loop may be over by then.
             with contextlib.suppress(NoThreadError):
                 threads.submit(lambda: service.result().close())
+            threads.end()
             raise
 
     def _open_plainly(self) -> Service:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -151,6 +152,7 @@ def serve(listening: socket.socket) -> Callable[[], None]:
     """Answer each client by a fork. Returns in that alone: what it is to run."""
     for module in MODULES:
         importlib.import_module(module)
+    gc.freeze()  # or else each child copies what its collector looks at
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         connection, _ = listening.accept()
