@@ -56,6 +56,10 @@ class Connection(sqlite3.Connection):
             super().close()
         self.database.connections.pop(id(self), None)
 
+    def __del__(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # Python 3.13 warns of one that is left open
+            super().close()
+
 
 def when_free(action: Callable[[], _Result], deadline: float) -> _Result:
     """Do something, again and again while others keep the file locked.

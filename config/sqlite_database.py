@@ -21,7 +21,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from keyturn.config import sqlite_files, sqlite_schema
 from keyturn.config.sqlite_connection import Connection, fork_lock, when_free
@@ -34,7 +34,8 @@ _LOOK_EVERY = 0.1  # seconds: a look at the files costs twenty times as much as 
 _LONGEST_FORK = 0.2  # seconds that a fork waits for all that is in use, in all
 _MOST_IDLE = 4  # connections that wait for the next user
 
-# `valuerefs` copies the dictionary in one step, whatever other threads add meanwhile.
+_Known = TypeVar("_Known")
+
 _databases: weakref.WeakValueDictionary[int, Database] = weakref.WeakValueDictionary()
 _carried: set[Inode] = set()  # the files to which this process has connections of its parent's
 _leaked: list[object] = []
@@ -78,7 +79,7 @@ class Database:
         try:
             self._open(deadline)
         except BaseException:
-            self.idle = [c for c in self._connections_left() if c not in self._keeper]
+            self.idle = [c for c in _alive(self.connections) if c not in self._keeper]
             self.retire()
             raise
 
@@ -213,16 +214,16 @@ class Database:
         if tidily:
             _close(self._keeper)
         _close(self.idle)
-        if self._connections_left() == self._keeper:
+        if _alive(self.connections) == self._keeper:
             _close(self._keeper)
-        return not self._connections_left()
+        return not _alive(self.connections)
 
     def abandon(self) -> None:
         """Leave the parent's connections alone: to use or to close them here loses its rows."""
         self._process = os.getpid()
         self.is_abandoned = True
         self._stop()
-        left = self._connections_left()
+        left = _alive(self.connections)
         if left and self.inode is not None:
             _carried.add(self.inode)
         _leaked.extend((self, left))
@@ -231,10 +232,6 @@ class Database:
         self.is_retired = True
         self.look_at = -math.inf
         self.count = object  # lets go of the map
-
-    def _connections_left(self) -> list[Connection]:
-        found = [reference() for reference in self.connections.valuerefs()]
-        return [connection for connection in found if connection is not None]
 
     def _close_displaced(self, deadline: float) -> None:
         """Have everybody in this process let go of a WAL-index that was removed.
@@ -245,7 +242,7 @@ class Database:
             LogUnavailableError: somebody still reads.
         """
         displaced = []
-        for other in _all():
+        for other in _alive(_databases):
             with contextlib.suppress(LogError):
                 if other.inode == self.inode and not other.look():
                     displaced.append(other)
@@ -276,9 +273,10 @@ def _in_doubt(path: Path) -> LogUnavailableError:
     )
 
 
-def _all() -> list[Database]:
-    found = [reference() for reference in _databases.valuerefs()]
-    return [database for database in found if database is not None]
+def _alive(known: weakref.WeakValueDictionary[int, _Known]) -> list[_Known]:
+    """Return what is alive; `valuerefs` copies in one step, whatever other threads add."""
+    found = [reference() for reference in known.valuerefs()]
+    return [one for one in found if one is not None]
 
 
 def _retire(databases: list[Database], deadline: float) -> bool:
@@ -296,11 +294,11 @@ def _in_use(databases: list[Database]) -> list[Database]:
 
 def _before_fork() -> None:
     fork_lock.acquire()
-    _retire(_all(), time.monotonic() + _LONGEST_FORK)
+    _retire(_alive(_databases), time.monotonic() + _LONGEST_FORK)
 
 
 def _after_in_child() -> None:
-    for database in _all():
+    for database in _alive(_databases):
         database.abandon()
     fork_lock.release()
 

@@ -46,7 +46,8 @@ _maps: dict[Inode, _Map] = {}
 
 def _after_in_child() -> None:
     for found in _maps.values():
-        os.close(found.fd)
+        with contextlib.suppress(OSError):  # somebody else closed it
+            os.close(found.fd)
     _maps.clear()
     _lock.release()
 
@@ -96,7 +97,7 @@ def forget_removed_files() -> None:
     """Give up the maps of files that SQLite has removed; they keep their disk busy."""
     with _lock:
         for number, found in list(_maps.items()):
-            with contextlib.suppress(OSError):  # somebody else closed it
+            with contextlib.suppress(OSError):
                 if os.fstat(found.fd).st_nlink == 0:
                     del _maps[number]  # unmapped with its last reader
                     os.close(found.fd)

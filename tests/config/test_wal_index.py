@@ -141,6 +141,23 @@ def test_once_the_file_can_be_opened_again_its_changes_are_counted_again(
     assert missed == (50, 0)
 
 
+def cannot_map(_: Path) -> None:
+    raise OSError
+
+
+@pytest.mark.parametrize(("name", "value"), [("_map", cannot_map), ("_WAL_INDEX_VERSION", 0)])
+def test_g2_where_the_wal_index_cannot_be_used_everybody_is_told_to_read(
+    name: str, value: object, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_files, name, value)
+
+    with contextlib.closing(SQLiteStore(path)) as store:
+        values = {store.changes() for _ in range(3)}
+
+        assert len(values) == 3
+        assert newest(store) == 1
+
+
 def test_changes_never_opens_the_file_it_is_left_to_who_reads(
     path: Path, store: SQLiteStore
 ) -> None:

@@ -11,6 +11,7 @@ import subprocess
 
 from tests.warm_python import warm_python
 
+_BEGIN = "import gc; gc.freeze()\n"  # who collects garbage copies no memory of the server
 _SAY_WHO = "import os; print(os.getpid(), flush=True)\n"
 _LEAVE = "\nimport os, sys; sys.stdout.flush(); sys.stderr.flush(); os._exit(0)"
 """The end of an interpreter takes ten times as long as all the rest of such a process."""
@@ -21,7 +22,7 @@ def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
     It leaves without a word at its end: nothing that is open then is closed.
     """
-    return warm_python().run(code + _LEAVE, *map(str, arguments))
+    return warm_python().run(_BEGIN + code + _LEAVE, *map(str, arguments))
 
 
 class WarmProcess:
@@ -34,7 +35,7 @@ class WarmProcess:
     """
 
     def __init__(self, code: str, *arguments: object) -> None:
-        command = ["-c", _SAY_WHO + code + _LEAVE, *map(str, arguments)]
+        command = ["-c", _BEGIN + _SAY_WHO + code + _LEAVE, *map(str, arguments)]
         asked = json.dumps([command, os.getcwd(), dict(os.environ)]).encode()
         reading, writing = os.pipe(), os.pipe()
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
