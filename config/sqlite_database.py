@@ -51,7 +51,7 @@ class Database:
     Attributes:
         idle: connections that nobody uses; for reading and, one thread at a time, for writing.
         is_retired: it gives out no connection any more.
-        is_abandoned: it is the parent's, and this is a child.
+        is_abandoned: its connections are to be left alone: this is a child of their process.
         look_at: when to look at the files again, by the monotonic clock.
         era: what another database says of changes is unlike all that this one says.
         count: returns a value that differs after any commit.
@@ -88,8 +88,9 @@ class Database:
         self._close_displaced(deadline)
         if self.inode in _carried:
             raise LogClosedError(
-                f"{self.path} was in use when this process was forked, and cannot be used here: "
-                "fork while nobody reads or writes it, or start a process of its own (spawn)",
+                f"{self.path} was in use when this process was forked, or closed all its "
+                "descriptors, and cannot be used here: close it before, or start a process of "
+                "its own (spawn)",
                 location=str(self.path),
             )
         with fork_lock:  # a fork that waits for the first keeps no second one from being made
@@ -209,6 +210,8 @@ class Database:
             Whether no connection is left.
         """
         self._stop()
+        if sqlite_files.descriptors_are_closed():
+            self.abandon()  # SQLite would close files that are somebody else's by now
         if self.is_abandoned:
             return True
         if tidily:
@@ -219,7 +222,7 @@ class Database:
         return not _alive(self.connections)
 
     def abandon(self) -> None:
-        """Leave the parent's connections alone: to use or to close them here loses its rows."""
+        """Leave connections alone that are the parent's: to use or close them loses its rows."""
         self._process = os.getpid()
         self.is_abandoned = True
         self._stop()

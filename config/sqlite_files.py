@@ -42,6 +42,7 @@ class _Map(NamedTuple):
 # forked child, which has no locks yet, and may close all descriptors to become a daemon.
 _lock = threading.RLock()
 _maps: dict[Inode, _Map] = {}
+_leaked: list[_Map] = []
 
 
 def _after_in_child() -> None:
@@ -97,10 +98,28 @@ def forget_removed_files() -> None:
     """Give up the maps of files that SQLite has removed; they keep their disk busy."""
     with _lock:
         for number, found in list(_maps.items()):
-            with contextlib.suppress(OSError):
-                if os.fstat(found.fd).st_nlink == 0:
-                    del _maps[number]  # unmapped with its last reader
-                    os.close(found.fd)
+            if not _is_still(found.fd, number):
+                _leaked.append(_maps.pop(number))
+            elif os.fstat(found.fd).st_nlink == 0:
+                del _maps[number]  # unmapped with its last reader
+                os.close(found.fd)
+
+
+def descriptors_are_closed() -> bool:
+    """Whether somebody has closed our descriptors, as a daemon that closes all does.
+
+    Then those of SQLite are closed too, and their numbers may be those of other files by now.
+    """
+    with _lock:
+        return not all(_is_still(found.fd, number) for number, found in _maps.items())
+
+
+def _is_still(fd: int, number: Inode) -> bool:
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return False
+    return (status.st_dev, status.st_ino) == number
 
 
 def _map(path: Path) -> mmap.mmap:

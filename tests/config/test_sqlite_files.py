@@ -207,6 +207,31 @@ def test_making_the_file_drops_no_locks_of_another_thread_that_opens_it(
 # --- a daemon that closes all files ------------------------------------------------------------
 
 
+def test_a_host_that_closes_all_descriptors_loses_no_file_of_its_own(path: Path) -> None:
+    printed = run(
+        """
+store = SQLiteStore(path)
+append(store)
+os.closerange(3, 256)
+hosts = [os.open(path.with_name(f"host {n}"), os.O_RDWR | os.O_CREAT) for n in range(100)]
+for number, fd in enumerate(hosts):
+    os.unlink(path.with_name(f"host {number}"))
+    os.write(fd, b"of the host")
+store.changes()
+store.close()
+del store
+gc.collect()
+another = SQLiteStore(path.with_name("another.db"))
+append(another)
+another.close()
+print([os.pread(fd, 100, 0) for fd in hosts] == [b"of the host"] * 100)
+""",
+        path,
+    )
+
+    assert printed == "True"
+
+
 def test_a_forked_daemon_that_closes_all_descriptors_loses_no_file_of_its_own(
     path: Path, store: SQLiteStore
 ) -> None:
