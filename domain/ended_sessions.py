@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import MutableMapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -43,6 +44,7 @@ class SubjectEnd(NamedTuple):
         return self.position if self.earlier is None else self.earlier.position
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class EndedSessions:
     """The ended sessions of one manager that still matter.
 
@@ -54,17 +56,9 @@ class EndedSessions:
             are none.
     """
 
-    __slots__ = ("_sids", "_subjects", "oldest")
-
-    def __init__(
-        self,
-        sids: MutableMapping[str, End] | None = None,
-        subjects: MutableMapping[str, SubjectEnd] | None = None,
-        oldest: int | None = None,
-    ) -> None:
-        self._sids = {} if sids is None else sids
-        self._subjects = {} if subjects is None else subjects
-        self.oldest = oldest
+    _sids: MutableMapping[str, End] = field(default_factory=dict)
+    _subjects: MutableMapping[str, SubjectEnd] = field(default_factory=dict)
+    oldest: int | None = None
 
     def __len__(self) -> int:
         return len(self._sids) + len(self._subjects)

@@ -87,7 +87,7 @@ def audit(
         )
     if node_id is not None:
         decode_node_id(node_id)
-    rows = AuditedRows(node_id, check_host_topics(host_topics), quick=quick, on_event=on_event)
+    rows = AuditedRows(node_id, check_host_topics(host_topics), quick, on_event)
     marks: dict[str, Mark] = {}
     try:
         marks |= {} if anchor is None else anchor.marks()

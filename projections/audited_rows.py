@@ -80,35 +80,31 @@ class History:
         return is_in_gap and position not in self.late
 
 
+@dataclass(slots=True)
 class AuditedRows:
     """Looks at the rows one by one.
 
     Attributes:
         node_id: whose they are; None until the first event says it.
+        host_topics: whose rows are passed over.
+        is_quick: whether only the signatures of the newest events are checked.
+        on_event: called with each genuine event in its place.
         events: how many key events were looked at.
         histories: what was seen, by the id of the stream.
         findings: what is wrong.
         wanted: which events to keep: those that an anchor or a checkpoint has seen.
-        is_quick: whether only the signatures of the newest events are checked.
+        tries_left: how many more signatures may be checked to find where an event came from.
     """
 
-    def __init__(
-        self,
-        node_id: str | None,
-        host_topics: Collection[str],
-        *,
-        quick: bool,
-        on_event: Callable[[KeyEvent], None],
-    ) -> None:
-        self.node_id = node_id
-        self.events = 0
-        self.histories: dict[UUID, History] = {}
-        self.findings: list[Finding] = []
-        self.wanted: set[tuple[UUID, int]] = set()
-        self.is_quick = quick
-        self._host_topics = host_topics
-        self._on_event = on_event
-        self._tries_left = _MAX_TRIES
+    node_id: str | None
+    host_topics: Collection[str]
+    is_quick: bool
+    on_event: Callable[[KeyEvent], None]
+    events: int = 0
+    histories: dict[UUID, History] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    wanted: set[tuple[UUID, int]] = field(default_factory=set)
+    tries_left: int = _MAX_TRIES
 
     def history(self, id_: UUID) -> History:
         """Return what was seen of a stream, be it nothing."""
@@ -117,7 +113,7 @@ class AuditedRows:
         return self.histories[id_]
 
     def look_at(self, row: Row) -> None:
-        if isinstance(row.topic, str) and row.topic in self._host_topics:
+        if isinstance(row.topic, str) and row.topic in self.host_topics:
             return
         self.events += 1
         id_, position = uuid_of(row.originator_id), row.originator_version
@@ -189,7 +185,7 @@ class AuditedRows:
             history.late.add(position)
             if not is_in_place_of_none:
                 return
-        self._on_event(event)
+        self.on_event(event)
 
     def _look_at_place(self, history: History, event: KeyEvent) -> None:
         """Compare a genuine event with the genuine one before it."""
@@ -274,9 +270,9 @@ class AuditedRows:
         if not (isinstance(node_id, str) and isinstance(signature, str)):
             return None
         for position, topic in product(positions, EVENT_CLASSES):
-            if self._tries_left == 0:  # each takes its time, and every row may be damaged
+            if self.tries_left == 0:  # each takes its time, and every row may be damaged
                 return None
-            self._tries_left -= 1
+            self.tries_left -= 1
             digest = chain.digest(topic, id_, position, fields)
             if chain.is_signed(node_id, id_, position, digest, signature):
                 return position

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
+from dataclasses import dataclass
 from itertools import chain
 
 from eventsourcing.persistence import StoredEvent
@@ -27,23 +28,21 @@ _PAGE = 500
 Events = Sequence[KeyEvent]
 
 
+@dataclass(frozen=True, slots=True)
 class Stream:
     """The stream of one manager. Safe to use from any thread.
 
-    Args:
+    Attributes:
         log: the log.
         manager: whose stream.
         node_id: the node that must have signed it.
         key_ring: unseals the keys; without it the heads have none.
     """
 
-    def __init__(
-        self, log: KeyLog, manager: str, node_id: str, key_ring: KeyRingLike | None = None
-    ) -> None:
-        self._log = log
-        self._manager = manager
-        self._node_id = node_id
-        self._key_ring = key_ring
+    log: KeyLog
+    manager: str
+    node_id: str
+    key_ring: KeyRingLike | None = None
 
     def newer(self, old: Head) -> tuple[Head, Events]:
         """Return the head of now, and the events since an older one.
@@ -103,9 +102,7 @@ class Stream:
         if mark.position == head.position and mark.digest == head.digest:
             return True
         if mark.position < head.position:
-            seen = next(
-                self._log.key_events(self._manager, after=mark.position - 1, page=1), None
-            )
+            seen = next(self.log.key_events(self.manager, after=mark.position - 1, page=1), None)
             if seen is not None and seen.digest == mark.digest and self._leads_to(seen, head):
                 return True
         return self._gave_up(head, mark)
@@ -113,7 +110,7 @@ class Stream:
     def _gave_up(self, head: Head, mark: Mark) -> bool:
         """Whether a purge removed the event of a mark, or an accepted rollback abandoned it."""
         wanted = Abandoned(mark.position, mark.digest)
-        for event in self._log.key_events(self._manager, before=head.position + 1):
+        for event in self.log.key_events(self.manager, before=head.position + 1):
             is_purge = event.is_purge and event.originator_version > mark.position
             if is_purge or getattr(event, "abandoned", None) == wanted:
                 return event.is_genuine and self._leads_to(event, head)
@@ -124,8 +121,8 @@ class Stream:
     def _leads_to(self, event: KeyEvent, head: Head) -> bool:
         """Whether the chain goes on from an event to the head without a break."""
         end = link_of(event)
-        later = self._log.key_events(
-            self._manager, after=event.originator_version, before=head.position + 1
+        later = self.log.key_events(
+            self.manager, after=event.originator_version, before=head.position + 1
         )
         for following in later:
             if break_between(end, following) is not None:
@@ -134,7 +131,7 @@ class Stream:
         return end == head.keys.link
 
     def _first(self, blank: Head) -> Head:
-        newest = self._log.newest(self._manager)
+        newest = self.log.newest(self.manager)
         if newest is None:
             return blank
         event = self._event(newest, is_signed=True)
@@ -149,13 +146,13 @@ class Stream:
         return self._head(keys, newest, blank)
 
     def _head(self, keys: SessionKeys, stored: StoredEvent, before: Head) -> Head:
-        return Head.of(keys, stored, key_set_of(keys, self._key_ring, before.key_set))
+        return Head.of(keys, stored, key_set_of(keys, self.key_ring, before.key_set))
 
     def _each(self, after: int, before: int | None = None) -> Iterator[StoredEvent]:
         """Yield the rows between two positions."""
         page = None
         while (page is None or len(page) == _PAGE) and before != after + 1:
-            page = self._log.stored(self._manager, after=after, before=before, limit=_PAGE)
+            page = self.log.stored(self.manager, after=after, before=before, limit=_PAGE)
             yield from page
             after = page[-1].originator_version if page else after
 
@@ -169,7 +166,7 @@ class Stream:
         try:
             event = read_event(row)
             if is_signed:
-                check_genuine(event, self._node_id)
+                check_genuine(event, self.node_id)
             return event
         except (LogDamagedError, NotAKeyturnLogError) as error:
             what = str(getattr(error, "what", "") or error)
@@ -192,24 +189,24 @@ class Stream:
         """
         what = f"ends at position {found}" if found < seen else "holds another event there"
         return LogRolledBackError(
-            f"the log {self._log.location} of manager {self._manager!r} {what}, but this node "
+            f"the log {self.log.location} of manager {self.manager!r} {what}, but this node "
             f"has seen position {seen}: an old copy was put back, and revoked tokens would come "
             "back to life; put the right log back, or accept this one with accept_rollback=True "
             "(--accept-rollback), which resets the key",
-            location=self._log.location,
+            location=self.log.location,
             expected_position=seen,
             found_position=found,
         )
 
     def _does_not_follow(self, row: StoredEvent | KeyEvent, what: str) -> LogDamagedError:
         position = row.originator_version
-        statement = self._log.removal_of(self._manager, position)
+        statement = self.log.removal_of(self.manager, position)
         return LogDamagedError(
-            f"the row at position {position} of manager {self._manager!r} in the log "
-            f"{self._log.location} does not belong there: {what}. If it was altered, put back an "
+            f"the row at position {position} of manager {self.manager!r} in the log "
+            f"{self.log.location} does not belong there: {what}. If it was altered, put back an "
             "unaltered copy of the log: without it a reset may be missing. Only if Keyturn never "
             f"wrote it (keyturn audit, against a checkpoint), remove it with `{statement}`",
-            location=self._log.location,
+            location=self.log.location,
             position=position,
             what=what,
         )

@@ -100,7 +100,7 @@ def test_no_moment_is_without_the_end_of_a_subject_while_a_newer_one_takes_its_p
 
         __delitem__ = clear = popitem = pop
 
-    ended = EndedSessions(subjects=NothingRemoved())
+    ended = EndedSessions({}, NothingRemoved())
     ended.end_subject("alice", None, 5, 1)
 
     ended.end_subject("alice", "s", 8, 1)
