@@ -38,6 +38,7 @@ SIZE = 512
 """Bytes of an entry's file."""
 LOCK_TIMEOUT = 0.2
 """Seconds that a change waits at most for another process."""
+_MAKE_TIMEOUT = 2.0  # seconds: of managers that begin at once each syncs its own entry
 _LIMIT_1 = 16 * 1024 * 1024  # bytes that an anchor of version 1 could have
 _ENTRY_NAME = re.compile(r"[0-9a-f]{32}\.json")
 
@@ -189,14 +190,14 @@ class Anchor:
     def _move(self, manager: str, mark: Mark, *, anywhere: bool) -> None:
         place, content = self._place(manager), self._encode(manager, mark)
         with _explaining(place, "written"):
-            if not place.exists():
-                old = None if anywhere else self._version_1().get(manager)
-                if old is not None and old.position > mark.position:
-                    return
-                folders.make_private_folder(self._folder)
-                with contextlib.suppress(FileExistsError):  # another process made it meanwhile
-                    files.write_private(place, content, exclusive=True)
-                    return
+            if not os.path.lexists(place):
+                with files.locked(self._folder / "entries", timeout=_MAKE_TIMEOUT):
+                    if not os.path.lexists(place):  # no other process made it meanwhile
+                        old = None if anywhere else self._version_1().get(manager)
+                        if old is None or old.position <= mark.position:
+                            files.sweep_temp_files(place)
+                            files.write_private(place, content)
+                        return
             with (
                 folders.opened(self._folder) as folder,
                 files.open_private(place, os.O_RDWR, folder) as fd,

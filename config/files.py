@@ -106,9 +106,7 @@ def read_opened(fd: int, path: Path, *, limit: int, refused: int | None = None) 
     return os.read(fd, status.st_size)  # a regular file is read whole by one call
 
 
-def write_private(
-    path: Path, content: bytes | Secret[bytes], *, exclusive: bool = False, mode: int = MODE
-) -> None:
+def write_private(path: Path, content: bytes | Secret[bytes], *, mode: int = MODE) -> None:
     """Put `content` at `path` atomically, with mode 0600 if not told otherwise.
 
     A reader sees the old content or the new one, whole, whatever is killed when. Once this
@@ -117,11 +115,9 @@ def write_private(
     Args:
         path: the file.
         content: all of it.
-        exclusive: only make a new file. Needs a file system with hard links.
         mode: its permissions.
 
     Raises:
-        FileExistsError: there is one already, and `exclusive` was asked for.
         OSError: it cannot be written.
     """
     content = Secret.of(content)
@@ -136,11 +132,7 @@ def write_private(
                 file.write(content.reveal())
                 file.flush()
                 os.fsync(fd)
-            if exclusive:
-                os.link(temp, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-                os.unlink(temp, dir_fd=folder)
-            else:
-                os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.rename(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(temp, dir_fd=folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -207,7 +206,7 @@ def test_its_folder_and_its_files_are_for_their_owner_only(anchor: Anchor) -> No
 
     folder = folder_of(anchor.path)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert [stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()] == [0o600] * 2
+    assert [stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()] == [0o600] * 3
 
 
 def test_a_file_that_others_could_write_to_is_made_private_when_it_is_written(
@@ -279,7 +278,7 @@ def test_an_entrys_change_touches_no_file_but_its_own(path: Path) -> None:
 def stamps(path: Path) -> dict[str, tuple[int, int]]:
     return {
         entry.name: (entry.stat().st_ino, entry.stat().st_mtime_ns)
-        for entry in os.scandir(folder_of(path))
+        for entry in folder_of(path).glob("*.json")
     }
 
 

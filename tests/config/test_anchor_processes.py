@@ -99,6 +99,33 @@ os.close(writing)
 os.waitpid(children[0], 0)
 """
 
+KILLED_WHILE_MAKING = f"""
+import os, sys, msgspec
+from pathlib import Path
+from keyturn.config.anchor import Anchor
+from keyturn.domain.mark import Mark
+marks = msgspec.json.decode({msgspec.json.encode(MARKS[:2])!r}, type=list[Mark])
+call, number, folder = getattr(os, sys.argv[1]), 0, Path(sys.argv[2])
+
+def killed(after):
+    def replaced(*arguments, **options):
+        if after:
+            call(*arguments, **options)
+        os._exit(9)
+    return replaced
+
+for after in (False, True):
+    anchor = Anchor(folder / f"{{after}}.json", {RING.node_id!r})
+    child = os.fork()
+    if child == 0:
+        setattr(os, sys.argv[1], killed(after))
+        anchor.advance("default", marks[0])
+        os._exit(0)
+    os.waitpid(child, 0)
+    anchor.advance("default", marks[1])
+    print(anchor.peek("default"))
+"""
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -156,7 +183,7 @@ def test_g5_it_only_moves_forward_however_several_processes_move_it(
     )
     farthest = max((mark.position for marks in orders for mark in marks), default=0)
     assert Anchor(path, RING.node_id).peek("default") == farthest
-    assert not list(path.parent.glob(f"{path.name}.d/.*"))
+    assert not list(path.parent.glob(f"{path.name}.d/.*.tmp"))
 
 
 def test_g5_a_reader_beside_writers_only_sees_it_move_forward(
@@ -206,8 +233,7 @@ def test_g5_a_change_is_one_write_of_a_sector_in_place(tmp_path: Path) -> None:
         rf"fsync\(\d+<{re.escape(str(folder))}>\) += 0",
         rf'write\(\d+<{temp}>, ".*"\.*, 512\) += 512',
         rf"fsync\(\d+<{temp}>\) += 0",
-        rf'linkat\({inside}, "{name}", {inside}, "{ENTRY}", 0\) += 0',
-        rf'unlinkat\({inside}, "{name}", 0\) += 0',
+        rf'renameat\({inside}, "{name}", {inside}, "{ENTRY}"\) += 0',
         rf"fsync\({inside}\) += 0",
         *[overwritten] * 3,  # two steps forward, none back, and back as it was accepted
     ]
@@ -298,3 +324,10 @@ def test_g8_a_child_forked_during_a_change_does_not_keep_the_lock(
     tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     assert run_python(FORK_WHILE_LOCKED, tmp_path).stdout == "3\n"
+
+
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "link", "rename", "unlink"])
+def test_g8_a_process_killed_while_it_made_an_entry_hinders_nobody(
+    call: str, tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    assert run_python(KILLED_WHILE_MAKING, call, tmp_path).stdout == "2\n2\n"

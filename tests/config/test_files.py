@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import stat
@@ -217,35 +216,6 @@ def test_g4_a_reader_never_sees_a_torn_file_while_a_writer_writes(path: Path) ->
         writer.join()
 
     assert set(seen) == set(contents)
-
-
-def test_a_new_file_is_not_put_over_one_that_is_there(path: Path) -> None:
-    write_private(path, b"old", exclusive=True)
-
-    with pytest.raises(FileExistsError):
-        write_private(path, b"new", exclusive=True)
-
-    assert (path.read_bytes(), mode_of(path)) == (b"old", 0o600)
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_of_several_that_make_a_new_file_one_succeeds(path: Path) -> None:
-    start, made = threading.Barrier(8), []
-
-    def make(content: bytes) -> None:
-        start.wait()
-        with contextlib.suppress(FileExistsError):
-            write_private(path, content, exclusive=True)
-            made.append(content)
-
-    threads = [threading.Thread(target=make, args=(b"%d" % number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert made == [path.read_bytes()]
-    assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR])
