@@ -272,11 +272,6 @@ class EventLog(Application[UUID]):
                 )
         return count
 
-    def remove(self, manager: str) -> None:
-        """Remove every event of a manager: for tests, whose histories begin anew."""
-        with translated(self.location):
-            self._store.remove(manager_id(manager))
-
     def stop_soon(self) -> None:
         """Have its threads end in a moment. Waits for nothing: a finalizer may call it."""
         self._store.stop_soon()

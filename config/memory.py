@@ -115,6 +115,7 @@ class MemoryStore(PolledStore):
             self._write(last)
 
     def remove(self, originator_id: UUID | str) -> None:
+        """Remove every row of an aggregate: for tests, whose histories begin anew."""
         with self._lock:
             for number, event in list(self._written.items()):
                 if event.originator_id == originator_id:

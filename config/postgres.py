@@ -218,12 +218,6 @@ class PostgresStore(Store):
             statement = "DELETE FROM {table} WHERE originator_id = %s AND originator_version < %s"
             self._execute(connection, statement, last.originator_id, last.originator_version)
 
-    def remove(self, originator_id: UUID | str) -> None:
-        with self._writing() as connection:
-            self._execute(
-                connection, "DELETE FROM {table} WHERE originator_id = %s", originator_id
-            )
-
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         self._refuse_problem()

@@ -50,7 +50,6 @@ FROM ids JOIN stored_events ON originator_id = id AND originator_version =
 WHERE EXISTS (SELECT 1 FROM stored_events WHERE originator_id = id AND +topic IN ({topics}))"""
 _HAS_POSITION = "SELECT 1 FROM stored_events WHERE originator_id = ? AND originator_version = ?"
 _INSERT = "INSERT INTO stored_events VALUES (?, ?, ?, ?)"
-_DELETE = "DELETE FROM stored_events WHERE originator_id = ?"
 _HIGHEST = 2**63 - 1
 _WHAT_LIES = "its index disagrees with its table"
 _LYING_INDEX = (
@@ -173,15 +172,12 @@ class SQLiteStore(SQLiteAccess):
         with self._transaction() as connection:
             _insert(connection, last)
             connection.execute(
-                f"{_DELETE} AND originator_version IS NOT ?",
+                "DELETE FROM stored_events"
+                " WHERE originator_id = ? AND originator_version IS NOT ?",
                 (_stored_name(last.originator_id), last.originator_version),
             )
         with contextlib.suppress(sqlite3.Error, LogError):
             self._empty_wal()
-
-    def remove(self, originator_id: UUID | str) -> None:
-        with self._transaction() as connection:
-            connection.execute(_DELETE, (_stored_name(originator_id),))
 
 
 def _insert(

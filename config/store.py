@@ -118,10 +118,6 @@ class Store(ApplicationRecorder):
         """
 
     @abstractmethod
-    def remove(self, originator_id: UUID | str) -> None:
-        """Remove every row of an aggregate: for tests, whose histories begin anew."""
-
-    @abstractmethod
     def reopen(self) -> bool:
         """Give up all connections and open new ones: after an error nothing else is sure.
 

@@ -99,7 +99,6 @@ class FaultyStore(Store):
     newest_rows = _reading("newest_rows")
     unknown_topic = _reading("unknown_topic")
     schema_problems = _reading("schema_problems")
-    remove = _own("remove")
     watch = _own("watch")
     seconds_since_heard = _own("seconds_since_heard")
     stop_soon = _own("stop_soon")

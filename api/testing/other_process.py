@@ -15,7 +15,7 @@ from keyturn.actors.key_writer import new_secret
 from keyturn.config.clock import Clock
 from keyturn.config.event_log import EventLog
 from keyturn.config.local_key_ring import KeyRing
-from keyturn.config.store import Store
+from keyturn.config.memory import MemoryStore
 from keyturn.config.store_url import MEMORY
 from keyturn.domain.head import Head
 from keyturn.domain.session_keys import SessionKeys
@@ -39,7 +39,7 @@ class OtherProcess:
 
     def __init__(
         self,
-        store: Store,
+        store: MemoryStore,
         key_ring: KeyRing,
         own: str,
         clock: Clock,

@@ -245,7 +245,6 @@ def test_changes_differs_after_each_write_and_only_then(new_store: NewStore) -> 
     for write in (
         lambda: other.insert_events([event(2)]),
         lambda: other.purge(event(3)),
-        lambda: other.remove(ALICE),
     ):
         write()  # type: ignore[no-untyped-call]
         assert store.changes() not in seen
@@ -374,15 +373,6 @@ def test_a_purge_beside_writers_leaves_no_gap_and_no_early_row(new_store: NewSto
     found = positions(store)
     assert found == list(range(found[0], found[-1] + 1))
     assert found[0] == purged[-1]
-
-
-def test_a_history_that_was_removed_begins_anew(store: Store) -> None:
-    store.insert_events([*history(3), event(1, BOB)])
-
-    store.remove(ALICE)
-    store.insert_events(history(1))
-
-    assert (positions(store), positions(store, BOB)) == ([1], [1])
 
 
 # --- opening and closing -----------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 from eventsourcing.persistence import StoredEvent
 
 from keyturn import EventLog, KeyRing
+from keyturn.config.memory import MemoryStore
 from keyturn.domain.errors import (
     ForeignLogError,
     LogDamagedError,
@@ -78,7 +79,8 @@ def test_a_running_reader_refuses_a_log_that_was_cut_back(
     rows = rows_in(hand.log)
     found = reader(hand.log, key_ring)
     found.open()
-    hand.log.remove("default")
+    assert isinstance(hand.log.recorder, MemoryStore)
+    hand.log.recorder.remove(manager_id("default"))
     for row in rows[:left]:
         hand.log.recorder.insert_events([row])
 
