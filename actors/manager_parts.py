@@ -81,5 +81,15 @@ class ManagerParts:
             on_events=self.subscriptions.news.append,
             after_events=self.subscriptions.notify,
         )
-        self.tokens = TokenIssuer(self)
-        self.inspector = TokenInspector(self)
+        self.tokens = TokenIssuer(
+            self.reader,
+            self.lifecycle,
+            options,
+            self.key_ring.node_id,
+            clock,
+            self.logger,
+            self.activity,
+        )
+        self.inspector = TokenInspector(
+            self.reader, self.lifecycle, options, log, self.key_ring, clock
+        )

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
+from keyturn.actors.lifecycle import Lifecycle
 from keyturn.actors.replies import TokenReport
+from keyturn.config.clock import Clock
 from keyturn.domain import tokens
 from keyturn.domain.claims import Claims
 from keyturn.domain.errors import LogDamagedError, Refusal, TokenRefusedError
 from keyturn.domain.head import Head
 from keyturn.domain.key_events import KeyEvent
-from keyturn.domain.key_ring import unseal_key
+from keyturn.domain.key_log import KeyLog
+from keyturn.domain.key_ring import KeyRingLike, unseal_key
+from keyturn.domain.options import ManagerOptions
 from keyturn.domain.tokens import SessionKey, SigningKey
+from keyturn.projections.head_reader import HeadReader
 from keyturn.projections.history import check_moment
 from keyturn.projections.key_lifetimes import NEWEST, KeyLifetimes, KeySpan
-
-if TYPE_CHECKING:
-    from keyturn.actors.manager_parts import ManagerParts
 
 
 class TokenInspector:
@@ -27,14 +28,22 @@ class TokenInspector:
     a token that nobody signed is bounded: see `KeyLifetimes.find`.
     """
 
-    def __init__(self, parts: ManagerParts) -> None:
-        self._head = parts.reader
-        self._lifecycle = parts.lifecycle
-        self._lifetimes = KeyLifetimes(parts.log, parts.name)
-        self._key_ring = parts.key_ring
-        self._manager = parts.name
-        self._max_lifetime = parts.options.max_lifetime
-        self._clock = parts.clock
+    def __init__(
+        self,
+        reader: HeadReader,
+        lifecycle: Lifecycle,
+        options: ManagerOptions,
+        log: KeyLog,
+        key_ring: KeyRingLike,
+        clock: Clock,
+    ) -> None:
+        self._head = reader
+        self._lifecycle = lifecycle
+        self._lifetimes = KeyLifetimes(log, options.name)
+        self._key_ring = key_ring
+        self._manager = options.name
+        self._max_lifetime = options.max_lifetime
+        self._clock = clock
 
     def inspect(self, token: object, at: datetime | None = None) -> TokenReport:
         """Return all that is known of a token: see `InspectToken`."""

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
+from keyturn.actors.activity import Activity
+from keyturn.actors.lifecycle import Lifecycle
 from keyturn.actors.replies import Answer, Authenticated
+from keyturn.config.clock import Clock
+from keyturn.config.logging import Logger
 from keyturn.domain import tokens
 from keyturn.domain.batches import check_batch, check_count
 from keyturn.domain.claims import Claims, check_claims, check_expiry, check_subject
@@ -20,10 +24,9 @@ from keyturn.domain.errors import (
     TokenRefusedError,
 )
 from keyturn.domain.limits import check_seconds
+from keyturn.domain.options import ManagerOptions
 from keyturn.domain.tokens import KeySet, Session, SessionToken
-
-if TYPE_CHECKING:
-    from keyturn.actors.manager_parts import ManagerParts
+from keyturn.projections.head_reader import HeadReader
 
 
 class TokenIssuer:
@@ -32,16 +35,25 @@ class TokenIssuer:
     `keys` is None for those of the current head, or those that a transaction sees.
     """
 
-    def __init__(self, parts: ManagerParts) -> None:
-        self._reader = parts.reader
-        self._require_running = parts.lifecycle.require_running
-        self._name = parts.name
-        self._expiry = parts.options.expiry
-        self._max_lifetime = parts.options.max_lifetime
-        self._node_id = parts.key_ring.node_id
-        self._clock = parts.clock
-        self._logger = parts.logger
-        self._activity = parts.activity
+    def __init__(
+        self,
+        reader: HeadReader,
+        lifecycle: Lifecycle,
+        options: ManagerOptions,
+        node_id: str,
+        clock: Clock,
+        logger: Logger,
+        activity: Activity,
+    ) -> None:
+        self._reader = reader
+        self._require_running = lifecycle.require_running
+        self._name = options.name
+        self._expiry = options.expiry
+        self._max_lifetime = options.max_lifetime
+        self._node_id = node_id
+        self._clock = clock
+        self._logger = logger
+        self._activity = activity
 
     @property
     def current_keys(self) -> KeySet | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from keyturn.testing.async_service import ClockedAsyncService, open_async_service
-    from keyturn.testing.clocked_service import ClockedService, open_service
+    from keyturn.testing.clocked_service import ClockedService
     from keyturn.testing.events import (
         Destroyed,
         EventSpec,
@@ -57,7 +57,7 @@ _MODULES = {
     "Replay": "replay",
     "Token": "replies",
     "open_async_service": "async_service",
-    "open_service": "clocked_service",
+    "open_service": "workbench",
 }
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import ParamSpec
 
 from keyturn.aio import AsyncService
-from keyturn.testing.clocked_service import ClockedService, open_service
+from keyturn.testing.clocked_service import ClockedService
 from keyturn.testing.events import EventSpec
 from keyturn.testing.faults import Faults
 from keyturn.testing.manual_clock import ManualClock
+from keyturn.testing.workbench import open_service
 
 P = ParamSpec("P")
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING, Self
-
-from eventsourcing.domain import Aggregate
 
 from keyturn.actors.asking import ActorStoppedError, ask
 from keyturn.actors.manager_parts import ManagerParts
 from keyturn.actors.rotation_timer import RotateIfDue
 from keyturn.actors.session_manager import SessionManager
-from keyturn.domain.options import DEFAULT_EXPIRY, ManagerOptions
+from keyturn.domain.options import ManagerOptions
 from keyturn.service import Service
 from keyturn.testing.events import EventSpec
 from keyturn.testing.faults import Faults
@@ -89,39 +86,3 @@ def serve(
     parts = ManagerParts(log, key_ring, options, clock=clock)
     service = ClockedService(parts, log, partial(SessionManager.start_on, ticker=None))
     return service.join(faults or Faults())
-
-
-def open_service(
-    *,
-    name: str = "default",
-    expiry: float | None = DEFAULT_EXPIRY,
-    max_lifetime: float | None = None,
-    rotate_every: float | None = None,
-    overlap: int | None = None,
-    aggregates: Collection[type[Aggregate]] = (),
-    clock: ManualClock | None = None,
-) -> ClockedService:
-    """Open a service in memory: what the fixture `keyturn_service` is.
-
-    No file and no setting from outside has a part in it.
-
-    Args:
-        name: which manager of the log.
-        expiry: seconds that a token lives; None: for ever.
-        max_lifetime: seconds that a session lasts, however often refreshed; None: for ever.
-        rotate_every: seconds after which the key is rotated, once the clock is moved; None: no.
-        overlap: whole seconds that tokens under such a key stay good then; None: as long as a
-            token lives.
-        aggregates: classes of the host's own aggregates in the same log.
-        clock: the clock; None: one of its own, which stands at the time of now.
-    """
-    from keyturn.testing.workbench import Workbench  # which makes such services
-
-    options = ManagerOptions(
-        name=name,
-        expiry=expiry,
-        max_lifetime=max_lifetime,
-        rotate_every=rotate_every,
-        overlap=overlap,
-    )
-    return Workbench(options, clock, aggregates).service

@@ -15,7 +15,7 @@ from keyturn.config.memory import MemoryStore
 from keyturn.config.store_url import MEMORY
 from keyturn.config.stores import open_event_log
 from keyturn.domain.key_events import KeysDestroyed
-from keyturn.domain.options import ManagerOptions
+from keyturn.domain.options import DEFAULT_EXPIRY, ManagerOptions
 from keyturn.domain.session_keys import manager_id
 from keyturn.testing.clocked_service import ClockedService, serve
 from keyturn.testing.events import EventSpec, Generated, check_events
@@ -109,6 +109,40 @@ class Workbench:
         if self.started is not None:
             self.started.close()
         self._log.close()
+
+
+def open_service(
+    *,
+    name: str = "default",
+    expiry: float | None = DEFAULT_EXPIRY,
+    max_lifetime: float | None = None,
+    rotate_every: float | None = None,
+    overlap: int | None = None,
+    aggregates: Collection[type[Aggregate]] = (),
+    clock: ManualClock | None = None,
+) -> ClockedService:
+    """Open a service in memory: what the fixture `keyturn_service` is.
+
+    No file and no setting from outside has a part in it.
+
+    Args:
+        name: which manager of the log.
+        expiry: seconds that a token lives; None: for ever.
+        max_lifetime: seconds that a session lasts, however often refreshed; None: for ever.
+        rotate_every: seconds after which the key is rotated, once the clock is moved; None: no.
+        overlap: whole seconds that tokens under such a key stay good then; None: as long as a
+            token lives.
+        aggregates: classes of the host's own aggregates in the same log.
+        clock: the clock; None: one of its own, which stands at the time of now.
+    """
+    options = ManagerOptions(
+        name=name,
+        expiry=expiry,
+        max_lifetime=max_lifetime,
+        rotate_every=rotate_every,
+        overlap=overlap,
+    )
+    return Workbench(options, clock, aggregates).service
 
 
 def _topics(aggregates: Collection[type[Aggregate]]) -> frozenset[str]:

@@ -13,7 +13,8 @@ import keyturn
 from keyturn import Authenticated, Refusal, Service, TokenRefusedError
 from keyturn.domain.errors import BatchError, DurationError, ExpiryError
 from keyturn.testing import ManualClock
-from keyturn.testing.clocked_service import ClockedService, open_service
+from keyturn.testing.clocked_service import ClockedService
+from keyturn.testing.workbench import open_service
 from tests.actors.ways import ALL_WAYS, Way
 
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
