@@ -251,18 +251,22 @@ class EventLog(Application[UUID]):
             LogUnavailableError: it cannot be written now; nothing was, unless `recorded`.
         """
         count = 0
+        last: StoredEvent | None = None
 
         def counted() -> Iterator[StoredEvent]:
-            nonlocal count
+            nonlocal count, last
             for event in events:
-                count += 1
+                count, last = count + 1, event
                 yield event
 
         def is_there() -> bool:
-            return self.owner() is not None
+            if last is None:
+                return False
+            event = read_event(last)  # one of them speaks for all; others may write meanwhile
+            return self._holds([(event.manager, event.originator_version, event.digest)])
 
         with self.exclusive():
-            if is_there() or not self._commit(
+            if self.owner() is not None or not self._commit(
                 lambda: self._store.insert_events(counted(), may_begin_anywhere=True), is_there
             ):
                 raise LogNotEmptyError(

@@ -16,6 +16,7 @@ from typing import Protocol
 from keyturn.domain.errors import (
     KeyRingTimeoutError,
     LogNotTrustedError,
+    LogRolledBackError,
     LogUnavailableError,
     StaleKeyError,
 )
@@ -154,7 +155,11 @@ class HeadReader:
 
     def holds(self, position: int, digest: str) -> bool:
         """Whether the stream, as it is now, has this event, or a later purge removed it."""
-        return self._stream.contains(self.read(), Mark(position, digest, ""))
+        try:
+            self._stream.reaching(self.read(), Mark(position, digest, ""))
+        except LogRolledBackError:
+            return False
+        return True
 
     # --- the one reading for all threads that need it ---
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from eventsourcing.persistence import StoredEvent
@@ -16,18 +17,21 @@ from hypothesis import strategies as st
 
 import keyturn
 from keyturn import EventLog, KeyRing
+from keyturn.config.memory import MemoryStore
 from keyturn.domain.errors import (
     ExportError,
     ForeignLogError,
     KeyturnError,
     LogDamagedError,
     LogNotEmptyError,
+    LogUnavailableError,
     NotAKeyturnLogError,
     SettingsError,
 )
 from keyturn.domain.key_log import Row
 from keyturn.domain.limits import MAX_REASON
 from keyturn.domain.session_keys import Origin, RetiringKey, SessionKeys
+from keyturn.domain.stored_events import stored_of
 from keyturn.projections.export import MAX_LINE, export_lines, lines_of, read_lines
 from tests.domain import golden
 from tests.domain.builders import NOON, new_keys, origin, secret, signed_row
@@ -495,6 +499,44 @@ def test_an_export_is_not_loaded_twice(log: EventLog) -> None:
         log.restore(read(EXPORT))
 
     assert list(log.rows()) == GOLDEN_ROWS
+
+
+class LostReply(MemoryStore):
+    """A server's store whose connection is lost at the commit, which came through or did not.
+
+    Then it holds what another process wrote meanwhile.
+    """
+
+    is_server = True
+    commits = False
+
+    def insert_events(
+        self,
+        stored_events: Iterable[StoredEvent],
+        *,
+        may_begin_anywhere: bool = False,
+        **kwargs: Any,
+    ) -> Sequence[int] | None:
+        events = list(stored_events)
+        if not self.commits:
+            events = [stored_of(row) for row in log_of(new_keys(RING, "other")).rows()]
+        super().insert_events(events, may_begin_anywhere=True)
+        raise LogUnavailableError("the connection is lost", location=self.location)
+
+
+def test_g1_an_import_whose_reply_was_lost_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LostReply, "commits", True)
+    log = EventLog(LostReply, "memory:")
+
+    assert log.restore(read(EXPORT)) == len(golden.ROWS)
+    assert list(log.rows()) == GOLDEN_ROWS
+
+
+def test_g1_another_process_events_are_no_import_that_came_through() -> None:
+    log = EventLog(LostReply, "memory:")
+
+    with pytest.raises(LogUnavailableError):
+        log.restore(read(EXPORT))
 
 
 def test_events_that_clash_leave_nothing_behind(store_url: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from eventsourcing.persistence import StoredEvent
@@ -203,6 +205,29 @@ def test_a_purge_is_no_rollback_for_an_anchor_that_saw_what_was_before(
     hand.purge()
 
     assert reader(hand.log, key_ring, mark).open().position == 3
+
+
+@pytest.mark.parametrize("readings", [1, 2])
+def test_g1_a_change_that_is_purged_while_it_is_read_back_was_there(
+    hand: Hand, key_ring: KeyRing, monkeypatch: pytest.MonkeyPatch, readings: int
+) -> None:
+    found = reader(hand.log, key_ring)
+    found.get()
+    hand.reset()
+    written = mark_in(hand.log)
+    hand.reset()
+    select, done = MemoryStore.select_events, []
+
+    def purged_meanwhile(*args: Any, **kwargs: Any) -> Sequence[StoredEvent]:
+        rows = select(*args, **kwargs)
+        done.append(rows)
+        if len(done) == readings:
+            hand.purge()  # by another process
+        return rows
+
+    monkeypatch.setattr(MemoryStore, "select_events", purged_meanwhile)
+
+    assert found.holds(written.position, written.digest)
 
 
 def test_g5_rows_of_a_stream_that_version_1_purged_are_refused(
