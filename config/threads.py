@@ -19,6 +19,10 @@ _ended: deque[int] = deque(maxlen=64)
 """The system's numbers of threads that have returned, and may not have ended yet."""
 
 
+class NotReturnedError(TimeoutError):
+    """The call has not returned in time. A `TimeoutError` of another class is the call's own."""
+
+
 def in_thread(call: Callable[[], T], *, timeout: float | None = None) -> T:
     """Return what `call` returns, or raise what it raises.
 
@@ -31,7 +35,7 @@ def in_thread(call: Callable[[], T], *, timeout: float | None = None) -> T:
         timeout: seconds to wait; None: for ever. Then the thread is left behind.
 
     Raises:
-        TimeoutError: it did not return in time.
+        NotReturnedError: it did not return in time.
     """
     if timeout is None and threading.current_thread() is not threading.main_thread():
         return call()
@@ -54,7 +58,7 @@ def in_thread(call: Callable[[], T], *, timeout: float | None = None) -> T:
         return call()
     thread.join(timeout)
     if not returned and not raised:
-        raise TimeoutError
+        raise NotReturnedError
     if raised:
         raise raised.pop()  # so that no frame holds what holds the frame
     return returned[0]

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from keyturn.config.local_key_ring import KeyRing
-from keyturn.config.threads import in_thread
+from keyturn.config.threads import NotReturnedError, in_thread
 from keyturn.domain.errors import KeyRingTimeoutError
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.secret import Secret
@@ -54,17 +54,15 @@ class TimedKeyRing:
         deadline = now + self._timeout
 
         def run() -> T:
+            self._deadlines.append(deadline)  # here: a signal may keep a thread from starting
             try:
                 return call()
             finally:
                 self._deadlines.remove(deadline)
 
-        self._deadlines.append(deadline)
         try:
             return in_thread(run, timeout=self._timeout)
-        except TimeoutError as error:
-            if deadline not in self._deadlines:  # it is the key ring's own
-                raise
+        except NotReturnedError as error:
             raise KeyRingTimeoutError(
                 f"the key ring did not answer within {self._timeout:g} s: see that it does"
             ) from error

@@ -14,8 +14,9 @@ import pytest
 
 import keyturn
 from keyturn import AskTimeoutError, KeyRing, KeyturnError, Service, Settings
+from keyturn.config.timed_key_ring import TimedKeyRing
 from keyturn.domain.errors import KeyRingTimeoutError, LogUnavailableError, StaleKeyError
-from tests.actors.host_rings import Gate, HostKeyRing
+from tests.actors.host_rings import Gate, HostKeyRing, raises
 from tests.postgres import PostgresServer
 
 LOCK_TIMEOUT = 0.4
@@ -165,6 +166,32 @@ def test_a_reset_whose_key_ring_hangs_changes_nothing_and_the_next_one_works(
     gate.open()
     hosted.reset_key()
     assert not hosted.verify_token(token)
+
+
+def test_calls_of_a_key_ring_that_a_signal_kept_from_beginning_do_not_count_as_hanging(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ring = TimedKeyRing(HostKeyRing(), 0.2)
+
+    def interrupted(_: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patching:
+        patching.setattr(threading.Thread, "start", interrupted)
+        for _ in range(8):
+            with pytest.raises(KeyboardInterrupt):
+                ring.sign(b"a message")
+    time.sleep(0.3)
+
+    assert ring.sign(b"a message")
+
+
+def test_a_key_rings_own_time_out_is_no_time_out_of_ours() -> None:
+    ring = HostKeyRing()
+    ring.before_sign = raises(TimeoutError("of the network"))
+
+    with pytest.raises(TimeoutError, match="of the network"):
+        TimedKeyRing(ring, 30).sign(b"a message")
 
 
 def test_close_does_not_wait_for_a_key_ring_that_hangs(
