@@ -46,9 +46,11 @@ _leaked: list[_Map] = []
 
 
 def _after_in_child() -> None:
-    for found in _maps.values():
-        with contextlib.suppress(OSError):  # somebody else closed it
+    for number, found in _maps.items():
+        if _is_still(found.fd, number):
             os.close(found.fd)
+        else:  # somebody closed it: the number may be that of another file by now
+            _leaked.append(found)
     _maps.clear()
     _lock.release()
 

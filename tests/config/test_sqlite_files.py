@@ -232,6 +232,32 @@ print([os.pread(fd, 100, 0) for fd in hosts] == [b"of the host"] * 100)
     assert printed == "True"
 
 
+def test_a_child_of_a_host_that_closed_all_descriptors_loses_no_file_of_the_host(
+    path: Path,
+) -> None:
+    printed = run(
+        """
+store = SQLiteStore(path)
+append(store)
+os.closerange(3, 256)
+hosts = [os.open(path.with_name(f"host {n}"), os.O_RDWR | os.O_CREAT) for n in range(100)]
+for number, fd in enumerate(hosts):
+    os.unlink(path.with_name(f"host {number}"))
+    os.write(fd, b"of the host")
+child = os.fork()
+if child == 0:
+    gc.collect()
+    print([os.pread(fd, 100, 0) for fd in hosts] == [b"of the host"] * 100, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print([os.pread(fd, 100, 0) for fd in hosts] == [b"of the host"] * 100)
+""",
+        path,
+    )
+
+    assert printed == "True\nTrue"
+
+
 def test_a_forked_daemon_that_closes_all_descriptors_loses_no_file_of_its_own(
     path: Path, store: SQLiteStore
 ) -> None:
