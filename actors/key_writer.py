@@ -259,7 +259,9 @@ class KeyWriter:
 
         The change is in the log by now, so a failure here is no failure of the change.
         """
-        if self._anchor is None or head.position == 0 or head is self._anchored:
+        # An advance to the same head may have left an anchor that is ahead where it was.
+        is_known = head is self._anchored and not anywhere
+        if self._anchor is None or head.position == 0 or is_known:
             return
         move = self._anchor.replace if anywhere else self._anchor.advance
         try:

@@ -144,6 +144,20 @@ def test_g5_the_refusal_of_a_rolled_back_log_says_where_it_should_end_and_where_
 
 
 @every_rollback
+def test_g5_what_is_written_after_an_accepted_rollback_is_not_rolled_back_unseen(
+    data: Data, roll_back: Callable[[Data], None]
+) -> None:
+    roll_back(data)
+    with data.open(accept_rollback=True) as service:
+        copy = data.copy_of_log()
+        service.reset_key()
+    data.put_back(copy)
+
+    with pytest.raises(LogRolledBackError):
+        data.open()
+
+
+@every_rollback
 def test_a_rolled_back_log_can_be_accepted_and_then_opens_as_ever(
     data: Data, roll_back: Callable[[Data], None]
 ) -> None:
