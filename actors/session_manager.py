@@ -338,8 +338,10 @@ class SessionManager(ReadingActor):
         try:
             return super().handle(message)
         finally:
-            while self._is_behind:
+            if self._is_behind:
                 self._follow_log()
+                if self._is_behind:  # others go on writing; the reply does not wait for that
+                    self._tell_myself(_FollowLog())
 
     def _follow_log(self) -> None:
         """Have timer, anchor and subscribers follow the log (in the actor's thread)."""
