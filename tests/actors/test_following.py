@@ -35,6 +35,7 @@ def test_g8_a_reply_does_not_wait_until_other_processes_write_no_more(
                 is_writing.release()
         return rows
 
+    other.end_session("a session")
     monkeypatch.setattr(MemoryStore, "select_events", with_a_write_after)
     try:
         ask(manager, SetupKey(), timeout=5)
