@@ -38,7 +38,6 @@ SIZE = 512
 """Bytes of an entry's file."""
 LOCK_TIMEOUT = 0.2
 """Seconds that a change waits at most for another process."""
-_MAKE_TIMEOUT = 2.0  # seconds: of managers that begin at once each syncs its own entry
 _LIMIT_1 = 16 * 1024 * 1024  # bytes that an anchor of version 1 could have
 _ENTRY_NAME = re.compile(r"[0-9a-f]{32}\.json")
 
@@ -191,7 +190,7 @@ class Anchor:
         place, content = self._place(manager), self._encode(manager, mark)
         with _explaining(place, "written"):
             if not os.path.lexists(place):
-                with files.locked(self._folder / "entries", timeout=_MAKE_TIMEOUT):
+                with files.locked(self._folder / "entries", timeout=LOCK_TIMEOUT):
                     if not os.path.lexists(place):  # no other process made it meanwhile
                         old = None if anywhere else self._version_1().get(manager)
                         if old is None or old.position <= mark.position:

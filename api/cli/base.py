@@ -183,13 +183,17 @@ class Command:
             refuse_lost_key_ring(self.settings)
             raise
 
-    def log(self, *, for_audit: bool = False) -> EventLog:
-        """Open the log alone, which needs no password; it is closed with the command."""
+    def log(self, *, for_audit: bool = False, or_empty: bool = False) -> EventLog:
+        """Open the log alone, which needs no password; it is closed with the command.
+
+        Args:
+            for_audit: open it even if it holds topics that are not ours.
+            or_empty: one that is gone is an empty one, and not an error.
+        """
         settings = self.settings
         if not has_log(settings.store_url):
-            if not for_audit or Anchor.is_blank(settings.anchor_path):
+            if not or_empty:
                 raise no_log(settings)
-            # The anchor has seen a log: an audit is to say that it is gone.
             settings = settings.replace({"store": MEMORY})
         log = open_log(settings, host_topics=self.host_topics, for_audit=for_audit)
         click.get_current_context().call_on_close(log.close)

@@ -73,12 +73,17 @@ def expectations(
     return Expectations(node_id, source, anchor)
 
 
-def open_evidence(obj: Command, export: BinaryIO | None) -> EventLog | str:
-    """Return the log to look at, or what is wrong with the store itself, so that it cannot be."""
+def open_evidence(
+    obj: Command, export: BinaryIO | None, expected: Expectations
+) -> EventLog | str:
+    """Return the log to look at, or what is wrong with the store itself, so that it cannot be.
+
+    A log that is gone is a finding where an anchor has seen one, and else an error.
+    """
     if export is not None:
         return obj.exported_log(export, for_audit=True)
     try:
-        return obj.log(for_audit=True)
+        return obj.log(for_audit=True, or_empty=expected.anchor is not None)
     except (LogDamagedError, NotAKeyturnLogError) as error:
         return str(error)
 

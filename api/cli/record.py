@@ -104,7 +104,7 @@ def audit_log(
         raise click.UsageError("--since and --name are about the page: say --html FILE too")
     points = list(checkpoints_of(against))
     expected = expectations(obj, node_id, any_node=any_node, is_export=export is not None)
-    log = open_evidence(obj, export)
+    log = open_evidence(obj, export, expected)
     if expected.node_id is None and not any_node:
         raise NodeIdRequiredError("say whose record it should be: --node-id, or --any-node")
     events: list[KeyEvent] = []

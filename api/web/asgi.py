@@ -135,7 +135,7 @@ class KeyturnMiddleware:
             await self._service()
         except KeyturnError as error:
             await send({"type": "lifespan.startup.failed", "message": f"keyturn: {error}"})
-            return
+            raise  # as Starlette does; servers take it with the message
 
         async def send_after_closing(message: AsgiMessage) -> None:
             if message["type"].startswith("lifespan.shutdown"):

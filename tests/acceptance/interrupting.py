@@ -220,7 +220,7 @@ def fork(store: str, folder: Path, verifier: Verifier) -> None:
     """
     with verifier.turn:
         statuses = []
-        for _ in range(3):
+        for _ in range(10):
             statuses.append(_status_of_child(store, folder))
             if statuses[-1] == 0:
                 return

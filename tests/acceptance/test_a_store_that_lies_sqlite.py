@@ -502,7 +502,7 @@ os.kill(os.getpid(), signal.SIGSTOP)
 def test_g8_a_process_that_stopped_with_the_anchors_lock_holds_up_no_reset_for_long(
     service: Service, folder: Path
 ) -> None:
-    (entry,) = (folder / "anchor.json.d").iterdir()
+    (entry,) = (folder / "anchor.json.d").glob("*.json")
     token = service.create_token()
     with subprocess.Popen([sys.executable, "-c", HOLD_AND_STOP, str(entry)]) as holder:
         os.waitpid(holder.pid, os.WUNTRACED)
@@ -537,7 +537,7 @@ def test_g5_a_power_cut_that_tore_one_anchor_entry_refuses_no_other_manager(
 def test_g5_a_power_cut_that_the_anchor_did_not_survive_makes_no_purge_a_rollback(
     cli: Keyturn, folder: Path
 ) -> None:
-    (entry,) = (folder / "anchor.json.d").iterdir()
+    (entry,) = (folder / "anchor.json.d").glob("*.json")
     before = entry.read_bytes()
     cli("destroy", "--purge", "--yes")
     entry.write_bytes(before)

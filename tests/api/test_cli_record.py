@@ -94,6 +94,15 @@ def test_g5_a_log_that_is_gone_is_a_finding(cli: Keyturn) -> None:
     assert "truncated at position 4" in done.stdout
 
 
+def test_a_log_that_is_gone_never_holds_for_want_of_events(cli: Keyturn) -> None:
+    (cli.folder / "keyturn.db").unlink()
+
+    done = cli("audit", "--any-node", code=os.EX_NOINPUT)
+
+    assert done.stdout == ""
+    assert "there is no log" in done.stderr
+
+
 def test_g5_a_damaged_anchor_is_a_finding(cli: Keyturn) -> None:
     (cli.folder / "anchor.json").write_text("{}")
 

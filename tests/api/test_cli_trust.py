@@ -61,7 +61,7 @@ def test_without_the_anchors_entry_a_log_is_not_trusted(
     cli: Keyturn, revoked: str, look: tuple[str, ...], damage: str
 ) -> None:
     folder = cli.folder / "anchor.json.d"
-    (entry,) = folder.iterdir()
+    (entry,) = folder.glob("*.json")
     if damage == "removed":
         shutil.rmtree(folder)
     elif damage == "emptied":

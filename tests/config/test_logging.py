@@ -273,7 +273,7 @@ def test_nothing_fails_because_a_hosts_logging_does(
 def test_a_warning_of_the_anchor_that_cannot_be_logged_stops_nothing(tmp_path: Path) -> None:
     with keyturn.open(path=tmp_path, password=None, logger=pass_broken_logger()) as service:
         token = service.create_token()
-        (entry,) = (tmp_path / "anchor.json.d").iterdir()
+        (entry,) = (tmp_path / "anchor.json.d").glob("*.json")
 
         with files.open_private(entry, os.O_RDWR) as fd, files.locked_fd(fd, entry, timeout=1):
             service.reset_key()

@@ -108,10 +108,9 @@ def owners(folder: Path) -> set[int]:
     [
         files.make_empty,
         lambda path: files.write_private(path, b"content"),
-        lambda path: files.write_private(path, b"content", exclusive=True),
         lambda path: files.locked(path, timeout=0).__enter__(),
     ],
-    ids=["empty", "written", "written anew", "lock"],
+    ids=["empty", "written", "lock"],
 )
 def test_root_makes_a_file_in_the_folder_that_it_opened_though_a_link_takes_its_place(
     data: Path,

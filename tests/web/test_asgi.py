@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from keyturn import AsyncService
-from keyturn.domain.errors import ClaimError
+from keyturn.domain.errors import ClaimError, KeyRingNotFoundError
 from keyturn.testing import ClockedService
 from keyturn.web import WebOptions, per_process
 from keyturn.web.asgi import KeyturnMiddleware, session_of
@@ -458,9 +458,17 @@ def test_a_service_that_cannot_be_opened_keeps_the_app_from_starting(tmp_path: P
     async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
-    asyncio.run(make_app(sessions)({"type": "lifespan"}, receive, send))
+    with pytest.raises(KeyRingNotFoundError):
+        asyncio.run(make_app(sessions)({"type": "lifespan"}, receive, send))
 
     assert [message["type"] for message in sent] == ["lifespan.startup.failed"]
     assert "keyring.json" in sent[0]["message"]
     refused = TestClient(make_app(sessions)).get("/")
     assert refused.status_code == 503
+
+
+def test_a_test_of_an_app_that_cannot_start_is_told_why(tmp_path: Path) -> None:
+    sessions = per_process(path=tmp_path / "data", password=None, create=False)
+
+    with pytest.raises(KeyRingNotFoundError), TestClient(make_app(sessions)):
+        pass
