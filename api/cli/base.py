@@ -183,21 +183,22 @@ class Command:
             refuse_lost_key_ring(self.settings)
             raise
 
-    def log(self, *, for_audit: bool = False) -> EventLog:
-        """Open the log alone, which needs no password; it is closed with the command."""
+    def log(self, export: BinaryIO | None = None, *, for_audit: bool = False) -> EventLog:
+        """Open the log alone, or an export as one, without a password.
+
+        It is closed with the command.
+        """
         settings = self.settings
-        if not has_log(settings.store_url):
+        if export is None and not has_log(settings.store_url):
             if not for_audit or Anchor.is_blank(settings.anchor_path):
                 raise no_log(settings)
             # The anchor has seen a log: an audit is to say that it is gone.
             settings = settings.replace({"store": MEMORY})
-        log = open_log(settings, host_topics=self.host_topics, for_audit=for_audit)
-        click.get_current_context().call_on_close(log.close)
-        return log
-
-    def exported_log(self, file: BinaryIO, *, for_audit: bool = False) -> EventLog:
-        """Open an export as a log; it is closed with the command."""
-        log = open_export(file, for_audit=for_audit)
+        log = (
+            open_log(settings, host_topics=self.host_topics, for_audit=for_audit)
+            if export is None
+            else open_export(export, for_audit=for_audit)
+        )
         click.get_current_context().call_on_close(log.close)
         return log
 

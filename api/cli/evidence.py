@@ -75,10 +75,8 @@ def expectations(
 
 def open_evidence(obj: Command, export: BinaryIO | None) -> EventLog | str:
     """Return the log to look at, or what is wrong with the store itself, so that it cannot be."""
-    if export is not None:
-        return obj.exported_log(export, for_audit=True)
     try:
-        return obj.log(for_audit=True)
+        return obj.log(export, for_audit=True)
     except (LogDamagedError, NotAKeyturnLogError) as error:
         return str(error)
 
