@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from keyturn.testing.manual_clock import ManualClock
     from keyturn.testing.replay import Replay
     from keyturn.testing.replies import Token
+    from keyturn.testing.workbench import open_service
 
 __all__ = [
     "ClockedAsyncService",
