@@ -7,6 +7,7 @@ from keyturn.actors.lifecycle import Lifecycle
 from keyturn.actors.subscriptions import Subscriptions
 from keyturn.actors.token_inspector import TokenInspector
 from keyturn.actors.token_issuer import TokenIssuer
+from keyturn.actors.transaction import Transaction
 from keyturn.config.anchor import Anchor
 from keyturn.config.clock import Clock, steady_time
 from keyturn.config.logging import HostLogger, Logger, safe
@@ -19,6 +20,7 @@ from keyturn.domain.errors import (
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
 from keyturn.domain.options import ManagerOptions
+from keyturn.domain.tokens import KeySet
 from keyturn.projections.head_reader import HeadReader
 
 KEY_RING_TIMEOUT = 5.0
@@ -93,3 +95,10 @@ class ManagerParts:
         self.inspector = TokenInspector(
             self.reader, self.lifecycle, options, log, self.key_ring, clock
         )
+
+    def keys_of(self, tran: Transaction | None) -> KeySet | None:
+        """Return the keys that a transaction sees; None, those of the current head, for none."""
+        if tran is None:
+            return None
+        tran.require_open(self)
+        return tran.key_set

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import structs
+
 from keyturn.actors import messages
 from keyturn.actors.manager_parts import ManagerParts
-from keyturn.actors.replies import Answer, Authenticated, TokenReport
+from keyturn.actors.replies import TokenReport
 from keyturn.actors.supervision import SupervisedActor, handles
-from keyturn.actors.transaction import Transaction
-from keyturn.domain.tokens import KeySet, SessionToken
+from keyturn.actors.token_issuer import TokenIssuer
 from keyturn.projections.history import KeyChange, RotationHistory
+
+
+def _handler(
+    message_type: type[messages.FrozenMessage[Any]], method: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Return the handler of a message that has the arguments of a method of the issuer.
+
+    The last one is a transaction in the message, and the keys that it sees in the method.
+    """
+
+    def handler(self: ReadingActor, message: messages.FrozenMessage[Any]) -> Any:
+        *arguments, tran = structs.astuple(message)
+        return method(self._tokens, *arguments, self._parts.keys_of(tran))
+
+    handler.__doc__ = f"See `{message_type.__name__}`."
+    return handles(message_type)(handler)
 
 
 class ReadingActor(SupervisedActor):
@@ -23,50 +43,13 @@ class ReadingActor(SupervisedActor):
         self._parts = parts
         self._tokens = parts.tokens
 
-    @handles(messages.CreateToken)
-    def create_token(self, message: messages.CreateToken) -> SessionToken:
-        """See `CreateToken`."""
-        keys = self._keys_of(message.tran)
-        return self._tokens.create(message.expiry, message.subject, message.claims, keys)
-
-    @handles(messages.CreateTokens)
-    def create_tokens(self, message: messages.CreateTokens) -> list[SessionToken]:
-        """See `CreateTokens`."""
-        return self._tokens.create_many(
-            message.count,
-            message.expiry,
-            message.subject,
-            message.claims,
-            self._keys_of(message.tran),
-        )
-
-    @handles(messages.VerifyToken)
-    def verify_token(self, message: messages.VerifyToken) -> bool:
-        """See `VerifyToken`."""
-        return self._tokens.verify(message.token, self._keys_of(message.tran))
-
-    @handles(messages.VerifyTokens)
-    def verify_tokens(self, message: messages.VerifyTokens) -> list[bool]:
-        """See `VerifyTokens`."""
-        return self._tokens.verify_many(message.tokens, self._keys_of(message.tran))
-
-    @handles(messages.Authenticate)
-    def authenticate(self, message: messages.Authenticate) -> Authenticated:
-        """See `Authenticate`."""
-        keys = self._keys_of(message.tran)
-        return self._tokens.authenticate(message.token, message.max_age, keys)
-
-    @handles(messages.AuthenticateTokens)
-    def authenticate_tokens(self, message: messages.AuthenticateTokens) -> list[Answer]:
-        """See `AuthenticateTokens`."""
-        keys = self._keys_of(message.tran)
-        return self._tokens.authenticate_many(message.tokens, message.max_age, keys)
-
-    @handles(messages.RefreshToken)
-    def refresh_token(self, message: messages.RefreshToken) -> SessionToken:
-        """See `RefreshToken`."""
-        keys = self._keys_of(message.tran)
-        return self._tokens.refresh(message.token, message.expiry, keys)
+    create_token = _handler(messages.CreateToken, TokenIssuer.create)
+    create_tokens = _handler(messages.CreateTokens, TokenIssuer.create_many)
+    verify_token = _handler(messages.VerifyToken, TokenIssuer.verify)
+    verify_tokens = _handler(messages.VerifyTokens, TokenIssuer.verify_many)
+    authenticate = _handler(messages.Authenticate, TokenIssuer.authenticate)
+    authenticate_tokens = _handler(messages.AuthenticateTokens, TokenIssuer.authenticate_many)
+    refresh_token = _handler(messages.RefreshToken, TokenIssuer.refresh)
 
     @handles(messages.InspectToken)
     def inspect_token(self, message: messages.InspectToken) -> TokenReport:
@@ -77,20 +60,4 @@ class ReadingActor(SupervisedActor):
     def read_history(self, message: messages.ReadHistory) -> tuple[KeyChange, ...]:
         """See `ReadHistory`."""
         history = RotationHistory(self._parts.log, self._parts.name)
-        if message.at is not None:
-            change = history.at(message.at)
-            return () if change is None else (change,)
-        return tuple(
-            history.changes(
-                message.which,
-                newest_first=message.newest_first,
-                after=message.after,
-                limit=message.limit,
-            )
-        )
-
-    def _keys_of(self, tran: Transaction | None) -> KeySet | None:
-        if tran is None:
-            return None
-        tran.require_open(self._parts)
-        return tran.key_set
+        return tuple(history.changes(**structs.asdict(message)))

@@ -238,7 +238,7 @@ class SessionManager(ReadingActor):
 
         A token may be of a key that another process made a moment ago.
         """
-        return self._keys_of(tran) or self._reader.read().key_set
+        return self._parts.keys_of(tran) or self._reader.read().key_set
 
     def _change(
         self,

@@ -143,10 +143,7 @@ class TokenIssuer:
         claims, judged_by, now = self._check(token, keys)
         key, _ = judged_by.accepted[str(token).partition(".")[0]]
         if max_age is not None and now >= claims["auth_time"] + max_age + 1:
-            reason = Refusal.TOO_LONG_AGO
-            error = TokenRefusedError(
-                f"the token is not good: {reason.value}", reason=reason, key_id=key.key_id
-            )
+            error = tokens.refused(Refusal.TOO_LONG_AGO, key.key_id)
             self._note_refusal(error)
             raise error
         self._activity.accepted += 1

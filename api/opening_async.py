@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import Callable, Generator
-from typing import Any, ParamSpec
+from typing import Any
 
 from keyturn import opening
 from keyturn.aio import AsyncService, Threads
 from keyturn.domain.errors import NoThreadError
+from keyturn.operations import handed_on
 from keyturn.service import Service
-
-P = ParamSpec("P")
 
 
 class _Opening:
     """What `open_async` returns: await it, or use it in an `async with` block."""
 
-    def __init__(self, call: functools.partial[Service]) -> None:
+    def __init__(self, call: Callable[[], Service]) -> None:
         self._call = call
         self._opened: AsyncService | None = None
 
@@ -50,15 +48,7 @@ class _Opening:
         return self._call()
 
 
-def _awaited(open_service: Callable[P, Service]) -> Callable[P, _Opening]:
-    @functools.wraps(open_service)
-    def open_async(*args: P.args, **kwargs: P.kwargs) -> _Opening:
-        return _Opening(functools.partial(open_service, *args, **kwargs))
-
-    return open_async
-
-
-open_async = _awaited(opening.open)
+open_async = handed_on(opening.open, _Opening)
 """Open a service for asyncio: the arguments are those of `open`.
 
 Await it, or use it in an `async with` block.

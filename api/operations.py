@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -10,6 +11,7 @@ from keyturn.actors.messages import Destroy, Message, Start, Stop
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S")
 
 
 class Asks(Protocol):
@@ -45,6 +47,21 @@ def awaited_operation(
         return await self.ask(message(*args, **kwargs))
 
     return _described(call, message)
+
+
+def handed_on(call: Callable[P, R], take: Callable[[Callable[[], R]], S]) -> Callable[P, S]:
+    """Return a function with the arguments of another one, which does not call that itself.
+
+    Args:
+        call: the other one.
+        take: gets the call, arguments included; what it returns is returned.
+    """
+
+    @functools.wraps(call)
+    def hand_on(*args: P.args, **kwargs: P.kwargs) -> S:
+        return take(functools.partial(call, *args, **kwargs))
+
+    return hand_on
 
 
 def asking_time(message: object, timeout: float | None, lock_timeout: float) -> dict[str, Any]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Record:
     """What is written of the keys of one manager, and whether it can be trusted."""
 
-    _parts: ManagerParts
+    parts: ManagerParts
 
     @property
     @abstractmethod
@@ -30,7 +30,7 @@ class Record:
     @property
     def node_id(self) -> str:
         """The id of the node whose key ring signs the log."""
-        return self._parts.key_ring.node_id
+        return self.parts.key_ring.node_id
 
     def history(
         self,
@@ -54,15 +54,12 @@ class Record:
         Raises:
             FilterError: a moment without a time zone, a negative limit.
         """
-        if at is not None:
-            change = self.key_at(at)
-            return iter(() if change is None else (change,))
-        history = RotationHistory(self.log, self._parts.name)
-        return history.changes(which, newest_first=newest_first, after=after, limit=limit)
+        history = RotationHistory(self.log, self.parts.name)
+        return history.changes(which, newest_first=newest_first, after=after, limit=limit, at=at)
 
     def key_at(self, moment: datetime) -> KeyChange | None:
         """Return the change whose key was current at a moment, None if none was."""
-        return RotationHistory(self.log, self._parts.name).at(moment)
+        return RotationHistory(self.log, self.parts.name).at(moment)
 
     def audit(
         self,
@@ -92,7 +89,7 @@ class Record:
         return audit(
             self.log,
             node_id=self.node_id,
-            anchor=self._parts.anchor,
+            anchor=self.parts.anchor,
             against=[p if isinstance(p, Checkpoint) else Checkpoint.parse(p) for p in points],
             host_topics=self.log.host_topics,
             quick=quick,
@@ -106,7 +103,7 @@ class Record:
         Raises:
             CheckpointError: the history has no event: it was purged.
         """
-        name = self._parts.name
+        name = self.parts.name
         event = next(self.log.key_events(name, newest_first=True, page=1), None)
         if event is None:
             raise CheckpointError(f"manager {name!r} has no history to keep a line of")

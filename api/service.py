@@ -58,6 +58,11 @@ class Service(TokenMethods, Record):
     """A session manager, ready to use from any thread. Get one from `keyturn.open`.
 
     Close it, or use it in a `with` block.
+
+    Attributes:
+        parts: what the manager is made of, for reading in the caller's thread.
+        is_closed: whether it was closed.
+        lock_timeout: seconds within which the actor must begin with what it is asked.
     """
 
     def __init__(
@@ -86,7 +91,7 @@ class Service(TokenMethods, Record):
         self.lock_timeout = lock_timeout
         self._pid = os.getpid()
         self._lock = threading.RLock()  # one at a time opens, starts again or closes
-        self._closed = False
+        self.is_closed = False
         self._sessions: list[ClientSession] = []
 
     @property
@@ -101,30 +106,20 @@ class Service(TokenMethods, Record):
         return self._manager if self._manager.is_alive() else None
 
     @property
-    def is_closed(self) -> bool:
-        """Whether it was closed."""
-        return self._closed
-
-    @property
     def log(self) -> EventLog:
         """The log: an eventsourcing application, where a host may keep aggregates too.
 
         Raises:
             LogClosedError: the service was closed.
         """
-        if self._closed:
+        if self.is_closed:
             raise LogClosedError(_CLOSED, location=self._log.location)
         return self._log
 
     @property
-    def parts(self) -> ManagerParts:
-        """What the manager is made of, for reading in the caller's thread."""
-        return self._parts
-
-    @property
     def clock(self) -> Clock:
         """The time that decides about expiry, as it was given to `open`."""
-        return self._parts.clock
+        return self.parts.clock
 
     def ask(self, message: Message[R], *, timeout: float | None = None) -> R:
         """Send the manager a message and wait for its reply: see `keyturn.ask`.
@@ -172,9 +167,9 @@ class Service(TokenMethods, Record):
 
     def metrics(self) -> Metrics:
         """Return the figures of this manager in this process. Reads nothing, never waits."""
-        reader = self._parts.reader
+        reader = self.parts.reader
         heard = min(self._log.seconds_since_heard(), reader.seconds_since_read)
-        return self._parts.activity.metrics(reader.known, heard)
+        return self.parts.activity.metrics(reader.known, heard)
 
     def check_password(self, password: Password) -> bool:
         """Return whether this is the password of the key ring's file, as it is now.
@@ -189,7 +184,7 @@ class Service(TokenMethods, Record):
             KeyRingError: the file is not that key ring any more, or cannot be read.
         """
         password = hidden(password)
-        key_ring = self._parts.key_ring
+        key_ring = self.parts.key_ring
         if not isinstance(key_ring, KeyRing):
             raise KeyRingNotFoundError("this key ring is in no file, and has no password")
         try:
@@ -226,7 +221,7 @@ class Service(TokenMethods, Record):
         self._require_own_process()
         self._require_open()
         check_name(name)
-        if name == self._parts.name:
+        if name == self.parts.name:
             return self
         may_create = self._create if create is None else create
         if self._parent is not None:
@@ -267,32 +262,32 @@ class Service(TokenMethods, Record):
         thread is left behind. A close that is interrupted by a signal goes on all the same.
         """
         if os.getpid() != self._pid:  # after a fork nothing of it is ours, its locks neither
-            self._closed = True
+            self.is_closed = True
             return
         in_thread(self._close_once)
 
     def _close_once(self) -> None:
         with self._lock:
-            if not self._closed:
+            if not self.is_closed:
                 self._close()
 
     def _close(self) -> None:
         services: list[Service] = [self, *self._named.values()]
         refs: list[pykka.ActorRef[Any]] = []
         for service in services:
-            service._closed = True  # noqa: SLF001 - of its kind
+            service.is_closed = True
             refs += [service._manager, *(session.ref for session in service._sessions)]  # noqa: SLF001
         deadline = time.monotonic() + self.lock_timeout
         for reply in [ref.stop(block=False) for ref in refs]:
             with contextlib.suppress(pykka.Timeout):
                 reply.get(timeout=max(0.0, deadline - time.monotonic()))
         for service in services:
-            service._parts.lifecycle.status = Status.CLOSED  # noqa: SLF001
-            service._parts.subscriptions.close()  # noqa: SLF001
+            service.parts.lifecycle.status = Status.CLOSED
+            service.parts.subscriptions.close()
         if self._parent is None:
             self._log.close()
         else:
-            self._parent._named.pop(self._parts.name, None)  # noqa: SLF001
+            self._parent._named.pop(self.parts.name, None)  # noqa: SLF001
 
     def __enter__(self) -> Self:
         return self
@@ -301,7 +296,7 @@ class Service(TokenMethods, Record):
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True) and os.getpid() == self._pid:
+        if not getattr(self, "is_closed", True) and os.getpid() == self._pid:
             if self._parent is None:
                 message = f"{self!r} was never closed"
                 warnings.warn(message, ResourceWarning, source=self, stacklevel=2)
@@ -312,7 +307,7 @@ class Service(TokenMethods, Record):
                 self._log.stop_soon()
 
     def __repr__(self) -> str:
-        return f"<keyturn.Service {self._parts.name!r} on {self._log.location}>"
+        return f"<keyturn.Service {self.parts.name!r} on {self._log.location}>"
 
     def _open_once(self, name: str, create: bool) -> Self:
         with self._lock:
@@ -325,11 +320,11 @@ class Service(TokenMethods, Record):
         self._require_open()
         parts = ManagerParts(
             self._log,
-            self._parts.key_ring,
-            replace(self._parts.options, name=name),
-            anchor=self._parts.anchor,
-            clock=self._parts.clock,
-            logger=self._parts.logger,
+            self.parts.key_ring,
+            replace(self.parts.options, name=name),
+            anchor=self.parts.anchor,
+            clock=self.parts.clock,
+            logger=self.parts.logger,
         )
         return type(self)(
             parts,
@@ -344,12 +339,12 @@ class Service(TokenMethods, Record):
         with self._lock:
             self._require_open()
             if not self._manager.is_alive():
-                self._parts.lifecycle.require_not_destroyed()
-                self._manager = self._start_manager(self._parts, may_generate=False)
+                self.parts.lifecycle.require_not_destroyed()
+                self._manager = self._start_manager(self.parts, may_generate=False)
             return self._manager
 
     def _require_open(self) -> None:
-        if self._closed:
+        if self.is_closed:
             raise SessionManagerNotRunningError(_CLOSED)
 
     def _require_own_process(self) -> None:

@@ -29,6 +29,9 @@ class ClientSession:
         path: the token file.
         session_token: a token to write at once.
         fresh: remove the token that is there.
+
+    Attributes:
+        ref: the actor, for messages.
     """
 
     def __init__(
@@ -37,14 +40,9 @@ class ClientSession:
         session_token: SessionToken | None = None,
         fresh: bool = False,
     ) -> None:
-        self._ref: pykka.ActorRef[Any] = in_thread(
+        self.ref: pykka.ActorRef[Any] = in_thread(
             lambda: Session.start(path, session_token, fresh)
         )
-
-    @property
-    def ref(self) -> pykka.ActorRef[Any]:
-        """The actor, for messages."""
-        return self._ref
 
     def ask(self, message: Message[R]) -> R:
         """Send the session a message and wait for its reply: see `keyturn.ask`.
@@ -54,7 +52,7 @@ class ClientSession:
             TokenFileError: the file cannot be used.
         """
         try:
-            return ask(self._ref, message)
+            return ask(self.ref, message)
         except pykka.ActorDeadError as error:
             raise SessionNotRunningError("the session was closed: open it again") from error
 
@@ -83,7 +81,7 @@ class ClientSession:
     def close(self) -> None:
         """End the actor. The token file stays."""
         with contextlib.suppress(pykka.ActorDeadError):
-            self._ref.stop()
+            self.ref.stop()
 
     def __enter__(self) -> Self:
         return self

@@ -28,8 +28,8 @@ def boot_time() -> float:
 
 
 def steady_clock(
-    wall: Clock = time.time, monotonic: Clock = time.monotonic, lasting: Clock = boot_time
-) -> Clock:
+    wall: Clock, monotonic: Clock, lasting: Clock
+) -> tuple[Clock, Callable[[], None]]:
     """Return a clock that goes on at its own pace when the system's clock is set back.
 
     A clock that was set back would otherwise bring expired tokens back to life. A clock set
@@ -42,13 +42,10 @@ def steady_clock(
         wall: the system's time, which somebody may set.
         monotonic: seconds that nobody sets, and that may stand still while the machine sleeps.
         lasting: the same, going on meanwhile: a machine that slept is not warned about.
+
+    Returns:
+        The clock, and what has it forget the past.
     """
-    return _clock_and_reset(wall, monotonic, lasting)[0]
-
-
-def _clock_and_reset(
-    wall: Clock, monotonic: Clock, lasting: Clock
-) -> tuple[Clock, Callable[[], None]]:
     offset = lasting_offset = floor = float("-inf")
     is_held = False
 
@@ -101,7 +98,7 @@ def _clock_and_reset(
     return now, reset
 
 
-steady_time, reset_steady_time = _clock_and_reset(time.time, time.monotonic, boot_time)
+steady_time, reset_steady_time = steady_clock(time.time, time.monotonic, boot_time)
 """The clock of this process; and what has it forget the past, for tests that travel in time."""
 
 

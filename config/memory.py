@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
-from typing import Any
 from uuid import UUID
 
 from eventsourcing.persistence import IntegrityError, Notification, StoredEvent
@@ -28,17 +27,11 @@ class MemoryStore(PolledStore):
         self._newest = 0
         self._version = 0
 
-    def insert_events(
-        self,
-        stored_events: Iterable[StoredEvent],
-        *,
-        may_begin_anywhere: bool = False,
-        **kwargs: Any,  # noqa: ARG002 - of eventsourcing
-    ) -> Sequence[int] | None:
-        events = list(stored_events)
+    def insert(self, events: Iterable[StoredEvent], may_begin_anywhere: bool) -> Sequence[int]:
+        coming = list(events)
         with self._lock:
-            self._check_places(events, may_begin_anywhere)
-            return [self._write(event) for event in events]
+            self._check_places(coming, may_begin_anywhere)
+            return [self._write(event) for event in coming]
 
     def select_events(
         self,
@@ -59,23 +52,14 @@ class MemoryStore(PolledStore):
                 positions.reverse()
             return [stream[position] for position in positions[:limit]]
 
-    def select_notifications(
-        self,
-        start: int | None,
-        limit: int,
-        stop: int | None = None,
-        topics: Sequence[str] = (),
-        *,
-        inclusive_of_start: bool = True,
+    def numbered(
+        self, first: int, last: int, topics: Sequence[str], limit: int
     ) -> Sequence[Notification]:
-        first = 0 if start is None else start + (not inclusive_of_start)
         with self._lock:
             found = (
                 Notification(e.originator_id, e.originator_version, e.topic, e.state, number)
                 for number, e in self._written.items()
-                if number >= first
-                and (stop is None or number <= stop)
-                and (not topics or e.topic in topics)
+                if first <= number <= last and (not topics or e.topic in topics)
             )
             return list(islice(found, limit))
 

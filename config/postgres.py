@@ -21,7 +21,7 @@ from psycopg import Cursor
 from keyturn.config.change_poller import Watchers
 from keyturn.config.listener import Listener
 from keyturn.config.postgres_connection import GRACE, Connection
-from keyturn.config.postgres_errors import explaining, unavailable
+from keyturn.config.postgres_errors import explaining
 from keyturn.config.postgres_pool import Pool
 from keyturn.config.postgres_schema import (
     lock_number,
@@ -31,7 +31,8 @@ from keyturn.config.postgres_schema import (
     sequence_problems,
 )
 from keyturn.config.postgres_statements import TABLE
-from keyturn.config.store import Store
+from keyturn.config.store import HIGHEST, Store
+from keyturn.config.store_errors import unavailable
 from keyturn.domain.errors import LogUnavailableError
 from keyturn.domain.key_log import Row
 from keyturn.domain.stored_events import validated
@@ -49,9 +50,6 @@ LIMIT 3
 
 _BATCH = 500
 """How many rows are sent or fetched at once."""
-
-_HIGHEST = 2**63 - 1
-"""The highest position or number that PostgreSQL can keep."""
 
 _TO_SORT = 300.0
 """Seconds that a server may take to put all rows in order."""
@@ -108,26 +106,20 @@ class PostgresStore(Store):
             f" ORDER BY originator_version {'DESC' if desc else 'ASC'} LIMIT %s",
             originator_id,
             -1 if gt is None else gt,
-            _HIGHEST if lte is None else lte,
+            HIGHEST if lte is None else lte,
             limit,
         )
         return [validated(StoredEvent(*row)) for row in rows]
 
-    def select_notifications(
-        self,
-        start: int | None,
-        limit: int,
-        stop: int | None = None,
-        topics: Sequence[str] = (),
-        *,
-        inclusive_of_start: bool = True,
+    def numbered(
+        self, first: int, last: int, topics: Sequence[str], limit: int
     ) -> Sequence[Notification]:
         rows = self._fetch(
             "SELECT originator_id, originator_version, topic, state, notification_id FROM {table}"
             " WHERE notification_id BETWEEN %s AND %s AND (%s OR topic = ANY (%s))"
             " ORDER BY notification_id LIMIT %s",
-            0 if start is None else start + (not inclusive_of_start),
-            _HIGHEST if stop is None else stop,
+            first,
+            last,
             not topics,
             list(topics),
             limit,
@@ -193,22 +185,16 @@ class PostgresStore(Store):
 
     # --- writing ---
 
-    def insert_events(
-        self,
-        stored_events: Iterable[StoredEvent],
-        *,
-        may_begin_anywhere: bool = False,
-        **kwargs: Any,  # noqa: ARG002 - eventsourcing's
-    ) -> Sequence[int] | None:
-        events = iter(stored_events)
+    def insert(self, events: Iterable[StoredEvent], may_begin_anywhere: bool) -> Sequence[int]:
+        coming = iter(events)
         numbers: list[int] = []
-        batch = list(islice(events, _BATCH))
+        batch = list(islice(coming, _BATCH))
         if not batch:  # nothing is written, and nobody told
             return numbers
         with self._writing() as connection:
             while batch:
                 numbers += self._insert(connection, batch, may_begin_anywhere)
-                batch = list(islice(events, _BATCH))
+                batch = list(islice(coming, _BATCH))
         return numbers
 
     def purge(self, last: StoredEvent) -> None:

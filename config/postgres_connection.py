@@ -13,7 +13,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 
-from keyturn.config.postgres_errors import unavailable
+from keyturn.config.store_errors import unavailable
 
 OLDEST_SERVER = 14
 """The major version of PostgreSQL that is needed."""

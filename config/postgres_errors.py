@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import psycopg
 from eventsourcing.persistence import IntegrityError
 
+from keyturn.config.store_errors import unavailable
 from keyturn.domain.errors import LogUnavailableError
 
 NUMBERS_INDEX = "keyturn_events_notification_id_idx"
@@ -64,12 +65,6 @@ def unreachable(error: psycopg.Error, location: str) -> LogUnavailableError:
     """Return our error for a connection that could not be made, so that nothing was written."""
     why = f"no connection to its server; check that it runs, and the URL: {_in_one_line(error)}"
     return unavailable(location, why)
-
-
-def unavailable(location: str, why: str, *, is_busy: bool = False) -> LogUnavailableError:
-    """Return the error for a log that cannot be used now; nothing was written to it."""
-    message = f"the log {location} is not available: {why}"
-    return LogUnavailableError(message, location=location, recorded=False, is_busy=is_busy)
 
 
 def _in_one_line(error: psycopg.Error) -> str:

@@ -21,7 +21,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from keyturn.config.postgres_connection import GRACE, Connection
-from keyturn.config.postgres_errors import explaining, unavailable, unreachable
+from keyturn.config.postgres_errors import explaining, unreachable
+from keyturn.config.store_errors import unavailable
 from keyturn.config.store_url import is_divisible, shown
 from keyturn.domain.errors import LogClosedError, SettingsError
 

@@ -16,7 +16,6 @@ import psycopg
 from psycopg.sql import Identifier
 
 from keyturn.config.postgres_connection import Connection
-from keyturn.config.postgres_errors import unavailable
 from keyturn.config.postgres_statements import (
     CREATE,
     GRANT,
@@ -27,6 +26,7 @@ from keyturn.config.postgres_statements import (
     TABLE,
 )
 from keyturn.config.store import SCHEMA_VERSION
+from keyturn.config.store_errors import unavailable
 from keyturn.domain.errors import LogVersionError, NotAKeyturnLogError
 
 _HIGHEST = 2**62

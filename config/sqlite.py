@@ -9,7 +9,6 @@ import contextlib
 import sqlite3
 from array import array
 from collections.abc import Collection, Generator, Iterable, Sequence
-from typing import Any
 from uuid import UUID
 
 from eventsourcing.persistence import IntegrityError, Notification, StoredEvent
@@ -50,7 +49,6 @@ FROM ids JOIN stored_events ON originator_id = id AND originator_version =
 WHERE EXISTS (SELECT 1 FROM stored_events WHERE originator_id = id AND +topic IN ({topics}))"""
 _HAS_POSITION = "SELECT 1 FROM stored_events WHERE originator_id = ? AND originator_version = ?"
 _INSERT = "INSERT INTO stored_events VALUES (?, ?, ?, ?)"
-_HIGHEST = 2**63 - 1
 _WHAT_LIES = "its index disagrees with its table"
 _LYING_INDEX = (
     f"the log was altered: {_WHAT_LIES}, as PRAGMA integrity_check shows; put back an "
@@ -98,22 +96,13 @@ class SQLiteStore(SQLiteAccess):
                 raise LogDamagedError(_LYING_INDEX, what=_WHAT_LIES)
         return rows
 
-    def select_notifications(
-        self,
-        start: int | None,
-        limit: int,
-        stop: int | None = None,
-        topics: Sequence[str] = (),
-        *,
-        inclusive_of_start: bool = True,
+    def numbered(
+        self, first: int, last: int, topics: Sequence[str], limit: int
     ) -> Sequence[Notification]:
-        first = -_HIGHEST - 1 if start is None else start
-        last = _HIGHEST if stop is None else stop
-        beyond = ">=" if inclusive_of_start else ">"
         wanted = f"AND +topic IN ({', '.join('?' * len(topics))})" if topics else ""
         rows = self._fetch(
             "SELECT rowid, originator_id, originator_version, topic, state FROM stored_events "  # noqa: S608
-            f"WHERE rowid {beyond} ? AND rowid <= ? {wanted} ORDER BY rowid LIMIT ?",
+            f"WHERE rowid >= ? AND rowid <= ? {wanted} ORDER BY rowid LIMIT ?",
             (first, last, *topics, limit),
         )
         return [
@@ -157,16 +146,10 @@ class SQLiteStore(SQLiteAccess):
 
     # --- writing ---
 
-    def insert_events(
-        self,
-        stored_events: Iterable[StoredEvent],
-        *,
-        may_begin_anywhere: bool = False,
-        **kwargs: Any,  # noqa: ARG002
-    ) -> Sequence[int] | None:
+    def insert(self, events: Iterable[StoredEvent], may_begin_anywhere: bool) -> Sequence[int]:
         with self._transaction() as connection:
             # Of an import there may be millions.
-            return array("q", (_insert(connection, e, may_begin_anywhere) for e in stored_events))
+            return array("q", (_insert(connection, e, may_begin_anywhere) for e in events))
 
     def purge(self, last: StoredEvent) -> None:
         with self._transaction() as connection:

@@ -19,6 +19,7 @@ from keyturn.config.change_poller import PolledStore
 from keyturn.config.sqlite_connection import Connection, when_free
 from keyturn.config.sqlite_database import Database, refuse_after_fork
 from keyturn.config.sqlite_read_only import open_database
+from keyturn.config.store_errors import unavailable
 from keyturn.domain.errors import LogClosedError, LogError, LogUnavailableError
 
 
@@ -72,7 +73,8 @@ class SQLiteAccess(PolledStore):
     def exclusive(self) -> Iterator[None]:
         with self._turn_to_write() as deadline, self._connection(deadline) as connection:
             if connection.database.is_read_only:
-                raise self._unavailable("it is read-only here; let this user write to it")
+                why = "it is read-only here; let this user write to it"
+                raise unavailable(self.location, why)
             when_free(partial(connection.execute, "BEGIN IMMEDIATE"), deadline)
             try:
                 connection.database.check_schema(connection)
@@ -102,7 +104,7 @@ class SQLiteAccess(PolledStore):
         self._refuse_if_unusable(self._database)
         if not self._writing.acquire(timeout=self._lock_timeout):
             why = "other threads have kept it busy for too long; try again"
-            raise self._unavailable(why, is_busy=True)
+            raise unavailable(self.location, why, is_busy=True)
         try:
             yield deadline
         finally:
@@ -119,7 +121,7 @@ class SQLiteAccess(PolledStore):
         try:
             if not database.look():
                 why = "its files were removed while it was open; it is opened anew: try again"
-                raise self._unavailable(why)
+                raise unavailable(self.location, why)
         except LogUnavailableError as error:
             error.recorded = recorded
             raise
@@ -189,9 +191,3 @@ class SQLiteAccess(PolledStore):
         if self._is_closed:
             message = f"{self.location} was closed: open it again"
             raise LogClosedError(message, location=self.location)
-
-    def _unavailable(self, why: str, *, is_busy: bool = False) -> LogUnavailableError:
-        message = f"the log {self.location} is not available: {why}"
-        return LogUnavailableError(
-            message, location=self.location, recorded=False, is_busy=is_busy
-        )

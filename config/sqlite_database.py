@@ -28,6 +28,7 @@ from keyturn.config.sqlite_connection import Connection, fork_lock, when_free
 from keyturn.config.sqlite_files import Inode
 from keyturn.config.sqlite_schema import pragma
 from keyturn.config.store import SCHEMA_VERSION
+from keyturn.config.store_errors import unavailable
 from keyturn.domain.errors import LogClosedError, LogError, LogUnavailableError
 
 _LOOK_EVERY = 0.1  # seconds: a look at the files costs twenty times as much as counting changes
@@ -127,11 +128,8 @@ class Database:
         connection.execute("PRAGMA synchronous = FULL")
         durable = (pragma(connection, "journal_mode"), pragma(connection, "synchronous"))
         if durable != ("wal", 2):
-            raise LogUnavailableError(
-                f"the log {self.path} is not available: its place allows no write-ahead log; "
-                "choose a local disk",
-                location=str(self.path),
-            )
+            why = "its place allows no write-ahead log; choose a local disk"
+            raise unavailable(self.path, why, recorded=None)
         if version < SCHEMA_VERSION:
             with connection:
                 connection.execute("BEGIN IMMEDIATE")

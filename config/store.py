@@ -15,12 +15,20 @@ from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID
 
-from eventsourcing.persistence import ApplicationRecorder, StoredEvent, Subscription
+from eventsourcing.persistence import (
+    ApplicationRecorder,
+    Notification,
+    StoredEvent,
+    Subscription,
+)
 
 from keyturn.domain.key_log import Row
 
 SCHEMA_VERSION = 2
 """Of the tables. 1: of version 0.1."""
+
+HIGHEST = 2**63 - 1
+"""The highest position or number of a row that a store can keep."""
 
 
 class Store(ApplicationRecorder):
@@ -39,26 +47,48 @@ class Store(ApplicationRecorder):
     is_server: bool = False
     is_read_only: bool = False
 
-    @abstractmethod
     def insert_events(
         self,
         stored_events: Iterable[StoredEvent],
         *,
         may_begin_anywhere: bool = False,
-        **kwargs: Any,
-    ) -> Sequence[int] | None:
-        """Write events in one durable commit, in this order.
+        **kwargs: Any,  # noqa: ARG002 - eventsourcing's
+    ) -> Sequence[int]:
+        """Write events: see `insert`."""
+        return self.insert(stored_events, may_begin_anywhere)
+
+    @abstractmethod
+    def insert(self, events: Iterable[StoredEvent], may_begin_anywhere: bool) -> Sequence[int]:
+        """Write events in one durable commit, in this order; return their numbers.
 
         Args:
-            stored_events: of one or more aggregates; taken one by one, so that an import needs
-                no memory for all. What taking one raises leaves the store as it is.
+            events: of one or more aggregates; taken one by one, so that an import needs no
+                memory for all. What taking one raises leaves the store as it is.
             may_begin_anywhere: an import of a purged stream begins with a later position.
-            kwargs: of eventsourcing; not used.
 
         Raises:
             IntegrityError: a position is taken, or the one before it is not there.
             LogUnavailableError: they cannot be written now.
         """
+
+    def select_notifications(
+        self,
+        start: int | None,
+        limit: int,
+        stop: int | None = None,
+        topics: Sequence[str] = (),
+        *,
+        inclusive_of_start: bool = True,
+    ) -> Sequence[Notification]:
+        first = -HIGHEST - 1 if start is None else start + (not inclusive_of_start)
+        last = HIGHEST if stop is None else stop
+        return self.numbered(first, last, topics, limit) if first <= last else ()
+
+    @abstractmethod
+    def numbered(
+        self, first: int, last: int, topics: Sequence[str], limit: int
+    ) -> Sequence[Notification]:
+        """Return events by their numbers, at most so many; without topics those of any topic."""
 
     def subscribe(
         self, gt: int | None = None, topics: Sequence[str] = ()

@@ -67,6 +67,16 @@ def translated(location: str) -> Iterator[None]:
         raise _explained(error, location) from error
 
 
+def unavailable(
+    location: object, why: object, *, recorded: bool | None = False, is_busy: bool = False
+) -> LogUnavailableError:
+    """Return the error for a log that cannot be used now; nothing was written unless told so."""
+    message = f"the log {location} is not available: {why}"
+    return LogUnavailableError(
+        message, location=str(location), recorded=recorded, is_busy=is_busy
+    )
+
+
 def primary_code(error: BaseException | None) -> int:
     """Return SQLite's primary code; 0 if it was raised by Python."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -91,5 +101,5 @@ def _explained(error: Exception, location: str) -> LogError:
     found = problem_of(Path(location).parent) if code in _SAY_LITTLE else None
     if getattr(error, "sqlite_errorcode", 0) in _NO_LOCKS_OR_MAPS:
         found = found or "its file system has no locks or maps no memory; use a local disk"
-    message = f"the log {location} is not available: {found or _MEANINGS.get(code) or error}"
-    return LogUnavailableError(message, location=location, is_busy=code in BUSY)
+    why = found or _MEANINGS.get(code) or error
+    return unavailable(location, why, recorded=None, is_busy=code in BUSY)

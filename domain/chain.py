@@ -78,11 +78,6 @@ class Break(enum.Enum):
     PURGE = "it says that all events before it were removed, and there are some"
 
 
-def link_of(event: KeyEvent) -> Link:
-    """Return the end of a chain whose newest event this is."""
-    return Link(event.originator_version, event.digest, event.generation)
-
-
 def break_between(end: Link, event: KeyEvent) -> Break | None:
     """Return in what an event does not follow the end of a chain, None if it does.
 

@@ -82,6 +82,11 @@ class KeyEvent(Aggregate.Event):
         )
 
     @property
+    def link(self) -> chain.Link:
+        """What the next event must follow."""
+        return chain.Link(self.originator_version, self.digest, self.generation)
+
+    @property
     def is_genuine(self) -> bool:
         """Whether the node that it names signed these facts."""
         return chain.is_signed(

@@ -199,7 +199,7 @@ def verify(token: object, keys: KeySet, now: float, max_lifetime: float | None =
         if keys.ended.covers(claims["sid"], claims["sub"], began):
             refusal = Refusal.SESSION_ENDED
     if refusal is not None:
-        raise _refused(refusal, read_key_id(token))
+        raise refused(refusal, read_key_id(token))
     return claims
 
 
@@ -210,15 +210,15 @@ def open_genuine(token: object, keys: KeySet, now: float) -> Claims:
         TokenRefusedError: none has, or the token is not one that `mint` writes.
     """
     if type(token) is not str or len(token) > MAX_TOKEN_LENGTH or not token.isascii():
-        raise _refused(Refusal.MALFORMED)
+        raise refused(Refusal.MALFORMED)
     header, _, rest = token.partition(".")
     accepted = keys.accepted.get(header)
     if accepted is None:
         key_id = read_key_id(token)
-        raise _refused(Refusal.MALFORMED if key_id is None else Refusal.UNKNOWN_KEY, key_id)
+        raise refused(Refusal.MALFORMED if key_id is None else Refusal.UNKNOWN_KEY, key_id)
     key, good_until = accepted
     if good_until is not None and now >= good_until:
-        raise _refused(Refusal.REVOKED, key.key_id)
+        raise refused(Refusal.REVOKED, key.key_id)
     return open_with(key, rest)
 
 
@@ -257,7 +257,7 @@ def open_with(key: SigningKey, rest: str) -> Claims:
     # The signature is compared in its encoded form: that leaves it one spelling.
     if not compare_digest(key.signature(payload), signature):
         reason = Refusal.BAD_SIGNATURE if rest.count(".") == 1 else Refusal.MALFORMED
-        raise _refused(reason, key.key_id)
+        raise refused(reason, key.key_id)
     try:
         claims = _decode_json(_from_base64url(payload))
         # Whatever it was read from: the one spelling of these claims is what `mint` writes.
@@ -265,7 +265,7 @@ def open_with(key: SigningKey, rest: str) -> Claims:
             return claims
     except (ValueError, KeyError, RecursionError):
         pass  # and say nothing of what it held
-    raise _refused(Refusal.MALFORMED, key.key_id)
+    raise refused(Refusal.MALFORMED, key.key_id)
 
 
 def read_key_id(token: object) -> str | None:
@@ -344,6 +344,7 @@ def _from_base64url(text: bytes) -> bytes:
     return _decode_bytes(b'"' + standard + _PADDING[len(text) % 4])
 
 
-def _refused(reason: Refusal, key_id: str | None = None) -> TokenRefusedError:
+def refused(reason: Refusal, key_id: str | None = None) -> TokenRefusedError:
+    """Return the error for a token that is not good."""
     message = f"the token is not good: {reason.value}"
     return TokenRefusedError(message, reason=reason, key_id=key_id)

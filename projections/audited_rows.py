@@ -14,7 +14,7 @@ from uuid import UUID
 from eventsourcing.persistence import StoredEvent
 
 from keyturn.domain import chain
-from keyturn.domain.chain import START, Break, break_between, link_of
+from keyturn.domain.chain import START, Break, break_between
 from keyturn.domain.errors import LogDamagedError, NotAKeyturnLogError
 from keyturn.domain.key_events import Abandoned, KeyEvent
 from keyturn.domain.key_log import Row
@@ -190,7 +190,7 @@ class AuditedRows:
     def _look_at_place(self, history: History, event: KeyEvent) -> None:
         """Compare a genuine event with the genuine one before it."""
         position, before = event.originator_version, history.event
-        broken = break_between(START if before is None else link_of(before), event)
+        broken = break_between(START if before is None else before.link, event)
         if broken is not None:
             self._vouch_for(history)
         if broken is Break.POSITION:

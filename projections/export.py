@@ -22,7 +22,7 @@ from uuid import UUID
 import msgspec
 from eventsourcing.persistence import StoredEvent
 
-from keyturn.domain.chain import START, Link, altered, break_between, link_of
+from keyturn.domain.chain import START, Link, altered, break_between
 from keyturn.domain.errors import ExportError, LogDamagedError, LogError, NodeIdError
 from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.key_log import Row
@@ -223,7 +223,7 @@ def _follow(ends: dict[UUID, Link], event: KeyEvent) -> None:
     broken = break_between(ends.get(event.originator_id, START), event)
     if broken is not None:
         raise altered(event, broken.value)
-    ends[event.originator_id] = link_of(event)
+    ends[event.originator_id] = event.link
 
 
 def _event_line(stored: StoredEvent, number: int) -> bytes:

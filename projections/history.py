@@ -154,6 +154,7 @@ class RotationHistory:
         newest_first: bool = False,
         after: int | None = None,
         limit: int | None = None,
+        at: datetime | None = None,
     ) -> Iterator[KeyChange]:
         """Yield changes, oldest first unless told otherwise.
 
@@ -162,7 +163,12 @@ class RotationHistory:
             newest_first: the other way round.
             after: the position of the last row of the page before: go on after it.
             limit: how many at the most; None: all.
+            at: only the change whose key was current at this moment (an aware datetime); the
+                rest does not count.
         """
+        if at is not None:
+            change = self.at(at)
+            return iter(() if change is None else (change,))
         for name, number in (("limit", limit), ("position to go on after", after)):
             if number is not None and not 0 <= number <= _MAX_NUMBER:
                 raise FilterError(f"a {name} is a number from 0 to {_MAX_NUMBER}, not {number}")

@@ -13,7 +13,7 @@ from itertools import chain
 
 from eventsourcing.persistence import StoredEvent
 
-from keyturn.domain.chain import Link, break_between, link_of
+from keyturn.domain.chain import Link, break_between
 from keyturn.domain.errors import LogDamagedError, LogRolledBackError, NotAKeyturnLogError
 from keyturn.domain.head import Head, key_set_of
 from keyturn.domain.key_events import Abandoned, KeyEvent
@@ -68,7 +68,7 @@ class Stream:
             if purge is None or not purge.is_purge or purge.originator_version <= old.position:
                 found = rows[-1].originator_version if rows else 0
                 raise self.rolled_back(found, old.position)
-            events = [purge, *self._linked(self._events(rows[1:]), link_of(purge))]
+            events = [purge, *self._linked(self._events(rows[1:]), purge.link)]
             keys = SessionKeys.fold(events)
         return self._head(keys, rows[-1], old), events
 
@@ -120,14 +120,14 @@ class Stream:
 
     def _leads_to(self, event: KeyEvent, head: Head) -> bool:
         """Whether the chain goes on from an event to the head without a break."""
-        end = link_of(event)
+        end = event.link
         later = self.log.key_events(
             self.manager, after=event.originator_version, before=head.position + 1
         )
         for following in later:
             if break_between(end, following) is not None:
                 return False
-            end = link_of(following)
+            end = following.link
         return end == head.keys.link
 
     def _first(self, blank: Head) -> Head:
@@ -142,7 +142,7 @@ class Stream:
         if first.originator_version != event.since:
             what = f"the event at position {event.since} is missing"
             raise self._does_not_follow(event, what)
-        keys = SessionKeys.fold(self._linked(events, link_of(first)), SessionKeys.fold((first,)))
+        keys = SessionKeys.fold(self._linked(events, first.link), SessionKeys.fold((first,)))
         return self._head(keys, newest, blank)
 
     def _head(self, keys: SessionKeys, stored: StoredEvent, before: Head) -> Head:
@@ -177,7 +177,7 @@ class Stream:
         for event in events:
             if (problem := break_between(end, event)) is not None:
                 raise self._does_not_follow(event, problem.value)
-            end = link_of(event)
+            end = event.link
             yield event
 
     def rolled_back(self, found: int, seen: int) -> LogRolledBackError:

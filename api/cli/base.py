@@ -183,25 +183,32 @@ class Command:
             refuse_lost_key_ring(self.settings)
             raise
 
-    def log(self, *, for_audit: bool = False, or_empty: bool = False) -> EventLog:
-        """Open the log alone, which needs no password; it is closed with the command.
+    def log(
+        self,
+        export: BinaryIO | None = None,
+        *,
+        for_audit: bool = False,
+        or_empty: bool = False,
+    ) -> EventLog:
+        """Open the log alone, or an export as one, without a password.
+
+        It is closed with the command.
 
         Args:
+            export: what to open instead of the log.
             for_audit: open it even if it holds topics that are not ours.
-            or_empty: one that is gone is an empty one, and not an error.
+            or_empty: a log that is gone is an empty one, and not an error.
         """
         settings = self.settings
-        if not has_log(settings.store_url):
+        if export is None and not has_log(settings.store_url):
             if not or_empty:
                 raise no_log(settings)
             settings = settings.replace({"store": MEMORY})
-        log = open_log(settings, host_topics=self.host_topics, for_audit=for_audit)
-        click.get_current_context().call_on_close(log.close)
-        return log
-
-    def exported_log(self, file: BinaryIO, *, for_audit: bool = False) -> EventLog:
-        """Open an export as a log; it is closed with the command."""
-        log = open_export(file, for_audit=for_audit)
+        log = (
+            open_log(settings, host_topics=self.host_topics, for_audit=for_audit)
+            if export is None
+            else open_export(export, for_audit=for_audit)
+        )
         click.get_current_context().call_on_close(log.close)
         return log
 

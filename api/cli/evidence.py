@@ -80,10 +80,8 @@ def open_evidence(
 
     A log that is gone is a finding where an anchor has seen one, and else an error.
     """
-    if export is not None:
-        return obj.exported_log(export, for_audit=True)
     try:
-        return obj.log(for_audit=True, or_empty=expected.anchor is not None)
+        return obj.log(export, for_audit=True, or_empty=expected.anchor is not None)
     except (LogDamagedError, NotAKeyturnLogError) as error:
         return str(error)
 

@@ -71,12 +71,11 @@ def history(  # noqa: PLR0912 - what goes with what, and three ways to show it
         raise click.UsageError("--follow goes on at the end of a log: leave the other order out")
     if all_managers and after is not None:
         raise click.UsageError("--after is a position of one manager: leave --all out")
-    log = obj.log() if export is None else obj.exported_log(export)
+    log = obj.log(export)
     histories = _Histories(log, None if all_managers else obj.settings.name)
     is_table = not (obj.as_json or as_csv)
     if at is not None:
-        change = RotationHistory(log, obj.settings.name).at(at)
-        found = iter([] if change is None else [change])
+        found = RotationHistory(log, obj.settings.name).changes(at=at)
     elif is_table:
         found = iter(histories.page(which, newest_first, after, limit or _TABLE_ROWS))
     else:

@@ -17,6 +17,7 @@ from keyturn.cli.exit_codes import REFUSED
 from keyturn.cli.parameters import NEVER, PATH, duration, duration_or_never, json_option, moment
 from keyturn.config.token_file import TokenFile
 from keyturn.domain.errors import Refusal, TokenFileError, TokenRefusedError
+from keyturn.domain.tokens import refused
 
 token_argument = click.argument("token", required=False)
 token_file = click.option("--file", type=PATH, help="Take the token from a token file.")
@@ -129,8 +130,7 @@ def refresh_token(
         text = read_token(token, file)
         report = service.inspect_token(text)
         if report.refusal is not None:
-            message = f"the token is not good: {report.refusal.value}"
-            raise TokenRefusedError(message, reason=report.refusal)
+            raise refused(report.refusal)
         refreshed = service.refresh_token(text, expiry)
         obj.answer({"token": refreshed}, refreshed)
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import ParamSpec
-
 from keyturn.aio import AsyncService
+from keyturn.operations import handed_on
 from keyturn.testing.clocked_service import ClockedService
 from keyturn.testing.events import EventSpec
 from keyturn.testing.faults import Faults
 from keyturn.testing.manual_clock import ManualClock
 from keyturn.testing.workbench import open_service
-
-P = ParamSpec("P")
 
 
 class ClockedAsyncService(AsyncService):
@@ -49,15 +44,7 @@ class ClockedAsyncService(AsyncService):
             self.faults.check_all_happened()
 
 
-def _awaited(open_plain: Callable[P, ClockedService]) -> Callable[P, ClockedAsyncService]:
-    @functools.wraps(open_plain)
-    def open_awaited(*args: P.args, **kwargs: P.kwargs) -> ClockedAsyncService:
-        return ClockedAsyncService(open_plain(*args, **kwargs))
-
-    return open_awaited
-
-
-open_async_service = _awaited(open_service)
+open_async_service = handed_on(open_service, lambda call: ClockedAsyncService(call()))
 """Open a service in memory for asyncio, to be used in an `async with` block.
 
 The arguments are those of `open_service`.

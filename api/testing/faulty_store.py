@@ -49,12 +49,10 @@ class FaultyStore(Store):
         self.table = store.table
         self.is_server = store.is_server
 
-    def insert_events(
-        self, stored_events: Iterable[StoredEvent], **kwargs: Any
-    ) -> Sequence[int] | None:
-        events = list(stored_events)
-        numbers: Sequence[int] | None = self._commit(
-            events, lambda: self.store.insert_events(events, **kwargs)
+    def insert(self, events: Iterable[StoredEvent], may_begin_anywhere: bool) -> Sequence[int]:
+        coming = list(events)
+        numbers: Sequence[int] = self._commit(
+            coming, lambda: self.store.insert(coming, may_begin_anywhere)
         )
         return numbers
 
@@ -93,7 +91,7 @@ class FaultyStore(Store):
         return self._heard
 
     select_events = _reading("select_events")
-    select_notifications = _reading("select_notifications")
+    numbered = _reading("numbered")
     max_notification_id = _reading("max_notification_id")
     rows = _reading("rows")
     newest_rows = _reading("newest_rows")

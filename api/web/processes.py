@@ -7,13 +7,11 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial, wraps
-from typing import ParamSpec, TypeAlias
+from typing import TypeAlias
 
 from keyturn import opening
+from keyturn.operations import handed_on
 from keyturn.service import Service
-
-P = ParamSpec("P")
 
 
 class PerProcess:
@@ -72,15 +70,7 @@ class _Place:
     service: Service | None = None
 
 
-def _per_process(open_service: Callable[P, Service]) -> Callable[P, PerProcess]:
-    @wraps(open_service)
-    def per_process(*args: P.args, **kwargs: P.kwargs) -> PerProcess:
-        return PerProcess(partial(open_service, *args, **kwargs))
-
-    return per_process
-
-
-per_process = _per_process(opening.open)
+per_process = handed_on(opening.open, PerProcess)
 """Return a `PerProcess` that opens with these arguments: those of `keyturn.open`."""
 
 ServiceSource: TypeAlias = Service | PerProcess

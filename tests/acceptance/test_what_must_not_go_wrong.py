@@ -24,7 +24,7 @@ from keyturn import (
     TokenRefusedError,
     ask,
 )
-from keyturn.config.clock import steady_clock
+from keyturn.config.clock import boot_time, steady_clock
 from keyturn.domain.errors import ExpiryError, SessionManagerDestroyedError
 
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
@@ -229,7 +229,7 @@ def test_readers_do_not_wait_for_a_writer_that_holds_the_lock(
 
 def test_setting_the_clock_back_does_not_revive_an_expired_token(tmp_path: Path) -> None:
     wall, elapsed = [1_000_000.0], [0.0]
-    clock = steady_clock(lambda: wall[0], lambda: elapsed[0])
+    clock, _ = steady_clock(lambda: wall[0], lambda: elapsed[0], boot_time)
     with keyturn.open(store="memory:", clock=clock) as service:
         token = service.create_token(expiry=60)
         wall[0] += 120

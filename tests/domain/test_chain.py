@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from keyturn import KeyRing
 from keyturn.domain import chain
-from keyturn.domain.chain import START, Break, Link, break_between, link_of
+from keyturn.domain.chain import START, Break, Link, break_between
 from keyturn.domain.errors import LogDamagedError
 from keyturn.domain.key_events import KeyEvent
 from keyturn.domain.key_ring import is_signed_by
@@ -281,7 +281,7 @@ def first_break(events: list[KeyEvent]) -> tuple[int, Break] | None:
     for number, event in enumerate(events):
         if (found := break_between(end, event)) is not None:
             return number, found
-        end = link_of(event)
+        end = event.link
     return None
 
 
@@ -313,7 +313,7 @@ def test_g5_an_event_does_not_follow_one_that_was_replaced() -> None:
 @pytest.mark.parametrize("generation", [0, 1, 2, 5])
 @pytest.mark.parametrize("number", range(1, 7))
 def test_g5_only_a_new_key_raises_the_generation_and_by_one(number: int, generation: int) -> None:
-    event, end = long_history()[number], link_of(long_history()[number - 1])
+    event, end = long_history()[number], long_history()[number - 1].link
     end = Link(end.position, event.previous_digest, generation)
 
     found = break_between(end, event)
