@@ -6,8 +6,8 @@ from keyturn.actors import messages
 from keyturn.actors.manager_parts import ManagerParts
 from keyturn.actors.replies import Answer, Authenticated, TokenReport
 from keyturn.actors.supervision import SupervisedActor, handles
-from keyturn.actors.transaction import Transaction
-from keyturn.domain.tokens import KeySet, SessionToken
+from keyturn.actors.transaction import keys_seen
+from keyturn.domain.tokens import SessionToken
 from keyturn.projections.history import KeyChange, RotationHistory
 
 
@@ -26,7 +26,7 @@ class ReadingActor(SupervisedActor):
     @handles(messages.CreateToken)
     def create_token(self, message: messages.CreateToken) -> SessionToken:
         """See `CreateToken`."""
-        keys = self._keys_of(message.tran)
+        keys = keys_seen(message.tran, self._parts)
         return self._tokens.create(message.expiry, message.subject, message.claims, keys)
 
     @handles(messages.CreateTokens)
@@ -37,35 +37,35 @@ class ReadingActor(SupervisedActor):
             message.expiry,
             message.subject,
             message.claims,
-            self._keys_of(message.tran),
+            keys_seen(message.tran, self._parts),
         )
 
     @handles(messages.VerifyToken)
     def verify_token(self, message: messages.VerifyToken) -> bool:
         """See `VerifyToken`."""
-        return self._tokens.verify(message.token, self._keys_of(message.tran))
+        return self._tokens.verify(message.token, keys_seen(message.tran, self._parts))
 
     @handles(messages.VerifyTokens)
     def verify_tokens(self, message: messages.VerifyTokens) -> list[bool]:
         """See `VerifyTokens`."""
-        return self._tokens.verify_many(message.tokens, self._keys_of(message.tran))
+        return self._tokens.verify_many(message.tokens, keys_seen(message.tran, self._parts))
 
     @handles(messages.Authenticate)
     def authenticate(self, message: messages.Authenticate) -> Authenticated:
         """See `Authenticate`."""
-        keys = self._keys_of(message.tran)
+        keys = keys_seen(message.tran, self._parts)
         return self._tokens.authenticate(message.token, message.max_age, keys)
 
     @handles(messages.AuthenticateTokens)
     def authenticate_tokens(self, message: messages.AuthenticateTokens) -> list[Answer]:
         """See `AuthenticateTokens`."""
-        keys = self._keys_of(message.tran)
+        keys = keys_seen(message.tran, self._parts)
         return self._tokens.authenticate_many(message.tokens, message.max_age, keys)
 
     @handles(messages.RefreshToken)
     def refresh_token(self, message: messages.RefreshToken) -> SessionToken:
         """See `RefreshToken`."""
-        keys = self._keys_of(message.tran)
+        keys = keys_seen(message.tran, self._parts)
         return self._tokens.refresh(message.token, message.expiry, keys)
 
     @handles(messages.InspectToken)
@@ -88,9 +88,3 @@ class ReadingActor(SupervisedActor):
                 limit=message.limit,
             )
         )
-
-    def _keys_of(self, tran: Transaction | None) -> KeySet | None:
-        if tran is None:
-            return None
-        tran.require_open(self._parts)
-        return tran.key_set

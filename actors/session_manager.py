@@ -20,7 +20,7 @@ from keyturn.actors.reading_actor import ReadingActor
 from keyturn.actors.rotation_timer import RotateIfDue, RotationTimer
 from keyturn.actors.supervision import handles
 from keyturn.actors.ticker import Ticker, process_ticker
-from keyturn.actors.transaction import Transaction
+from keyturn.actors.transaction import Transaction, keys_seen
 from keyturn.config.anchor import Anchor
 from keyturn.config.clock import Clock, steady_time
 from keyturn.config.logging import HostLogger
@@ -238,7 +238,7 @@ class SessionManager(ReadingActor):
 
         A token may be of a key that another process made a moment ago.
         """
-        return self._keys_of(tran) or self._reader.read().key_set
+        return keys_seen(tran, self._parts) or self._reader.read().key_set
 
     def _change(
         self,

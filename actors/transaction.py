@@ -71,3 +71,13 @@ class Transaction:
             raise TransactionClosedError("this transaction is of another manager: use its own")
         if not self._is_open:
             raise TransactionClosedError("this transaction is over: begin another one")
+
+
+def keys_seen(tran: Transaction | None, owner: object) -> KeySet | None:
+    """Return the keys as a transaction sees them; None without one."""
+    if tran is None:
+        return None
+    if not isinstance(tran, Transaction):
+        raise TransactionClosedError(f"{type(tran).__name__} is no transaction: begin one")
+    tran.require_open(owner)
+    return tran.key_set

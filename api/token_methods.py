@@ -11,9 +11,9 @@ from typing import Any
 
 from keyturn.actors.manager_parts import ManagerParts
 from keyturn.actors.replies import Authenticated, TokenReport
-from keyturn.actors.transaction import Transaction
+from keyturn.actors.transaction import Transaction, keys_seen
 from keyturn.domain.errors import TokenRefusedError
-from keyturn.domain.tokens import KeySet, SessionToken
+from keyturn.domain.tokens import SessionToken
 
 
 class TokenMethods:
@@ -49,7 +49,7 @@ class TokenMethods:
             SessionManagerNotRunningError: the manager was stopped or destroyed.
             LogError: the log cannot be read, or is not to be trusted.
         """
-        return self._tokens.create(expiry, subject, claims, self._keys_of(tran))
+        return self._tokens.create(expiry, subject, claims, keys_seen(tran, self._parts))
 
     def verify_token(self, token: object, tran: Transaction | None = None) -> bool:
         """Return whether `token` is a good token; False for everything else there is.
@@ -62,7 +62,7 @@ class TokenMethods:
             SessionManagerNotRunningError: the manager was stopped or destroyed.
             LogError: the log cannot be read, or is not to be trusted.
         """
-        return self._tokens.verify(token, self._keys_of(tran))
+        return self._tokens.verify(token, keys_seen(tran, self._parts))
 
     def authenticate(
         self, token: object, max_age: float | None = None, tran: Transaction | None = None
@@ -80,7 +80,7 @@ class TokenMethods:
             SessionManagerNotRunningError: the manager was stopped or destroyed.
             LogError: the log cannot be read, or is not to be trusted.
         """
-        return self._tokens.authenticate(token, max_age, self._keys_of(tran))
+        return self._tokens.authenticate(token, max_age, keys_seen(tran, self._parts))
 
     def create_tokens(
         self,
@@ -102,7 +102,9 @@ class TokenMethods:
         Raises:
             BatchError: the count is no whole number from 0 to 10,000.
         """
-        return self._tokens.create_many(count, expiry, subject, claims, self._keys_of(tran))
+        return self._tokens.create_many(
+            count, expiry, subject, claims, keys_seen(tran, self._parts)
+        )
 
     def verify_tokens(
         self, tokens: Iterable[object], tran: Transaction | None = None
@@ -119,7 +121,7 @@ class TokenMethods:
         Raises:
             BatchError: these are too many, or it is a single token or no list at all.
         """
-        return self._tokens.verify_many(tokens, self._keys_of(tran))
+        return self._tokens.verify_many(tokens, keys_seen(tran, self._parts))
 
     def authenticate_tokens(
         self,
@@ -138,7 +140,7 @@ class TokenMethods:
             BatchError: these are too many, or it is a single token or no list at all.
             DurationError: `max_age` is no number of seconds.
         """
-        return self._tokens.authenticate_many(tokens, max_age, self._keys_of(tran))
+        return self._tokens.authenticate_many(tokens, max_age, keys_seen(tran, self._parts))
 
     def refresh_token(
         self, token: object, expiry: float | None = None, tran: Transaction | None = None
@@ -154,7 +156,7 @@ class TokenMethods:
             TokenRefusedError: the token is not good; `reason` says why.
             ExpiryError: the expiry is not a finite number of seconds ≥ 0.
         """
-        return self._tokens.refresh(token, expiry, self._keys_of(tran))
+        return self._tokens.refresh(token, expiry, keys_seen(tran, self._parts))
 
     def inspect_token(self, token: object, at: datetime | None = None) -> TokenReport:
         """Return all that is known of a token, good or not.
@@ -169,9 +171,3 @@ class TokenMethods:
             LogError: the log cannot be read, or is not to be trusted.
         """
         return self._parts.inspector.inspect(token, at)
-
-    def _keys_of(self, tran: Transaction | None) -> KeySet | None:
-        if tran is None:
-            return None
-        tran.require_open(self._parts)
-        return tran.key_set
