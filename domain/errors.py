@@ -16,8 +16,8 @@ class KeyturnError(Exception):
 
 
 @dataclass(eq=False, repr=False)
-class _FactualError(KeyturnError):
-    """An error that is made of a message, and of facts by their names."""
+class FactualError(KeyturnError):
+    """An error that is made of a message, and of facts, which are its attributes."""
 
     message: InitVar[str]
 
@@ -33,7 +33,7 @@ class NodeIdError(KeyturnError, ValueError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class KeyRingError(_FactualError):
+class KeyRingError(FactualError):
     """Something is wrong with a key ring. `path` names its file, if it has one."""
 
     path: str | None = None
@@ -83,7 +83,7 @@ class KeyRingTimeoutError(KeyRingError, TimeoutError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class LogError(_FactualError):
+class LogError(FactualError):
     """Something is wrong with the log. `location` names it, without any password."""
 
     location: str | None = None
@@ -171,7 +171,7 @@ class LogNotTrustedError(LogError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class ManagerNotFoundError(_FactualError):
+class ManagerNotFoundError(FactualError):
     """The log has no manager of this name, and none was to be made.
 
     `name` is the one that was asked for, `managers` are those that there are.
@@ -182,7 +182,7 @@ class ManagerNotFoundError(_FactualError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class AnchorError(_FactualError):
+class AnchorError(FactualError):
     """The anchor file is damaged, of another node, or cannot be read. `path` names it."""
 
     path: str | None = None
@@ -197,7 +197,7 @@ class CheckpointError(KeyturnError, ValueError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class ExportError(_FactualError, ValueError):
+class ExportError(FactualError, ValueError):
     """A file that is not a whole and unaltered export of this node. `line` says where."""
 
     line: int | None = None
@@ -233,7 +233,7 @@ class Refusal(enum.Enum):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class TokenRefusedError(_FactualError):
+class TokenRefusedError(FactualError):
     """A token is not good. `reason` says why; the token itself is never shown.
 
     `key_id` is the `kid` that it names, if it has the shape of a token.
@@ -244,7 +244,7 @@ class TokenRefusedError(_FactualError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class ClaimError(_FactualError, ValueError):
+class ClaimError(FactualError, ValueError):
     """A claim that cannot be put into a token. `claim` names it."""
 
     claim: str = ""
@@ -263,7 +263,7 @@ class SessionArgumentError(KeyturnError, ValueError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class OverlapLimitError(_FactualError):
+class OverlapLimitError(FactualError):
     """Too many keys would overlap: wait until some have ended, or reset the key.
 
     `limit` is how many may overlap besides the current key; `until` is when the first of them
@@ -279,7 +279,7 @@ class BatchError(KeyturnError, ValueError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class AuditTextError(_FactualError, ValueError):
+class AuditTextError(FactualError, ValueError):
     """A reason, initiator or manager name that cannot be recorded. `field` names it."""
 
     field: str = ""
@@ -354,7 +354,7 @@ class MessageFailedError(KeyturnError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class TokenFileError(_FactualError):
+class TokenFileError(FactualError):
     """A token file cannot be read or written. `path` names it."""
 
     path: str | None = None
@@ -365,7 +365,7 @@ class TokenFileLockedError(TokenFileError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class SettingsError(_FactualError, ValueError):
+class SettingsError(FactualError, ValueError):
     """A setting is unknown or has a bad value. `key` names it, `source` says where it stood."""
 
     key: str = ""
