@@ -119,7 +119,7 @@ class TokenFile:
         except FileNotFoundError:
             return
         if not stat.S_ISREG(status.st_mode):
-            message = "it is a symbolic link, a folder or the like: name the file itself"
+            message = "it is a symbolic link, a folder or something else that is not a file"
             raise OSError(errno.EINVAL, message, str(self._path))
         self._refuse_of_others(status)
 
