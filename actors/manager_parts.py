@@ -16,6 +16,7 @@ from keyturn.domain.errors import (
     SessionManagerDestroyedError,
     SessionManagerNotRunningError,
     SessionManagerRunningError,
+    TransactionClosedError,
 )
 from keyturn.domain.key_log import KeyLog
 from keyturn.domain.key_ring import KeyRingLike
@@ -100,5 +101,7 @@ class ManagerParts:
         """Return the keys that a transaction sees; None, those of the current head, for none."""
         if tran is None:
             return None
+        if not isinstance(tran, Transaction):
+            raise TransactionClosedError(f"{type(tran).__name__} is no transaction: begin one")
         tran.require_open(self)
         return tran.key_set

@@ -398,7 +398,10 @@ class OverlapEnded(msgspec.Struct, frozen=True):
 
 
 class ReadToken(FrozenMessage[SessionToken | None], frozen=True):
-    """Reply with the token in the file; None if there is none."""
+    """Reply with the token in the file; None if there is none.
+
+    Errors: TokenFileError: the file cannot be read, or holds no token.
+    """
 
 
 class WriteToken(Change[bool], frozen=True):
@@ -408,6 +411,8 @@ class WriteToken(Change[bool], frozen=True):
         token: the token.
         replacing: write only if the file still holds this token (None: holds none). So a late
             refresh undoes neither a logout nor another client's newer token.
+
+    Errors: TokenFileError: the file cannot be written.
     """
 
     token: SessionToken

@@ -63,8 +63,8 @@ def explaining(location: str) -> Iterator[None]:
 
 def unreachable(error: psycopg.Error, location: str) -> LogUnavailableError:
     """Return our error for a connection that could not be made, so that nothing was written."""
-    why = f"no connection to its server; check that it runs, and the URL: {_in_one_line(error)}"
-    return unavailable(location, why)
+    todo = "check that it runs and has a connection left, and the URL of the store"
+    return unavailable(location, f"no connection to its server: {_in_one_line(error)}; {todo}")
 
 
 def _in_one_line(error: psycopg.Error) -> str:

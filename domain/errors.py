@@ -11,9 +11,13 @@ from dataclasses import InitVar, dataclass
 from datetime import datetime
 
 
-@dataclass(eq=False, repr=False)
 class KeyturnError(Exception):
-    """The base of every error of Keyturn: made of a message, and of facts by their names."""
+    """The base of every error of Keyturn."""
+
+
+@dataclass(eq=False, repr=False)
+class FactualError(KeyturnError):
+    """An error that is made of a message, and of facts, which are its attributes."""
 
     message: InitVar[str]
 
@@ -29,7 +33,7 @@ class NodeIdError(KeyturnError, ValueError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class KeyRingError(KeyturnError):
+class KeyRingError(FactualError):
     """Something is wrong with a key ring. `path` names its file, if it has one."""
 
     path: str | None = None
@@ -79,7 +83,7 @@ class KeyRingTimeoutError(KeyRingError, TimeoutError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class LogError(KeyturnError):
+class LogError(FactualError):
     """Something is wrong with the log. `location` names it, without any password."""
 
     location: str | None = None
@@ -167,7 +171,7 @@ class LogNotTrustedError(LogError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class ManagerNotFoundError(KeyturnError):
+class ManagerNotFoundError(FactualError):
     """The log has no manager of this name, and none was to be made.
 
     `name` is the one that was asked for, `managers` are those that there are.
@@ -178,7 +182,7 @@ class ManagerNotFoundError(KeyturnError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class AnchorError(KeyturnError):
+class AnchorError(FactualError):
     """The anchor file is damaged, of another node, or cannot be read. `path` names it."""
 
     path: str | None = None
@@ -193,7 +197,7 @@ class CheckpointError(KeyturnError, ValueError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class ExportError(KeyturnError, ValueError):
+class ExportError(FactualError, ValueError):
     """A file that is not a whole and unaltered export of this node. `line` says where."""
 
     line: int | None = None
@@ -229,7 +233,7 @@ class Refusal(enum.Enum):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class TokenRefusedError(KeyturnError):
+class TokenRefusedError(FactualError):
     """A token is not good. `reason` says why; the token itself is never shown.
 
     `key_id` is the `kid` that it names, if it has the shape of a token.
@@ -240,7 +244,7 @@ class TokenRefusedError(KeyturnError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class ClaimError(KeyturnError, ValueError):
+class ClaimError(FactualError, ValueError):
     """A claim that cannot be put into a token. `claim` names it."""
 
     claim: str = ""
@@ -259,7 +263,7 @@ class SessionArgumentError(KeyturnError, ValueError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class OverlapLimitError(KeyturnError):
+class OverlapLimitError(FactualError):
     """Too many keys would overlap: wait until some have ended, or reset the key.
 
     `limit` is how many may overlap besides the current key; `until` is when the first of them
@@ -275,7 +279,7 @@ class BatchError(KeyturnError, ValueError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class AuditTextError(KeyturnError, ValueError):
+class AuditTextError(FactualError, ValueError):
     """A reason, initiator or manager name that cannot be recorded. `field` names it."""
 
     field: str = ""
@@ -324,17 +328,18 @@ class SessionDestroyedError(DestroyedError, SessionNotRunningError):
     """The session was destroyed."""
 
 
-@dataclass(eq=False, repr=False)
 class NoThreadError(KeyturnError):
     """The system has no room for another thread; nothing was changed.
 
     Raise its limits (`ulimit -u`, the number of processes of a container), or use fewer.
     """
 
-    message: InitVar[str] = (
-        "the system has no room for another thread: raise its limit (ulimit -u, or the number of "
-        "processes of the container)"
-    )
+    def __init__(
+        self,
+        message: str = "the system has no room for another thread: raise its limit (ulimit -u, "
+        "or the number of processes of the container)",
+    ) -> None:
+        super().__init__(message)
 
 
 class UnknownMessageError(KeyturnError, TypeError):
@@ -349,7 +354,7 @@ class MessageFailedError(KeyturnError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class TokenFileError(KeyturnError):
+class TokenFileError(FactualError):
     """A token file cannot be read or written. `path` names it."""
 
     path: str | None = None
@@ -360,7 +365,7 @@ class TokenFileLockedError(TokenFileError):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class SettingsError(KeyturnError, ValueError):
+class SettingsError(FactualError, ValueError):
     """A setting is unknown or has a bad value. `key` names it, `source` says where it stood."""
 
     key: str = ""

@@ -12,6 +12,7 @@ import click
 
 from keyturn.config.durations import parse_duration
 from keyturn.domain.errors import DurationError
+from keyturn.domain.limits import MAX_INITIATOR, check_text
 
 NEVER = math.inf
 """What the duration `never` is; no number of seconds is that."""
@@ -60,6 +61,12 @@ def _keep(context: click.Context, parameter: click.Parameter, value: object) -> 
         setattr(context.obj, str(parameter.name), value)
 
 
+def _keep_initiator(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    if value is not None:
+        check_text(value, "initiator", MAX_INITIATOR)  # a bad argument, and no bad setting
+    _keep(context, parameter, value)
+
+
 json_option = click.option(
     "--json",
     "as_json",
@@ -74,7 +81,7 @@ _reason = click.option(
 _initiator = click.option(
     "--initiator",
     expose_value=False,
-    callback=_keep,
+    callback=_keep_initiator,
     help="Who, for the record; user@host if not given.",
 )
 

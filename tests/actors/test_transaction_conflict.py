@@ -108,6 +108,19 @@ def test_a_transaction_that_is_over_takes_no_more(manager: Way, closed: Transact
             use()
 
 
+def test_what_is_no_transaction_cannot_be_used_as_one(manager: Way) -> None:
+    junk: Any = "a transaction"
+    uses: list[Callable[[], object]] = [
+        lambda: manager.create_token(tran=junk),
+        lambda: manager.verify_token("a.b.c", tran=junk),
+        lambda: manager.refresh_token("a.b.c", tran=junk),
+    ]
+
+    for use in uses:
+        with pytest.raises(TransactionClosedError, match="str is no transaction"):
+            use()
+
+
 def test_a_transaction_says_whether_it_is_open(manager: Way) -> None:
     with manager.transaction() as tran:
         inside = repr(tran)

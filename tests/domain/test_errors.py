@@ -76,6 +76,11 @@ def test_every_error_can_be_made_of_a_message_alone(error: type[KeyturnError]) -
     assert str(error("what was wrong")) == "what was wrong"
 
 
+def test_the_base_of_all_can_be_raised_without_a_message_as_mocks_do() -> None:
+    with pytest.raises(KeyturnError):
+        raise KeyturnError
+
+
 @pytest.mark.parametrize("protocol", [0, pickle.HIGHEST_PROTOCOL])
 @pytest.mark.parametrize("error", ERRORS)
 def test_every_error_survives_pickling_with_its_facts(
