@@ -125,6 +125,20 @@ def test_g9_a_log_without_the_end_of_a_session_that_its_head_counts_on_is_refuse
         reader(log_with([first, last]), key_ring, head_mark(hand.log)).open()
 
 
+def test_g9_a_log_in_which_another_session_was_ended_than_the_head_counts_on_is_refused(
+    hand: Hand, key_ring: KeyRing
+) -> None:
+    side = Hand(log_with(rows_in(hand.log)), key_ring)
+    for log, sid in ((hand, "sid"), (side, "another")):
+        log.end_session(sid)
+        log.rotate(60)
+    first, _, last = rows_in(hand.log)
+    other = rows_in(side.log)[1]
+
+    with pytest.raises(LogDamagedError, match="does not follow the event before it"):
+        reader(log_with([first, other, last]), key_ring, head_mark(hand.log)).open()
+
+
 def test_a_log_that_the_anchor_has_never_seen_is_refused_until_it_is_trusted(
     hand: Hand, key_ring: KeyRing
 ) -> None:
