@@ -792,3 +792,25 @@ def test_many_remembered_ends_are_warned_of_and_then_each_doubling(
     assert warnings_of(log, key_ring, reset_and_end_again) == [45, 12]
     pykka.ActorRegistry.stop_all()
     log.close()
+
+
+@pytest.mark.parametrize("asked", ["one", "many"])
+def test_a_session_that_began_beyond_what_was_read_is_not_taken_for_one_ended_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    with (
+        keyturn.open(path=tmp_path, password=None) as other,
+        keyturn.open(path=tmp_path, password=None) as service,
+    ):
+        other.end_sessions(subject="alice")
+        assert not service.verify_token("none")
+        known = service.log.changes()
+        monkeypatch.setattr(service.log, "changes", lambda: known)  # it hears of nothing
+        other.end_session(sid="another")
+        token = other.create_token(subject="alice")
+
+        if asked == "one":
+            assert service.authenticate(token).subject == "alice"
+        else:
+            [who] = service.authenticate_tokens([token])
+            assert isinstance(who, keyturn.Authenticated)

@@ -241,3 +241,15 @@ def test_the_end_of_an_overlap_is_told_with_the_real_clock(service: Service) -> 
     service.rotate_key(1)
 
     assert heard.next_kinds(2) == ["rotated", "OverlapEnded"]
+
+
+def test_the_thread_that_calls_subscribers_ends_with_the_service(tmp_path: Path) -> None:
+    with keyturn.open(path=tmp_path, password=None) as service:
+        told: queue.Queue[threading.Thread] = queue.Queue()
+        service.subscribe(lambda event: told.put(threading.current_thread()))
+        service.reset_key()
+        caller = told.get(timeout=10)
+
+    caller.join(10)
+
+    assert not caller.is_alive()

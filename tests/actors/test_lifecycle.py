@@ -153,6 +153,16 @@ def test_a_stopped_manager_refuses_to_verify_rather_than_say_false(manager: Way)
         manager.verify_token(token)
 
 
+def test_a_stopped_manager_does_not_say_whose_a_token_is(manager: Way) -> None:
+    token = manager.create_token()
+    manager.stop()
+
+    with pytest.raises(errors.SessionManagerNotRunningError):
+        manager.authenticate(token)
+    with pytest.raises(errors.SessionManagerNotRunningError):
+        manager.authenticate_tokens([token])
+
+
 def test_a_manager_that_is_started_fresh_refuses_every_earlier_token(manager: Way) -> None:
     token = manager.create_token()
     manager.stop()

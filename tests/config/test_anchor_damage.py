@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from keyturn.config import files
 from keyturn.config.anchor import Anchor, folder_of
 from keyturn.domain.errors import AnchorError
 from keyturn.domain.session_keys import manager_id
@@ -49,6 +51,22 @@ def flips(content: bytes) -> Iterator[bytes]:
     for position, byte in enumerate(content):
         bit = 1 << position % 8
         yield content[:position] + bytes([byte ^ bit]) + content[position + 1 :]
+
+
+def test_an_entry_that_is_read_beside_a_write_is_read_again_once_that_is_done(
+    anchor: Anchor, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = place.read_bytes()
+    place.write_bytes(whole[:100] + bytes(len(whole) - 100))
+
+    @contextlib.contextmanager
+    def when_the_writer_is_done(fd: int, path: Path, *, timeout: float) -> Iterator[None]:
+        place.write_bytes(whole)
+        yield
+
+    monkeypatch.setattr(files, "locked_fd", when_the_writer_is_done)
+
+    assert anchor.read("default") == MARKS[2]
 
 
 # --- refused -----------------------------------------------------------------------------------

@@ -125,9 +125,18 @@ def test_a_password_file_that_everybody_can_read_is_refused(tmp_path: Path, mode
         find_password(settings, environ={})
 
 
-@pytest.mark.parametrize(
-    "kind", ["absent", "folder", "pipe", "circle", "binary", "utf-16", "huge"]
-)
+WHY_NOT = {
+    "absent": "does not exist|No such file",
+    "folder": "not a regular file|directory",
+    "pipe": "not a regular file",
+    "circle": "symbolic link",
+    "binary": "is not UTF-8",
+    "utf-16": "is not UTF-8",
+    "huge": "is larger than",
+}
+
+
+@pytest.mark.parametrize("kind", WHY_NOT)
 def test_a_password_file_that_cannot_be_used_is_an_error_that_names_it_and_shows_nothing_of_it(
     kind: str, tmp_path: Path
 ) -> None:
@@ -146,7 +155,10 @@ def test_a_password_file_that_cannot_be_used_is_an_error_that_names_it_and_shows
         case "huge":
             path.write_bytes(b"hunter2" * 1000)
 
-    with pytest.raises(SettingsError) as raised:
+    if kind in ("binary", "utf-16", "huge"):
+        path.chmod(0o600)
+
+    with pytest.raises(SettingsError, match=WHY_NOT[kind]) as raised:
         find_password(Settings(password_file=path), environ={})
 
     assert (raised.value.key, raised.value.source) == ("password_file", str(path))

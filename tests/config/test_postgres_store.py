@@ -214,6 +214,23 @@ def test_a_stranger_who_takes_the_writers_lock_is_named_in_time(stores: Stores) 
     store.insert_events([row(1)])
 
 
+def test_a_row_at_the_next_position_that_is_never_committed_holds_up_a_writer_for_so_long(
+    stores: Stores,
+) -> None:
+    store, id_ = stores.open(), uuid4()
+
+    with psycopg.connect(stores.server.url_of(stores.schema)) as connection:
+        connection.execute(
+            "INSERT INTO keyturn_events (originator_id, originator_version) VALUES (%s, 1)",
+            (id_,),
+        )
+        pid = connection.info.backend_pid
+        with pytest.raises(LogUnavailableError, match=f"process {pid}") as raised:
+            store.insert_events([row(1, id_)])
+
+    assert raised.value.recorded is False
+
+
 def test_time_outs_of_threads_that_wait_for_each_other_do_not_add_up(stores: Stores) -> None:
     store = stores.open(pool_size=1)
 

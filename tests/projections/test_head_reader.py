@@ -104,6 +104,43 @@ def test_a_row_that_does_not_follow_is_named_with_the_statement_that_removes_it(
         assert caught.value.position == 2**63 - 1
 
 
+def test_g2_what_is_read_just_now_is_new_even_if_the_log_has_not_heard_of_it(
+    hand: Hand, key_ring: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EventLog, "changes", lambda log: "nothing")
+    found = reader(hand.log, key_ring)
+    found.open()
+
+    hand.reset()
+
+    assert (found.get().position, found.read().position) == (1, 2)
+
+
+def test_g9_a_log_without_the_end_of_a_session_that_its_head_counts_on_is_refused(
+    hand: Hand, key_ring: KeyRing
+) -> None:
+    hand.end_session("sid")
+    hand.rotate(60)
+    first, _, last = rows_in(hand.log)
+
+    with pytest.raises(LogDamagedError, match="position 2 is missing"):
+        reader(log_with([first, last]), key_ring, head_mark(hand.log)).open()
+
+
+def test_g9_a_log_in_which_another_session_was_ended_than_the_head_counts_on_is_refused(
+    hand: Hand, key_ring: KeyRing
+) -> None:
+    side = Hand(log_with(rows_in(hand.log)), key_ring)
+    for log, sid in ((hand, "sid"), (side, "another")):
+        log.end_session(sid)
+        log.rotate(60)
+    first, _, last = rows_in(hand.log)
+    other = rows_in(side.log)[1]
+
+    with pytest.raises(LogDamagedError, match="does not follow the event before it"):
+        reader(log_with([first, other, last]), key_ring, head_mark(hand.log)).open()
+
+
 def test_a_log_that_the_anchor_has_never_seen_is_refused_until_it_is_trusted(
     hand: Hand, key_ring: KeyRing
 ) -> None:
