@@ -44,14 +44,15 @@ class Tab:
     def open(self, url: str) -> None:
         """Go to an address, and wait until it is loaded."""
         self._ask("Page.navigate", {"url": url})
-        wait_until(lambda: self.run("document.readyState") == "complete")
+        self.wait_for("document.readyState", "complete")
 
     def wait_for(self, script: str, value: object) -> None:
         """Wait until an expression has a value."""
-        seen: list[object] = []
+        seen: list[object] = [None]
 
         def is_so() -> bool:
-            seen.append(self.run(script))
+            with contextlib.suppress(AssertionError):  # a page that is being loaded has no body
+                seen.append(self.run(script))
             return seen[-1] == value
 
         with contextlib.suppress(AssertionError):
