@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -82,31 +82,43 @@ class WarmPython:
             (folder / name).write_text(text, "utf-8")
             (folder / name).chmod(0o700)
 
+    def begin(self, code: str, *arguments: str, streams: Sequence[int]) -> socket.socket:
+        """Begin to run a piece of Python as `python -c` does.
+
+        Args:
+            code: the piece.
+            arguments: of it.
+            streams: the descriptors of its standard input, output and error.
+
+        Returns:
+            What receives its exit code.
+        """
+        asked = json.dumps([["-c", code, *arguments], os.getcwd(), dict(os.environ)]).encode()
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        server.connect(self.address)
+        socket.send_fds(server, [asked], streams)
+        return server
+
     def run(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a piece of Python as `python -c` does; return what it printed.
 
         Raises:
             AssertionError: it failed, with what it said.
         """
-        command = ["-c", code, *arguments]
-        asked = json.dumps([command, os.getcwd(), dict(os.environ)]).encode()
         (out, out_end), (err, err_end) = os.pipe(), os.pipe()
-        with (
-            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server,
-            ThreadPoolExecutor(2) as readers,
-        ):
+        with open(os.devnull) as nothing:
+            streams = [nothing.fileno(), out_end, err_end]
+            server = self.begin(code, *arguments, streams=streams)
+        os.close(out_end)
+        os.close(err_end)
+        with server, ThreadPoolExecutor(2) as readers:
             server.settimeout(60)
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-            server.connect(self.address)
-            with open(os.devnull) as nothing:
-                socket.send_fds(server, [asked], [nothing.fileno(), out_end, err_end])
-            os.close(out_end)
-            os.close(err_end)
             printed = [readers.submit(_read_all, end) for end in (out, err)]
             returned = int(server.recv(16))
             stdout, stderr = (each.result() for each in printed)
         assert returned == 0, (returned, stdout, stderr)
-        return subprocess.CompletedProcess(command, returned, stdout, stderr)
+        return subprocess.CompletedProcess(["-c", code, *arguments], returned, stdout, stderr)
 
 
 def _read_all(descriptor: int) -> str:

@@ -119,7 +119,11 @@ def test_what_a_moment_far_ahead_did_ends_with_it(ahead: float, passed: int) -> 
     assert machine.now() == pytest.approx(machine.wall)
 
 
-@given(st.lists(st.tuples(st.floats(0, 4e9), st.floats(0, 100)), min_size=1))
+STEPS = st.lists(st.tuples(st.floats(0, 4e9), st.floats(0, 100)), min_size=1)
+"""To what the wall clock is set, and how many seconds pass then."""
+
+
+@given(STEPS)
 def test_it_is_never_behind_the_system_and_never_far_ahead_of_it(
     steps: list[tuple[float, float]],
 ) -> None:
@@ -133,7 +137,7 @@ def test_it_is_never_behind_the_system_and_never_far_ahead_of_it(
         assert machine.now() <= max(machine.wall, since_the_start) + MAX_AHEAD + 1e-3
 
 
-@given(st.lists(st.tuples(st.floats(0, 4e9), st.floats(0, 100)), min_size=1))
+@given(STEPS)
 def test_what_has_expired_since_the_process_began_stays_so_however_the_clock_is_set(
     steps: list[tuple[float, float]],
 ) -> None:

@@ -207,16 +207,31 @@ def test_making_the_file_drops_no_locks_of_another_thread_that_opens_it(
 # --- a daemon that closes all files ------------------------------------------------------------
 
 
+HOST_FILES = """
+hosts = []
+
+def close_all_and_open_files_of_the_host():
+    os.closerange(3, 256)
+    for number in range(100):
+        file = path.with_name(f"host {number}")
+        hosts.append(os.open(file, os.O_RDWR | os.O_CREAT))
+    for number, fd in enumerate(hosts):
+        os.unlink(path.with_name(f"host {number}"))
+        os.write(fd, b"of the host")
+
+def files_of_the_host_are_whole():
+    return [os.pread(fd, 100, 0) for fd in hosts] == [b"of the host"] * 100
+
+"""
+
+
 def test_a_host_that_closes_all_descriptors_loses_no_file_of_its_own(path: Path) -> None:
     printed = run(
-        """
+        HOST_FILES
+        + """
 store = SQLiteStore(path)
 append(store)
-os.closerange(3, 256)
-hosts = [os.open(path.with_name(f"host {n}"), os.O_RDWR | os.O_CREAT) for n in range(100)]
-for number, fd in enumerate(hosts):
-    os.unlink(path.with_name(f"host {number}"))
-    os.write(fd, b"of the host")
+close_all_and_open_files_of_the_host()
 store.changes()
 store.close()
 del store
@@ -224,7 +239,7 @@ gc.collect()
 another = SQLiteStore(path.with_name("another.db"))
 append(another)
 another.close()
-print([os.pread(fd, 100, 0) for fd in hosts] == [b"of the host"] * 100)
+print(files_of_the_host_are_whole())
 """,
         path,
     )
@@ -236,21 +251,18 @@ def test_a_child_of_a_host_that_closed_all_descriptors_loses_no_file_of_the_host
     path: Path,
 ) -> None:
     printed = run(
-        """
+        HOST_FILES
+        + """
 store = SQLiteStore(path)
 append(store)
-os.closerange(3, 256)
-hosts = [os.open(path.with_name(f"host {n}"), os.O_RDWR | os.O_CREAT) for n in range(100)]
-for number, fd in enumerate(hosts):
-    os.unlink(path.with_name(f"host {number}"))
-    os.write(fd, b"of the host")
+close_all_and_open_files_of_the_host()
 child = os.fork()
 if child == 0:
     gc.collect()
-    print([os.pread(fd, 100, 0) for fd in hosts] == [b"of the host"] * 100, flush=True)
+    print(files_of_the_host_are_whole(), flush=True)
     os._exit(0)
 os.waitpid(child, 0)
-print([os.pread(fd, 100, 0) for fd in hosts] == [b"of the host"] * 100)
+print(files_of_the_host_are_whole())
 """,
         path,
     )
@@ -262,23 +274,20 @@ def test_a_forked_daemon_that_closes_all_descriptors_loses_no_file_of_its_own(
     path: Path, store: SQLiteStore
 ) -> None:
     printed = run(
-        """
+        HOST_FILES
+        + """
 store = SQLiteStore(path)
 append(store)
 child = os.fork()
 if child == 0:
-    os.closerange(3, 256)
-    hosts = [os.open(path.with_name(f"host {n}"), os.O_RDWR | os.O_CREAT) for n in range(100)]
-    for number, fd in enumerate(hosts):
-        os.unlink(path.with_name(f"host {number}"))
-        os.write(fd, b"of the host")
+    close_all_and_open_files_of_the_host()
     anew = SQLiteStore(path)
     append(anew)
     anew.close()
     store.close()
     del store
     gc.collect()
-    print([os.pread(fd, 100, 0) for fd in hosts] == [b"of the host"] * 100, flush=True)
+    print(files_of_the_host_are_whole(), flush=True)
     os._exit(0)
 os.waitpid(child, 0)
 print(positions(store))

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
-import socket
 import subprocess
 
 from tests.warm_python import warm_python
 
-_BEGIN = "import gc; gc.freeze()\n"  # who collects garbage copies no memory of the server
 _SAY_WHO = "import os; print(os.getpid(), flush=True)\n"
 _LEAVE = "\nimport os, sys; sys.stdout.flush(); sys.stderr.flush(); os._exit(0)"
 """The end of an interpreter takes ten times as long as all the rest of such a process."""
@@ -22,7 +19,7 @@ def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
     It leaves without a word at its end: nothing that is open then is closed.
     """
-    return warm_python().run(_BEGIN + code + _LEAVE, *map(str, arguments))
+    return warm_python().run(code + _LEAVE, *map(str, arguments))
 
 
 class WarmProcess:
@@ -35,13 +32,10 @@ class WarmProcess:
     """
 
     def __init__(self, code: str, *arguments: object) -> None:
-        command = ["-c", _BEGIN + _SAY_WHO + code + _LEAVE, *map(str, arguments)]
-        asked = json.dumps([command, os.getcwd(), dict(os.environ)]).encode()
         reading, writing = os.pipe(), os.pipe()
-        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        self._server.connect(warm_python().address)
-        socket.send_fds(self._server, [asked], [writing[0], reading[1], 2])
+        self._server = warm_python().begin(
+            _SAY_WHO + code + _LEAVE, *map(str, arguments), streams=[writing[0], reading[1], 2]
+        )
         os.close(writing[0])
         os.close(reading[1])
         self.stdin = open(writing[1], "w", encoding="utf-8")  # noqa: SIM115 - for its life
